@@ -1,0 +1,1 @@
+//! Passes over tile IR and the lowering through MLIR to PTX

@@ -1,0 +1,1 @@
+//! Devices, buffers and the persistent kernel, over the CUDA driver
