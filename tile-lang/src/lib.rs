@@ -1,1 +1,15 @@
-//! The tile language: types, tile IR, text form, plans, artifacts and the CPU simulator
+//! The tile language: element types, tile IR, the builder that staged kernels run on, plans, artifacts and the CPU
+//! simulator. It knows nothing of MLIR, of CUDA or of any model.
+//!
+//! In reading order: [`dtype`] and [`span`], [`ir`] (what a kernel means), [`build`] (how source becomes IR), [`dsl`]
+//! (what rustc checks kernels against).
+
+pub mod build;
+pub mod diag;
+pub mod dsl;
+pub mod dtype;
+pub mod ir;
+pub mod span;
+
+pub use dtype::DType;
+pub use span::Span;

@@ -1,0 +1,62 @@
+//! Diagnostics as data: a code, places, numbers, one fix. Rendering comes last.
+
+use crate::span::Span;
+use std::fmt;
+
+/// One message about the user's program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Stable code, for example `E03`; `monotile explain CODE` prints its page.
+    pub code: &'static str,
+    /// What is wrong, lower case, no full stop.
+    pub message: String,
+    /// File and place of the offending text; empty file when unknown.
+    pub file: String,
+    /// Where in that file.
+    pub span: Span,
+    /// Further facts: expected numbers, the fix.
+    pub notes: Vec<String>,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error[{}]: {}", self.code, self.message)?;
+        if self.span.is_known() {
+            write!(f, "\n  --> {}:{}:{}", self.file, self.span.line, self.span.col)?;
+            if let Some(text) = source_line(&self.file, self.span.line) {
+                let pad = " ".repeat(self.span.line.to_string().len());
+                let caret = "^".repeat(self.span.len.max(1) as usize);
+                let indent = " ".repeat(self.span.col.saturating_sub(1) as usize);
+                write!(f, "\n {pad} |\n {} | {text}\n {pad} | {indent}{caret}", self.span.line)?;
+            }
+        }
+        for note in &self.notes {
+            write!(f, "\n  = {note}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The text of one line, when the source is at hand (it is not on a machine that only runs artifacts).
+fn source_line(file: &str, line: u32) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().nth(line as usize - 1).map(str::to_owned)
+}
+
+/// All that is wrong with a program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnostics(pub Vec<Diagnostic>);
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, d) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{d}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}

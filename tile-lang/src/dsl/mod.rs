@@ -1,0 +1,1 @@
+//! The types and functions that rustc checks kernels against.
