@@ -4,11 +4,17 @@
 //! In reading order: [`dtype`] and [`span`], [`ir`] (what a kernel means), [`build`] (how source becomes IR), [`dsl`]
 //! (what rustc checks kernels against).
 
+pub mod artifact;
 pub mod build;
 pub mod diag;
 pub mod dsl;
 pub mod dtype;
+pub mod exec;
 pub mod ir;
+pub mod launch;
+pub mod packing;
+pub mod plan;
+pub mod record;
 pub mod span;
 
 pub use dtype::DType;

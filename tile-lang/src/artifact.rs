@@ -1,0 +1,153 @@
+//! The ahead-of-time artifact: a plan and its compiled image. No weights.
+//!
+//! File: the magic line, a SHA-256 of everything after it, the length of a JSON header (u64, little endian), the header
+//! (format version, target, compiler, plan, image facts), then the PTX and the cubin.
+
+use crate::packing::Packing;
+use crate::plan::Plan;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// Version of the file format and of the record layout.
+pub const FORMAT: u32 = 1;
+const MAGIC: &[u8; 16] = b"monotile-image\r\n";
+
+/// Machine code and what a launcher must know of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Image {
+    /// Architecture, `sm_90a`.
+    pub target: String,
+    /// Name of the entry.
+    pub entry: String,
+    /// Threads of a CTA.
+    pub threads: u32,
+    /// Dynamic shared memory of a CTA in bytes.
+    pub shared_bytes: u32,
+    /// PTX text.
+    #[serde(skip)]
+    pub ptx: String,
+    /// Machine code, when ptxas was at hand.
+    #[serde(skip)]
+    pub cubin: Vec<u8>,
+    /// For each kernel of the plan, for each parameter: how a weight bound to it must be stored, if it is staged.
+    pub packings: Vec<Vec<Option<Packing>>>,
+    /// Registers a thread at entry and spilled bytes, from ptxas; zero when it did not run.
+    pub registers: u32,
+    /// Spilled bytes.
+    pub spills: u32,
+}
+
+/// A plan with its image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Format version.
+    pub format: u32,
+    /// Compiler version.
+    pub compiler: String,
+    /// The plan.
+    pub plan: Plan,
+    /// Its image.
+    pub image: Image,
+    ptx_len: u64,
+    cubin_len: u64,
+}
+
+/// An artifact can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// The file can't be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The contents are not usable.
+    #[error("{path}: {message}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
+
+impl Artifact {
+    /// Puts plan and image together.
+    pub fn new(plan: Plan, image: Image) -> Self {
+        let (ptx_len, cubin_len) = (image.ptx.len() as u64, image.cubin.len() as u64);
+        Artifact { format: FORMAT, compiler: env!("CARGO_PKG_VERSION").into(), plan, image, ptx_len, cubin_len }
+    }
+
+    /// SHA-256 of the PTX, in hexadecimal.
+    pub fn ptx_sha256(&self) -> String {
+        hex(&Sha256::digest(self.image.ptx.as_bytes()))
+    }
+
+    /// Writes the file: whole or not at all.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn save(&self, path: &Path) -> Result<(), ArtifactError> {
+        let io = |source| ArtifactError::Io { path: path.into(), source };
+        let header = serde_json::to_vec(self).map_err(|e| io(e.into()))?;
+        let mut body = (header.len() as u64).to_le_bytes().to_vec();
+        body.extend(&header);
+        body.extend(self.image.ptx.as_bytes());
+        body.extend(&self.image.cubin);
+        let mut file = MAGIC.to_vec();
+        file.extend(Sha256::digest(&body));
+        file.extend(&body);
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".partial");
+        std::fs::write(&partial, &file).map_err(io)?;
+        std::fs::rename(&partial, path).map_err(|source| {
+            let _ = std::fs::remove_file(&partial);
+            io(source)
+        })
+    }
+
+    /// Reads a file back.
+    ///
+    /// # Errors
+    /// The file can't be read, is no artifact, is damaged, or is of another version.
+    pub fn load(path: &Path) -> Result<Self, ArtifactError> {
+        let file = std::fs::read(path).map_err(|source| ArtifactError::Io { path: path.into(), source })?;
+        let bad = |message: String| ArtifactError::Format { path: path.into(), message };
+        let rest = file.strip_prefix(MAGIC).ok_or_else(|| bad("this is no monotile artifact; `monotile compile` makes one".into()))?;
+        let damaged = || bad("the artifact is damaged (its checksum does not match); compile it again".into());
+        let (sum, body) = rest.split_at_checked(32).ok_or_else(damaged)?;
+        if Sha256::digest(body)[..] != *sum {
+            return Err(damaged());
+        }
+        let (len, body) = body.split_at_checked(8).ok_or_else(damaged)?;
+        let len = u64::from_le_bytes(len.try_into().map_err(|_| damaged())?) as usize;
+        let (header, body) = body.split_at_checked(len).ok_or_else(damaged)?;
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+            compiler: String,
+        }
+        let version: Version = serde_json::from_slice(header).map_err(|e| bad(format!("the header can't be read: {e}")))?;
+        if version.format != FORMAT || version.compiler != env!("CARGO_PKG_VERSION") {
+            return Err(bad(format!(
+                "made by monotile {} (format {}), this is {} (format {FORMAT}); compile it again",
+                version.compiler,
+                version.format,
+                env!("CARGO_PKG_VERSION")
+            )));
+        }
+        let mut artifact: Artifact = serde_json::from_slice(header).map_err(|e| bad(format!("the header can't be read: {e}")))?;
+        let (ptx, cubin) = body.split_at_checked(artifact.ptx_len as usize).ok_or_else(damaged)?;
+        artifact.image.ptx = String::from_utf8(ptx.to_vec()).map_err(|_| damaged())?;
+        artifact.image.cubin = cubin.to_vec();
+        Ok(artifact)
+    }
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,324 @@
+//! A plan: kernel instances strung together into one program over buffers and weights.
+//!
+//! The program is a list of instructions. Each runs all work items of one kernel instance with its own operands. The
+//! same plan is interpreted by the simulator and assembled into a megakernel. One **pass** runs a range of the program
+//! once; generation repeats passes until the program itself sets the stop flag.
+
+use crate::dtype::DType;
+use crate::ir::{Access, Kernel, OpKind, Type};
+use crate::launch::{self, LaunchArg};
+use serde::{Deserialize, Serialize};
+
+/// A whole program and what it runs over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The model's or kernel's name.
+    pub name: String,
+    /// Distinct kernel instances at [`crate::ir::Stage::Tile`].
+    pub kernels: Vec<Kernel>,
+    /// Arrays that the program reads and writes.
+    pub buffers: Vec<Buffer>,
+    /// Arrays that never change.
+    pub weights: Vec<Weight>,
+    /// Instructions in order.
+    pub program: Vec<Instr>,
+    /// Named ranges of the program (`embed`, `layer.3`, `head`), for checks that run a part.
+    pub marks: Vec<Mark>,
+    /// Where the program says that it is done: element of an i32 buffer that becomes non-zero.
+    pub stop: ElementRef,
+}
+
+/// A named range of instructions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Its name.
+    pub name: String,
+    /// First instruction.
+    pub begin: usize,
+    /// One past the last.
+    pub end: usize,
+}
+
+/// One element of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ElementRef {
+    /// Index into [`Plan::buffers`].
+    pub buffer: usize,
+    /// Element.
+    pub element: usize,
+}
+
+/// Who sees a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Visibility {
+    /// The program; the host between launches.
+    Device,
+    /// The host too, while the program runs.
+    Host,
+}
+
+/// A mutable array, zero at first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Name, unique in the plan.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Extents, row-major and dense.
+    pub dims: Vec<usize>,
+    /// Who sees it.
+    pub visibility: Visibility,
+}
+
+/// A constant array. Its contents come from a checkpoint by name; storage order on the device follows its uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weight {
+    /// Name by which the loader finds the contents.
+    pub name: String,
+    /// Element type as stored.
+    pub dtype: DType,
+    /// Logical extents, row-major and dense.
+    pub dims: Vec<usize>,
+}
+
+/// What a parameter is bound to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Operand {
+    /// A dense part of a buffer: elements from `offset`, shaped `dims`.
+    Buffer {
+        /// Index into [`Plan::buffers`].
+        id: usize,
+        /// First element.
+        offset: usize,
+        /// Extents as the kernel sees them.
+        dims: Vec<usize>,
+    },
+    /// A whole weight.
+    Weight {
+        /// Index into [`Plan::weights`].
+        id: usize,
+    },
+    /// A number.
+    F32(f32),
+    /// A number.
+    I32(i32),
+    /// A truth value.
+    Bool(bool),
+}
+
+/// One instruction: all work items of a kernel instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Instr {
+    /// Index into [`Plan::kernels`].
+    pub kernel: usize,
+    /// One per parameter.
+    pub operands: Vec<Operand>,
+    /// Extents of the grid of work items.
+    pub extents: Vec<usize>,
+    /// Earlier instructions whose completion it waits for; nothing implied by others is listed.
+    pub after: Vec<usize>,
+    /// What it is, for people: `layer.3 o_proj`.
+    pub label: String,
+    /// Source file of the model's line.
+    pub file: String,
+    /// That line.
+    pub line: u32,
+}
+
+impl Instr {
+    /// Work items.
+    pub fn items(&self) -> usize {
+        self.extents.iter().product()
+    }
+}
+
+/// A plan can't be built or is inconsistent.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Operands don't fit the kernel's parameters.
+    #[error("{file}:{line}: `{label}`: {message}")]
+    Operand {
+        /// Instruction label.
+        label: String,
+        /// Source file of the model's line.
+        file: String,
+        /// That line.
+        line: u32,
+        /// What is wrong.
+        message: String,
+    },
+    /// An id is out of range.
+    #[error("plan `{plan}` is inconsistent: {message}")]
+    Inconsistent {
+        /// Plan name.
+        plan: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl Plan {
+    /// An empty plan.
+    pub fn new(name: &str) -> Self {
+        Plan {
+            name: name.into(),
+            kernels: Vec::new(),
+            buffers: Vec::new(),
+            weights: Vec::new(),
+            program: Vec::new(),
+            marks: Vec::new(),
+            stop: ElementRef { buffer: 0, element: 0 },
+        }
+    }
+
+    /// Index of a kernel instance, added unless an equal one is there.
+    pub fn kernel(&mut self, kernel: Kernel) -> usize {
+        if let Some(i) = self.kernels.iter().position(|k| *k == kernel) {
+            return i;
+        }
+        self.kernels.push(kernel);
+        self.kernels.len() - 1
+    }
+
+    /// The range of instructions with this name.
+    pub fn mark(&self, name: &str) -> Option<std::ops::Range<usize>> {
+        self.marks.iter().find(|m| m.name == name).map(|m| m.begin..m.end)
+    }
+
+    /// The extents of what an operand is bound to; empty for numbers.
+    pub fn operand_dims<'a>(&'a self, operand: &'a Operand) -> &'a [usize] {
+        match operand {
+            Operand::Buffer { dims, .. } => dims,
+            Operand::Weight { id } => &self.weights[*id].dims,
+            Operand::F32(_) | Operand::I32(_) | Operand::Bool(_) => &[],
+        }
+    }
+
+    /// Appends an instruction: checks operands against the kernel's parameters and `require!` clauses and computes the
+    /// grid. Dependencies are derived by [`Plan::link`] once the program is whole.
+    ///
+    /// # Errors
+    /// Wrong number, kind, type or rank of operands, views outside their buffer, a failed `require!`.
+    pub fn push(&mut self, kernel: usize, operands: Vec<Operand>, label: &str, place: (&str, u32)) -> Result<usize, PlanError> {
+        let fail = |message: String| PlanError::Operand { label: label.into(), file: place.0.into(), line: place.1, message };
+        let k = &self.kernels[kernel];
+        if operands.len() != k.params.len() {
+            return Err(fail(format!("kernel `{}` takes {} operands, got {}", k.name, k.params.len(), operands.len())));
+        }
+        for (param, operand) in k.params.iter().zip(&operands) {
+            self.check_operand(k.ty(param.value), operand).map_err(|m| fail(format!("`{}`: {m}", param.name)))?;
+        }
+        let args: Vec<LaunchArg> = operands
+            .iter()
+            .map(|o| match o {
+                Operand::F32(x) => LaunchArg::F32(*x),
+                Operand::I32(x) => LaunchArg::I32(*x),
+                Operand::Bool(x) => LaunchArg::Bool(*x),
+                array => LaunchArg::Dims(self.operand_dims(array)),
+            })
+            .collect();
+        let extents = launch::extents(k, &args).map_err(|e| fail(e.to_string()))?;
+        self.program.push(Instr {
+            kernel,
+            operands,
+            extents,
+            after: Vec::new(),
+            label: label.into(),
+            file: place.0.into(),
+            line: place.1,
+        });
+        Ok(self.program.len() - 1)
+    }
+
+    fn check_operand(&self, ty: &Type, operand: &Operand) -> Result<(), String> {
+        let (d, dims, writable) = match operand {
+            Operand::Buffer { id, offset, dims } => {
+                let b = self.buffers.get(*id).ok_or(format!("there is no buffer {id}"))?;
+                let size: usize = b.dims.iter().product();
+                let end = dims.iter().try_fold(1usize, |a, n| a.checked_mul(*n)).and_then(|n| n.checked_add(*offset));
+                if end.is_none_or(|end| end > size) {
+                    return Err(format!("a view {dims:?} at {offset} of buffer `{}` with {size} elements", b.name));
+                }
+                (b.dtype, dims, true)
+            }
+            Operand::Weight { id } => {
+                let w = self.weights.get(*id).ok_or(format!("there is no weight {id}"))?;
+                (w.dtype, &w.dims, false)
+            }
+            Operand::F32(_) | Operand::I32(_) | Operand::Bool(_) => {
+                let d = match operand {
+                    Operand::F32(_) => DType::F32,
+                    Operand::I32(_) => DType::I32,
+                    _ => DType::Bool,
+                };
+                return if *ty == Type::Scalar(d) { Ok(()) } else { Err(format!("the parameter is {ty}, the operand {d}")) };
+            }
+        };
+        let Type::Global(want, rank, access) = ty else { return Err(format!("the parameter is {ty}, the operand an array")) };
+        if *want != d || *rank != dims.len() {
+            return Err(format!("the parameter is {ty}, the operand {d} with extents {dims:?}"));
+        }
+        match access {
+            Access::Write if !writable => Err("a weight can't be written".into()),
+            Access::Weight if writable => Err("a weight is needed, this is a buffer".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Derives what each instruction waits for: it reads what an earlier one wrote, or writes what an earlier one read
+    /// or wrote. Dependencies implied by others are left out. The last instruction waits for everything.
+    pub fn link(&mut self) {
+        let n = self.program.len();
+        let mut reach: Vec<Vec<bool>> = Vec::with_capacity(n);
+        for i in 0..n {
+            let mut before: Vec<usize> = (0..i).filter(|&j| self.conflicts(j, i)).collect();
+            if i + 1 == n {
+                before = (0..i).collect();
+            }
+            let mut seen = vec![false; i];
+            let mut after = Vec::new();
+            for &j in before.iter().rev() {
+                if !seen[j] {
+                    after.push(j);
+                    seen[j] = true;
+                    for (s, r) in seen.iter_mut().zip(&reach[j]) {
+                        *s |= *r;
+                    }
+                }
+            }
+            after.reverse();
+            self.program[i].after = after;
+            reach.push(seen);
+        }
+    }
+
+    /// Whether two instructions touch the same elements and one of them writes.
+    fn conflicts(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.program[a], &self.program[b]);
+        self.spans(a).any(|(ia, sa, wa)| self.spans(b).any(|(ib, sb, wb)| ia == ib && (wa || wb) && sa.0 < sb.1 && sb.0 < sa.1))
+    }
+
+    /// Buffers that an instruction touches: id, element range, whether it writes.
+    fn spans<'a>(&'a self, instr: &'a Instr) -> impl Iterator<Item = (usize, (usize, usize), bool)> + 'a {
+        let k = &self.kernels[instr.kernel];
+        instr.operands.iter().zip(&k.params).filter_map(move |(o, p)| match o {
+            Operand::Buffer { id, offset, dims } => {
+                let writes = matches!(k.ty(p.value), Type::Global(_, _, Access::Write));
+                Some((*id, (*offset, offset + dims.iter().product::<usize>()), writes))
+            }
+            _ => None,
+        })
+    }
+
+    /// Shape in which a kernel stages a weight parameter, if it does: the last two axes' tile.
+    pub fn staged_tile(kernel: &Kernel, param: usize) -> Option<Vec<usize>> {
+        let value = kernel.params[param].value;
+        let mut shape = None;
+        kernel.walk(|_, op| {
+            if matches!(op.kind, OpKind::Stage) && op.operands[0] == value {
+                shape = Some(kernel.ty(op.results[0]).shape().to_vec());
+            }
+        });
+        shape
+    }
+}

@@ -1,0 +1,132 @@
+//! The binary form of an instruction, as the persistent kernel reads it. Codegen takes offsets from here and the
+//! runtime fills records in, so both agree by construction.
+//!
+//! | byte | field |
+//! |---|---|
+//! | 0 | kernel (i32): index of the op instance |
+//! | 4 | work items (i32) |
+//! | 8 | number of dependencies (i32) |
+//! | 12 | own counter (i32) |
+//! | 16 | extents of the grid of work items (4 × i32) |
+//! | 32 | dependencies: counter (i32), arrivals each pass (i32), up to [`MAX_DEPS`] |
+//! | 96 | parameters at [`param_offsets`] |
+
+use crate::ir::{Kernel, Type};
+use crate::plan::{Instr, Operand};
+
+/// Bytes from one record to the next.
+pub const RECORD_BYTES: usize = 512;
+/// Most dependencies of one instruction.
+pub const MAX_DEPS: usize = 8;
+/// Most extents of a grid of work items.
+pub const MAX_EXTENTS: usize = 4;
+/// Offset of the kernel index.
+pub const KERNEL: usize = 0;
+/// Offset of the number of work items.
+pub const ITEMS: usize = 4;
+/// Offset of the number of dependencies.
+pub const DEPS: usize = 8;
+/// Offset of the instruction's own counter.
+pub const COUNTER: usize = 12;
+/// Offset of the extents.
+pub const EXTENTS: usize = 16;
+/// Offset of the dependencies.
+pub const DEP_LIST: usize = 32;
+const PARAMS: usize = DEP_LIST + 8 * MAX_DEPS;
+
+/// Words of the control block, in device memory. Counters follow it.
+pub mod control {
+    /// Non-zero ends the kernel: 1 a wait ran out of time, 2 the host cancelled.
+    pub const ABORT: usize = 0;
+    /// What the first wait that ran out of time saw: CTA, role (0 producer, 1 consumer), record, counter, value, target.
+    pub const REPORT: usize = 1;
+    /// Bytes before the first counter.
+    pub const BYTES: usize = 1024;
+    /// Bytes from one counter to the next: one cache line each.
+    pub const COUNTER_STRIDE: usize = 128;
+}
+
+/// Byte offset of each parameter in a record: a global array is its address (u64) and its extents (i32 each), a number
+/// four bytes. The last element is the end.
+pub fn param_offsets(kernel: &Kernel) -> Vec<usize> {
+    let mut at = PARAMS;
+    let mut out = Vec::with_capacity(kernel.params.len() + 1);
+    for p in &kernel.params {
+        if let Type::Global(_, rank, _) = kernel.ty(p.value) {
+            at = at.next_multiple_of(8);
+            out.push(at);
+            at += 8 + 4 * rank;
+        } else {
+            out.push(at);
+            at += 4;
+        }
+    }
+    out.push(at);
+    out
+}
+
+/// An instruction doesn't fit the record.
+#[derive(Debug, thiserror::Error)]
+#[error("instruction `{label}`: {message}")]
+pub struct RecordError {
+    /// Instruction label.
+    pub label: String,
+    /// What is too large.
+    pub message: String,
+}
+
+/// Encodes one instruction. `address` gives the device address of an array operand of a parameter, `dims` its extents,
+/// `arrivals` how often a counter is raised in one pass.
+///
+/// # Errors
+/// Too many dependencies, extents or parameters.
+pub fn encode(
+    instr: &Instr,
+    index: usize,
+    kernel: &Kernel,
+    address: impl Fn(usize, &Operand) -> u64,
+    dims: impl Fn(&Operand) -> Vec<usize>,
+    arrivals: impl Fn(usize) -> usize,
+) -> Result<[u8; RECORD_BYTES], RecordError> {
+    let fail = |message: String| RecordError { label: instr.label.clone(), message };
+    let offsets = param_offsets(kernel);
+    if offsets.last().is_none_or(|end| *end > RECORD_BYTES) {
+        return Err(fail(format!("its parameters take more than {RECORD_BYTES} bytes")));
+    }
+    if instr.after.len() > MAX_DEPS {
+        return Err(fail(format!("{} dependencies, at most {MAX_DEPS} are possible", instr.after.len())));
+    }
+    if instr.extents.len() > MAX_EXTENTS {
+        return Err(fail(format!("a grid with {} axes, at most {MAX_EXTENTS} are possible", instr.extents.len())));
+    }
+    let mut record = [0u8; RECORD_BYTES];
+    let mut word = |at: usize, value: i32| record[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    let size = |n: usize| i32::try_from(n).map_err(|_| fail(format!("{n} doesn't fit in 32 bits")));
+    word(KERNEL, size(instr.kernel)?);
+    word(ITEMS, size(instr.items())?);
+    word(DEPS, size(instr.after.len())?);
+    word(COUNTER, size(index)?);
+    for (i, n) in instr.extents.iter().enumerate() {
+        word(EXTENTS + 4 * i, size(*n)?);
+    }
+    for (i, dep) in instr.after.iter().enumerate() {
+        word(DEP_LIST + 8 * i, size(*dep)?);
+        word(DEP_LIST + 8 * i + 4, size(arrivals(*dep))?);
+    }
+    for (param, (operand, at)) in instr.operands.iter().zip(&offsets).enumerate() {
+        match operand {
+            Operand::F32(x) => word(*at, x.to_bits() as i32),
+            Operand::I32(x) => word(*at, *x),
+            Operand::Bool(x) => word(*at, i32::from(*x)),
+            array => {
+                let a = address(param, array);
+                word(*at, a as u32 as i32);
+                word(*at + 4, (a >> 32) as u32 as i32);
+                for (i, n) in dims(array).iter().enumerate() {
+                    word(*at + 8 + 4 * i, size(*n)?);
+                }
+            }
+        }
+    }
+    Ok(record)
+}
