@@ -1,6 +1,7 @@
 //! What runs plans: the simulator here, a GPU in the runtime.
 
 use crate::plan::Plan;
+use std::borrow::Cow;
 use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
@@ -11,6 +12,16 @@ pub enum Data {
     F32(Vec<f32>),
     /// Integer buffers.
     I32(Vec<i32>),
+}
+
+/// Where the contents of a plan's weights come from: a checkpoint, a test.
+pub trait WeightSource {
+    /// The weight of this name as the plan declares it: logical extents, row-major and dense, little endian, 4-bit types
+    /// two per byte with the low nibble first. Executors repack as they need.
+    ///
+    /// # Errors
+    /// There is no such weight, or it can't be read; the text says which and why.
+    fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, String>;
 }
 
 /// A device that holds one plan with its weights.
