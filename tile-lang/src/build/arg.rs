@@ -37,6 +37,11 @@ macro_rules! arg_from {
                 Arg::$variant(x as $as)
             }
         }
+        impl From<&$t> for Arg {
+            fn from(x: &$t) -> Arg {
+                Arg::$variant(*x as $as)
+            }
+        }
     )*};
 }
 arg_from!(usize => Int as i64, i32 => Int as i64, u32 => Int as i64, i64 => Int as i64, f32 => Float as f64, f64 => Float as f64, bool => Bool as bool);
@@ -47,9 +52,21 @@ impl From<Val> for Arg {
     }
 }
 
-impl<const N: usize> From<[Val; N]> for Arg {
-    fn from(v: [Val; N]) -> Arg {
-        Arg::List(v.into_iter().map(Arg::Val).collect())
+impl From<&Val> for Arg {
+    fn from(v: &Val) -> Arg {
+        Arg::Val(*v)
+    }
+}
+
+impl<T: Into<Arg>, const N: usize> From<[T; N]> for Arg {
+    fn from(list: [T; N]) -> Arg {
+        Arg::List(list.into_iter().map(Into::into).collect())
+    }
+}
+
+impl<T: Into<Arg>> From<Vec<T>> for Arg {
+    fn from(list: Vec<T>) -> Arg {
+        Arg::List(list.into_iter().map(Into::into).collect())
     }
 }
 

@@ -25,7 +25,15 @@ impl Cx {
         }
         let block = self.kernel.add_block();
         let index = self.kernel.add_value(Type::Scalar(DType::I32));
-        let inner: Vec<Val> = carried.iter().map(|v| Val(self.kernel.add_value(self.ty(*v).clone()))).collect();
+        let inner: Vec<Val> = carried
+            .iter()
+            .map(|v| {
+                let data = self.kernel.values[v.0.index()].clone();
+                let inner = self.kernel.add_value(data.ty);
+                self.kernel.values[inner.index()].name = data.name;
+                Val(inner)
+            })
+            .collect();
         let mut args: Vec<ValueId> = vec![index];
         args.extend(inner.iter().map(|v| v.0));
         self.kernel.blocks[block.index()].args = args;
@@ -45,15 +53,26 @@ impl Cx {
         then: impl FnOnce(&mut Cx, &[Val]) -> Vec<Val>,
         otherwise: impl FnOnce(&mut Cx, &[Val]) -> Vec<Val>,
     ) -> Vec<Val> {
+        self.if_else_with(span, condition, carried, then, |cx, inner, _| otherwise(cx, inner))
+    }
+
+    /// As [`Cx::if_else`]; the second branch also gets what the first one gave.
+    pub(super) fn if_else_with(
+        &mut self,
+        span: Span,
+        condition: Val,
+        carried: Vec<Val>,
+        then: impl FnOnce(&mut Cx, &[Val]) -> Vec<Val>,
+        otherwise: impl FnOnce(&mut Cx, &[Val], &[Val]) -> Vec<Val>,
+    ) -> Vec<Val> {
         if !self.is_poison(condition) && *self.ty(condition) != Type::Scalar(DType::Bool) {
             let message = format!("`if` needs one uniform bool, this is {}", self.ty(condition));
             self.error(span, "E02", message, &["choose element by element with `select` or `keep`".into()]);
         }
         let blocks = [self.kernel.add_block(), self.kernel.add_block()];
         let first = self.nested(span, blocks[0], &carried, |cx| then(cx, &carried));
-        let like = if first.is_empty() { carried.clone() } else { first };
-        self.nested(span, blocks[1], &like, |cx| otherwise(cx, &carried));
-        self.structured(span, OpKind::If, vec![condition.0], &like, blocks.to_vec())
+        self.nested(span, blocks[1], &first, |cx| otherwise(cx, &carried, &first));
+        self.structured(span, OpKind::If, vec![condition.0], &first, blocks.to_vec())
     }
 
     /// Fills a nested block and ends it with a yield of values typed like `like`.

@@ -8,6 +8,7 @@ mod arg;
 mod control;
 mod methods;
 mod ops;
+pub mod stage;
 
 pub use arg::{Arg, Generic, InstanceError, KernelDef, Space, TypeSpec, Val};
 
