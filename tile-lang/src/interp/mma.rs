@@ -226,9 +226,8 @@ mod tests {
                 (0..rows * cols).map(|i| x[(i % rows) * cols + i / rows]).collect()
             };
             let (at, bt) = (transpose(&a, m, k), transpose(&b, k, n));
-            let want: Vec<f32> = (0..m * n)
-                .map(|i| 1.0 + (0..k).map(|p| a[(i / n) * k + p] * b[p * n + i % n]).sum::<f32>())
-                .collect();
+            let want: Vec<f32> =
+                (0..m * n).map(|i| 1.0 + (0..k).map(|p| a[(i / n) * k + p] * b[p * n + i % n]).sum::<f32>()).collect();
             let forms_a = [Mat { data: &a, row: k, col: 1 }, Mat { data: &at, row: 1, col: m }];
             let forms_b = [Mat { data: &b, row: n, col: 1 }, Mat { data: &bt, row: 1, col: k }];
             for a in forms_a {

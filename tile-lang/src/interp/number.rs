@@ -166,7 +166,10 @@ mod tests {
                 }
             }
         }
-        assert_eq!((round_e4m3(17.0), round_e4m3(19.0), round_e4m3(1e9), round_e4m3(-f32::INFINITY)), (16.0, 20.0, 448.0, -448.0));
+        assert_eq!(
+            (round_e4m3(17.0), round_e4m3(19.0), round_e4m3(1e9), round_e4m3(-f32::INFINITY)),
+            (16.0, 20.0, 448.0, -448.0)
+        );
         assert_eq!((round_e5m2(1e9), round_e5m2(9.0), round_e5m2(11.0)), (57344.0, 8.0, 12.0));
         assert_eq!(round_e4m3(2f32.powi(-10)), 0.0);
         assert_eq!(round_e4m3(3.0 * 2f32.powi(-10)), 2f32.powi(-8));

@@ -169,7 +169,8 @@ pub(super) fn copy_strided<T: Copy>(data: &[T], row: usize, col: usize, rows: us
 
 /// The elements of a buffer that nobody else holds.
 pub(super) fn own<T: Clone>(buffer: &mut Rc<Vec<T>>) -> &mut [T] {
-    Rc::make_mut(buffer)
+    let vec: &mut Vec<T> = Rc::make_mut(buffer);
+    vec
 }
 
 /// An operand of an elementwise op: one number for all, or a dense tile.
@@ -206,12 +207,7 @@ pub(super) fn convert<T: Element, U: Element>(pool: &mut Pool, x: Operand<T>, f:
 }
 
 /// `f` of every pair, in place where an operand is not needed any more.
-pub(super) fn zip<T: Element>(
-    pool: &mut Pool,
-    a: Operand<T>,
-    b: Operand<T>,
-    f: impl Fn(T, T) -> T,
-) -> Operand<T> {
+pub(super) fn zip<T: Element>(pool: &mut Pool, a: Operand<T>, b: Operand<T>, f: impl Fn(T, T) -> T) -> Operand<T> {
     match (a, b) {
         (Operand::One(a), Operand::One(b)) => Operand::One(f(a, b)),
         (Operand::Tile(a), Operand::One(b)) => map(pool, Operand::Tile(a), |x| f(x, b)),
@@ -263,7 +259,7 @@ pub(super) fn select<T: Element>(pool: &mut Pool, c: Operand<u8>, a: Operand<T>,
         Operand::Tile(c) => c,
     };
     let out = match (a, b) {
-        (Operand::Tile(mut a), b) if Rc::get_mut(&mut a).is_some() => {
+        (Operand::Tile(mut a), b) if Rc::strong_count(&a) == 1 => {
             let data = own(&mut a);
             match &b {
                 Operand::One(b) => data.iter_mut().zip(c.iter()).for_each(|(x, c)| *x = if *c != 0 { *x } else { *b }),

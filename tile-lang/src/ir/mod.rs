@@ -9,11 +9,15 @@
 
 mod entity;
 mod op;
+mod print;
+mod rules;
 mod ty;
+mod verify;
 
 pub use entity::{BlockId, OpId, ValueId};
 pub use op::{BinaryOp, CmpOp, Literal, OpKind, ReduceOp, RingPart, UnaryOp};
 pub use ty::{Access, Type};
+pub use verify::verify;
 
 use crate::span::Span;
 use serde::{Deserialize, Serialize};

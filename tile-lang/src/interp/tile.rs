@@ -1,0 +1,276 @@
+//! Ops that move elements within a tile, reductions and products.
+
+use super::InterpError;
+use super::elementwise::{max_number, min_number};
+use super::exec::Run;
+use super::mma::{Mat, mma as product};
+use super::prepare::Step;
+use super::value::{Element, Operand, Strided, Value, copy_strided, own};
+use crate::ir::ReduceOp;
+use std::rc::Rc;
+
+impl Run<'_> {
+    /// The elements of an operand of a known kind.
+    fn elements<T: Element>(&mut self, step: &Step, i: usize, x: Operand<T>) -> Rc<Vec<T>> {
+        match x {
+            Operand::Tile(t) => t,
+            Operand::One(x) => self.pool.build(step.ins[i].shape.iter().product(), |out| out.fill(x)),
+        }
+    }
+
+    /// A real tile in whatever order it lies.
+    fn strided(&mut self, step: &Step, i: usize) -> Result<Strided, InterpError> {
+        match self.take(step, i) {
+            Value::View(v) => Ok(v),
+            Value::TileF(data) => Ok(Strided { data, offset: 0, row: step.ins[i].shape[1], col: 1 }),
+            Value::F32(x) => {
+                let data = self.elements(step, i, Operand::One(x));
+                Ok(Strided { data, offset: 0, row: step.ins[i].shape[1], col: 1 })
+            }
+            _ => Err(self.malformed(step)),
+        }
+    }
+}
+
+/// Evaluates `$body` with the operand as a real, an integer or a truth tile.
+macro_rules! any_kind {
+    ($run:ident, $step:ident, $x:ident => $body:expr) => {
+        match $run.peek($step, 0) {
+            Some(Value::I32(_) | Value::TileI(_)) => {
+                let $x = $run.int($step, 0)?;
+                i32::value($body)
+            }
+            Some(Value::Bool(_) | Value::TileB(_)) => {
+                let $x = $run.truth($step, 0)?;
+                u8::value($body)
+            }
+            _ => {
+                let $x = $run.real($step, 0)?;
+                f32::value($body)
+            }
+        }
+    };
+}
+
+pub(super) fn iota(run: &mut Run<'_>, step: &Step, axis: usize) -> Value {
+    let [rows, cols] = step.shape;
+    // One axis lies along the columns.
+    let along_rows = axis == 0 && step.axes == 2;
+    Value::TileI(run.pool.build(rows * cols, |out: &mut [i32]| {
+        for (r, row) in out.chunks_exact_mut(cols.max(1)).enumerate() {
+            if along_rows {
+                row.fill(r as i32);
+            } else {
+                row.iter_mut().enumerate().for_each(|(c, o)| *o = c as i32);
+            }
+        }
+    }))
+}
+
+pub(super) fn broadcast(run: &mut Run<'_>, step: &Step, axis: usize) -> Result<Value, InterpError> {
+    fn go<T: Element>(run: &mut Run<'_>, step: &Step, axis: usize, x: Operand<T>) -> Operand<T> {
+        let Operand::Tile(t) = x else { return x };
+        let [rows, cols] = step.shape;
+        let out = run.pool.build(rows * cols, |out: &mut [T]| {
+            for (r, row) in out.chunks_exact_mut(cols.max(1)).enumerate() {
+                if axis == 0 { row.copy_from_slice(&t) } else { row.fill(t[r]) }
+            }
+        });
+        T::give(run.pool, t);
+        Operand::Tile(out)
+    }
+    Ok(any_kind!(run, step, x => go(run, step, axis, x)))
+}
+
+pub(super) fn repeat(run: &mut Run<'_>, step: &Step, times: usize) -> Result<Value, InterpError> {
+    fn go<T: Element>(run: &mut Run<'_>, times: usize, x: Operand<T>) -> Operand<T> {
+        let Operand::Tile(t) = x else { return x };
+        let out = run.pool.build(t.len() * times, |out: &mut [T]| {
+            out.chunks_exact_mut(times.max(1)).zip(t.iter()).for_each(|(o, x)| o.fill(*x));
+        });
+        T::give(run.pool, t);
+        Operand::Tile(out)
+    }
+    Ok(any_kind!(run, step, x => go(run, times, x)))
+}
+
+pub(super) fn transpose(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError> {
+    fn go<T: Element>(run: &mut Run<'_>, step: &Step, x: Operand<T>) -> Value {
+        let Operand::Tile(t) = x else { return T::value(x) };
+        let [rows, cols] = step.shape;
+        let out = run.pool.build(rows * cols, |out: &mut [T]| copy_strided(&t, 1, rows, rows, cols, out));
+        T::give(run.pool, t);
+        T::value(Operand::Tile(out))
+    }
+    match run.peek(step, 0) {
+        Some(Value::TileI(_)) => run.int(step, 0).map(|x| go(run, step, x)),
+        Some(Value::TileB(_)) => run.truth(step, 0).map(|x| go(run, step, x)),
+        Some(Value::TileF(_) | Value::View(_)) => {
+            let v = run.strided(step, 0)?;
+            Ok(Value::View(Strided { row: v.col, col: v.row, ..v }))
+        }
+        _ => Ok(run.take(step, 0)),
+    }
+}
+
+pub(super) fn slice(run: &mut Run<'_>, step: &Step, offsets: &[usize]) -> Result<Value, InterpError> {
+    let [top, left] = match offsets {
+        [top, left] => [*top, *left],
+        _ => return Err(run.malformed(step)),
+    };
+    if let Some(Value::TileI(_)) = run.peek(step, 0) {
+        let x = run.int(step, 0)?;
+        let t = run.elements(step, 0, x);
+        let ([rows, cols], wide) = (step.shape, step.ins[0].shape[1]);
+        let out = run.pool.build(rows * cols, |out| copy_strided(&t[top * wide + left..], wide, 1, rows, cols, out));
+        return Ok(Value::TileI(out));
+    }
+    let v = run.strided(step, 0)?;
+    Ok(Value::View(Strided { offset: v.offset + top * v.row + left * v.col, ..v }))
+}
+
+pub(super) fn reduce(run: &mut Run<'_>, step: &Step, op: ReduceOp, axis: usize) -> Result<Value, InterpError> {
+    fn go<T: Element, U: Element>(
+        run: &mut Run<'_>,
+        step: &Step,
+        along_row: bool,
+        t: Rc<Vec<T>>,
+        row_of: impl Fn(&[T]) -> U,
+        start: impl Fn(T) -> U,
+        next: impl Fn(U, usize, T, T) -> U,
+    ) -> Value {
+        let [rows, cols] = step.ins[0].shape;
+        let out = if along_row {
+            run.pool.build(rows, |out: &mut [U]| {
+                out.iter_mut().zip(t.chunks_exact(cols.max(1))).for_each(|(o, row)| *o = row_of(row));
+            })
+        } else {
+            let mut best: Rc<Vec<T>> = run.pool.build(cols, |out: &mut [T]| out.copy_from_slice(&t[..cols]));
+            let out = run.pool.build(cols, |out: &mut [U]| {
+                let best = own(&mut best);
+                out.iter_mut().zip(best.iter()).for_each(|(o, x)| *o = start(*x));
+                for (r, row) in t.chunks_exact(cols.max(1)).enumerate().skip(1) {
+                    for ((o, best), x) in out.iter_mut().zip(best.iter_mut()).zip(row) {
+                        *o = next(*o, r, *best, *x);
+                        *best = *x;
+                    }
+                }
+            });
+            T::give(run.pool, best);
+            out
+        };
+        T::give(run.pool, t);
+        if step.scalar {
+            let one = out.first().copied().unwrap_or_default();
+            U::give(run.pool, out);
+            return U::value(Operand::One(one));
+        }
+        U::value(Operand::Tile(out))
+    }
+    let along_row = axis + 1 == step.in_axes;
+    if op == ReduceOp::ArgMax {
+        return argmax(run, step, along_row);
+    }
+    if let Some(Value::I32(_) | Value::TileI(_)) = run.peek(step, 0) {
+        let x = run.int(step, 0)?;
+        let t = run.elements(step, 0, x);
+        let f = match op {
+            ReduceOp::Sum => i32::wrapping_add,
+            ReduceOp::Max => |a: i32, b: i32| a.max(b),
+            _ => |a: i32, b: i32| a.min(b),
+        };
+        let row = |row: &[i32]| row.iter().copied().reduce(f).unwrap_or_default();
+        return Ok(go(run, step, along_row, t, row, |x| x, |o, _, _, x| f(o, x)));
+    }
+    let x = run.real(step, 0)?;
+    let t = run.elements(step, 0, x);
+    Ok(match op {
+        ReduceOp::Sum => go(run, step, along_row, t, sum, |x| x, |o, _, _, x| o + x),
+        ReduceOp::Max => {
+            go(run, step, along_row, t, |row| lanes(row, max_number), |x| x, |o, _, _, x| max_number(o, x))
+        }
+        _ => go(run, step, along_row, t, |row| lanes(row, min_number), |x| x, |o, _, _, x| min_number(o, x)),
+    })
+}
+
+/// Sum of a row: eight partial sums, then those from left to right.
+fn sum(row: &[f32]) -> f32 {
+    let (chunks, rest) = row.as_chunks::<8>();
+    let mut parts = [0f32; 8];
+    for chunk in chunks {
+        for l in 0..8 {
+            parts[l] += chunk[l];
+        }
+    }
+    parts.iter().sum::<f32>() + rest.iter().sum::<f32>()
+}
+
+/// A row folded in eight lanes by an operation that any order suits.
+fn lanes(row: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let (chunks, rest) = row.as_chunks::<8>();
+    let mut result = row.first().copied().unwrap_or_default();
+    if let Some((first, chunks)) = chunks.split_first() {
+        let mut best = *first;
+        for chunk in chunks {
+            for l in 0..8 {
+                best[l] = f(best[l], chunk[l]);
+            }
+        }
+        result = best.into_iter().fold(result, &f);
+    }
+    rest.iter().fold(result, |a, b| f(a, *b))
+}
+
+/// Index of the largest, the lowest of equals; a NaN is below every number.
+fn argmax(run: &mut Run<'_>, step: &Step, along_row: bool) -> Result<Value, InterpError> {
+    fn go<T: Element>(
+        run: &mut Run<'_>,
+        step: &Step,
+        along_row: bool,
+        t: Rc<Vec<T>>,
+        above: impl Fn(T, T) -> bool,
+    ) -> Value {
+        let [rows, cols] = step.ins[0].shape;
+        let (count, length, outer, inner) = if along_row { (rows, cols, cols, 1) } else { (cols, rows, 1, cols) };
+        let out = run.pool.build(count, |out: &mut [i32]| {
+            for (i, o) in out.iter_mut().enumerate() {
+                let at = |j: usize| t[i * outer + j * inner];
+                *o = (1..length).fold(0, |best, j| if above(at(j), at(best)) { j } else { best }) as i32;
+            }
+        });
+        T::give(run.pool, t);
+        if step.scalar { Value::I32(out.first().copied().unwrap_or_default()) } else { Value::TileI(out) }
+    }
+    if let Some(Value::I32(_) | Value::TileI(_)) = run.peek(step, 0) {
+        let x = run.int(step, 0)?;
+        let t = run.elements(step, 0, x);
+        return Ok(go(run, step, along_row, t, |x, best| x > best));
+    }
+    let x = run.real(step, 0)?;
+    let t = run.elements(step, 0, x);
+    Ok(go(run, step, along_row, t, |x: f32, best: f32| x > best || (best.is_nan() && !x.is_nan())))
+}
+
+pub(super) fn mma(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError> {
+    if step.ins.len() != 3 {
+        return Err(run.malformed(step));
+    }
+    let acc = run.real(step, 0)?;
+    let mut acc = run.elements(step, 0, acc);
+    if Rc::get_mut(&mut acc).is_none() {
+        acc = run.pool.build(acc.len(), |out: &mut [f32]| out.copy_from_slice(&acc));
+    }
+    let (a, b) = (run.strided(step, 1)?, run.strided(step, 2)?);
+    let ([m, n], k) = (step.shape, step.ins[1].shape[1]);
+    let mat = |v: &Strided| -> (usize, usize) { (v.row, v.col) };
+    let ((ar, ac), (br, bc)) = (mat(&a), mat(&b));
+    product(
+        own(&mut acc),
+        [m, n, k],
+        Mat { data: &a.data[a.offset..], row: ar, col: ac },
+        Mat { data: &b.data[b.offset..], row: br, col: bc },
+    );
+    run.pool.recycle(Value::View(a));
+    run.pool.recycle(Value::View(b));
+    Ok(Value::TileF(acc))
+}

@@ -1,0 +1,650 @@
+//! Every op of the interpreter against values worked out by hand.
+
+use std::sync::Arc;
+use tile_lang::build::{Arg, Cx, Generic, Space, TypeSpec, Val};
+use tile_lang::interp::{self, ArgValue, Array, LaunchError, Options, Precision, View};
+use tile_lang::ir::{Access, BinaryOp, CmpOp, Kernel, OpKind, Stage, UnaryOp};
+use tile_lang::{DType, Span};
+
+const AT: Span = Span { file: 0, line: 7, col: 3, len: 4 };
+
+fn tile(dtype: DType, shape: &[usize]) -> TypeSpec {
+    TypeSpec { space: Space::Tile, dtype: Some(dtype), shape: shape.to_vec() }
+}
+
+fn smem(dtype: DType, shape: &[usize]) -> Generic {
+    TypeSpec { space: Space::Smem, dtype: Some(dtype), shape: shape.to_vec() }.into()
+}
+
+fn origin(rank: usize) -> Arg {
+    Arg::List(vec![Arg::Int(0); rank])
+}
+
+fn array(dtype: DType, dims: &[usize], data: &[f32]) -> Arc<Array> {
+    Arc::new(Array::from_f32(dtype, dims, data).unwrap())
+}
+
+fn ints(dims: &[usize], data: &[i32]) -> Arc<Array> {
+    Arc::new(Array::from_i32(DType::I32, dims, data).unwrap())
+}
+
+/// A kernel with read-only arrays `inputs` and one written array `out` of the type that `body` returns.
+struct Case {
+    inputs: Vec<Arc<Array>>,
+    precision: Precision,
+}
+
+impl Case {
+    fn new(inputs: &[Arc<Array>]) -> Case {
+        Case { inputs: inputs.to_vec(), precision: Precision::Native }
+    }
+
+    fn run(&self, out: (DType, &[usize]), body: impl FnOnce(&mut Cx, &[Val]) -> Val) -> Arc<Array> {
+        let mut cx = Cx::new("case", "case.rs");
+        let mut args: Vec<ArgValue> = Vec::new();
+        let mut values = Vec::new();
+        for (i, a) in self.inputs.iter().enumerate() {
+            values.push(cx.param_global(&format!("in{i}"), a.dtype(), a.dims().len(), Access::Read));
+            args.push(a.clone().into());
+        }
+        let y = cx.param_global("out", out.0, out.1.len(), Access::Write);
+        let result = body(&mut cx, &values);
+        cx.method(AT, y, "store", &[], vec![origin(out.1.len()), result.into()]);
+        let kernel = cx.finish().unwrap_or_else(|e| panic!("{e}"));
+        let result = Arc::new(Array::zeros(out.0, out.1));
+        args.push(result.clone().into());
+        interp::launch(&kernel, &args, Options { precision: self.precision }).unwrap_or_else(|e| panic!("{e}"));
+        result
+    }
+
+    fn reals(&self, shape: &[usize], body: impl FnOnce(&mut Cx, &[Val]) -> Val) -> Vec<f32> {
+        self.run((DType::F32, shape), body).to_f32()
+    }
+
+    fn integers(&self, shape: &[usize], body: impl FnOnce(&mut Cx, &[Val]) -> Val) -> Vec<i32> {
+        self.run((DType::I32, shape), body).to_i32()
+    }
+}
+
+fn load(cx: &mut Cx, from: Val, shape: &[usize], dtype: DType, at: Arg) -> Val {
+    cx.method(AT, from, "load_at", &[tile(dtype, shape).into()], vec![at])
+}
+
+/// Loads the first tile of an array.
+fn first(cx: &mut Cx, from: Val, dtype: DType, shape: &[usize]) -> Val {
+    let rank = match cx.ty(from) {
+        tile_lang::ir::Type::Global(_, rank, _) => *rank,
+        _ => 0,
+    };
+    load(cx, from, shape, dtype, origin(rank))
+}
+
+fn unary_f32(op: UnaryOp, x: &[f32]) -> Vec<f32> {
+    Case::new(&[array(DType::F32, &[x.len()], x)]).reals(&[x.len()], |cx, v| {
+        let x = first(cx, v[0], DType::F32, &[x.len()]);
+        cx.unary(AT, op, x)
+    })
+}
+
+#[test]
+fn unary_ops_on_reals() {
+    assert_eq!(unary_f32(UnaryOp::Neg, &[1.0, -2.0]), [-1.0, 2.0]);
+    assert_eq!(unary_f32(UnaryOp::Abs, &[1.5, -2.0]), [1.5, 2.0]);
+    assert_eq!(unary_f32(UnaryOp::Exp, &[0.0, 1.0]), [1.0, std::f32::consts::E]);
+    assert_eq!(unary_f32(UnaryOp::Exp2, &[3.0, -1.0]), [8.0, 0.5]);
+    assert_eq!(unary_f32(UnaryOp::Ln, &[1.0, 0.0]), [0.0, f32::NEG_INFINITY]);
+    assert_eq!(unary_f32(UnaryOp::Log2, &[8.0, 0.25]), [3.0, -2.0]);
+    assert_eq!(unary_f32(UnaryOp::Sqrt, &[9.0, 0.25]), [3.0, 0.5]);
+    assert_eq!(unary_f32(UnaryOp::Rsqrt, &[4.0, 0.25]), [0.5, 2.0]);
+    assert_eq!(unary_f32(UnaryOp::Recip, &[4.0, -0.5]), [0.25, -2.0]);
+    assert_eq!(unary_f32(UnaryOp::Sin, &[0.0, 1.0]), [0.0, 1f32.sin()]);
+    assert_eq!(unary_f32(UnaryOp::Cos, &[0.0, 1.0]), [1.0, 1f32.cos()]);
+    assert_eq!(unary_f32(UnaryOp::Floor, &[1.7, -1.2]), [1.0, -2.0]);
+}
+
+#[test]
+fn unary_ops_on_integers_and_bits() {
+    let case = Case::new(&[ints(&[4], &[1, -2, i32::MIN, 0])]);
+    let run = |op| {
+        case.integers(&[4], |cx, v| {
+            let x = first(cx, v[0], DType::I32, &[4]);
+            cx.unary(AT, op, x)
+        })
+    };
+    assert_eq!(run(UnaryOp::Neg), [-1, 2, i32::MIN, 0]);
+    assert_eq!(run(UnaryOp::Abs), [1, 2, i32::MIN, 0]);
+    assert_eq!(run(UnaryOp::Not), [-2, 1, i32::MAX, -1]);
+    let bits = Case::new(&[array(DType::F32, &[2], &[1.0, -0.0])]).integers(&[2], |cx, v| {
+        let x = first(cx, v[0], DType::F32, &[2]);
+        cx.unary(AT, UnaryOp::ToBits, x)
+    });
+    assert_eq!(bits, [0x3f80_0000, i32::MIN]);
+    let back = Case::new(&[ints(&[2], &[0x3f80_0000, 0x4000_0000])]).reals(&[2], |cx, v| {
+        let x = first(cx, v[0], DType::I32, &[2]);
+        cx.unary(AT, UnaryOp::FromBits, x)
+    });
+    assert_eq!(back, [1.0, 2.0]);
+}
+
+fn binary_f32(op: BinaryOp, a: &[f32], b: &[f32]) -> Vec<f32> {
+    let n = a.len();
+    Case::new(&[array(DType::F32, &[n], a), array(DType::F32, &[n], b)]).reals(&[n], |cx, v| {
+        let (a, b) = (first(cx, v[0], DType::F32, &[n]), first(cx, v[1], DType::F32, &[n]));
+        cx.binary(AT, op, a, b)
+    })
+}
+
+fn binary_i32(op: BinaryOp, a: &[i32], b: &[i32]) -> Vec<i32> {
+    let n = a.len();
+    Case::new(&[ints(&[n], a), ints(&[n], b)]).integers(&[n], |cx, v| {
+        let (a, b) = (first(cx, v[0], DType::I32, &[n]), first(cx, v[1], DType::I32, &[n]));
+        cx.binary(AT, op, a, b)
+    })
+}
+
+#[test]
+fn binary_ops() {
+    let (a, b) = ([1.0, f32::NAN, -3.0, 4.0], [2.0, 5.0, f32::NAN, 4.0]);
+    assert_eq!(binary_f32(BinaryOp::Min, &a, &b), [1.0, 5.0, -3.0, 4.0]);
+    assert_eq!(binary_f32(BinaryOp::Max, &a, &b), [2.0, 5.0, -3.0, 4.0]);
+    assert_eq!(binary_f32(BinaryOp::Add, &[1.0, 2.0], &[0.5, -2.0]), [1.5, 0.0]);
+    assert_eq!(binary_f32(BinaryOp::Sub, &[1.0, 2.0], &[0.5, -2.0]), [0.5, 4.0]);
+    assert_eq!(binary_f32(BinaryOp::Mul, &[1.0, 2.0], &[0.5, -2.0]), [0.5, -4.0]);
+    assert_eq!(binary_f32(BinaryOp::Div, &[1.0, 2.0], &[0.5, -2.0]), [2.0, -1.0]);
+    assert_eq!(binary_i32(BinaryOp::Add, &[i32::MAX, 1], &[1, 2]), [i32::MIN, 3]);
+    assert_eq!(binary_i32(BinaryOp::Sub, &[i32::MIN, 1], &[1, 2]), [i32::MAX, -1]);
+    assert_eq!(binary_i32(BinaryOp::Mul, &[1 << 30, 3], &[4, -2]), [0, -6]);
+    assert_eq!(binary_i32(BinaryOp::Div, &[-7, 7, 7, i32::MIN], &[2, -2, 0, -1]), [-3, -3, 0, i32::MIN]);
+    assert_eq!(binary_i32(BinaryOp::Rem, &[-7, 7, 7, i32::MIN], &[2, -2, 0, -1]), [-1, 1, 0, 0]);
+    assert_eq!(binary_i32(BinaryOp::Min, &[-7, 7], &[2, -2]), [-7, -2]);
+    assert_eq!(binary_i32(BinaryOp::Max, &[-7, 7], &[2, -2]), [2, 7]);
+    assert_eq!(binary_i32(BinaryOp::And, &[6, -1], &[3, 5]), [2, 5]);
+    assert_eq!(binary_i32(BinaryOp::Or, &[6, 0], &[3, 5]), [7, 5]);
+    assert_eq!(binary_i32(BinaryOp::Xor, &[6, -1], &[3, 5]), [5, -6]);
+    assert_eq!(binary_i32(BinaryOp::Shl, &[1, -1], &[31, 4]), [i32::MIN, -16]);
+    assert_eq!(binary_i32(BinaryOp::Shr, &[-16, 16], &[2, 2]), [-4, 4]);
+    assert_eq!(binary_i32(BinaryOp::ShrLogical, &[-1, 16], &[28, 2]), [15, 4]);
+    assert_eq!(binary_i32(BinaryOp::MulHigh, &[-1, 1 << 16], &[-1, 1 << 17]), [-2, 2]);
+}
+
+#[test]
+fn bf16_arithmetic_rounds_once_and_not_at_all_in_f32() {
+    let mut case = Case::new(&[array(DType::Bf16, &[2], &[1.0, 256.0]), array(DType::Bf16, &[2], &[1.0 / 512.0, 1.0])]);
+    let run = |case: &Case| {
+        case.run((DType::Bf16, &[2]), |cx, v| {
+            let (a, b) = (first(cx, v[0], DType::Bf16, &[2]), first(cx, v[1], DType::Bf16, &[2]));
+            cx.binary(AT, BinaryOp::Add, a, b)
+        })
+        .to_f32()
+    };
+    assert_eq!(run(&case), [1.0, 256.0]);
+    case.precision = Precision::F32;
+    assert_eq!(run(&case), [1.0 + 1.0 / 512.0, 257.0]);
+}
+
+#[test]
+fn comparisons_select_and_logic() {
+    let (a, b) = ([1.0, 2.0, 3.0, f32::NAN], [2.0, 2.0, 1.0, 1.0]);
+    let case = Case::new(&[array(DType::F32, &[4], &a), array(DType::F32, &[4], &b)]);
+    let run = |op| {
+        case.integers(&[4], |cx, v| {
+            let (a, b) = (first(cx, v[0], DType::F32, &[4]), first(cx, v[1], DType::F32, &[4]));
+            let c = cx.compare(AT, op, a, b);
+            cx.select(AT, c, 1, 0)
+        })
+    };
+    assert_eq!(run(CmpOp::Lt), [1, 0, 0, 0]);
+    assert_eq!(run(CmpOp::Le), [1, 1, 0, 0]);
+    assert_eq!(run(CmpOp::Gt), [0, 0, 1, 0]);
+    assert_eq!(run(CmpOp::Ge), [0, 1, 1, 0]);
+    assert_eq!(run(CmpOp::Eq), [0, 1, 0, 0]);
+    assert_eq!(run(CmpOp::Ne), [1, 0, 1, 1]);
+    let picked = case.reals(&[4], |cx, v| {
+        let (a, b) = (first(cx, v[0], DType::F32, &[4]), first(cx, v[1], DType::F32, &[4]));
+        let lt = cx.compare(AT, CmpOp::Lt, a, b);
+        let eq = cx.compare(AT, CmpOp::Eq, a, b);
+        let either = cx.binary(AT, BinaryOp::Or, lt, eq);
+        let not = cx.unary(AT, UnaryOp::Not, either);
+        let sum = cx.binary(AT, BinaryOp::Add, b, 10.0f32);
+        // `b` is used three times: no op may change it in place.
+        cx.select(AT, not, sum, b)
+    });
+    assert_eq!(picked, [2.0, 2.0, 11.0, 11.0]);
+}
+
+#[test]
+fn casts() {
+    let x = [1.5, -2.7, 3e9, f32::NAN];
+    let real = Case::new(&[array(DType::F32, &[4], &x)]);
+    let int = |to| {
+        real.integers(&[4], |cx, v| {
+            let x = first(cx, v[0], DType::F32, &[4]);
+            let y = cx.cast(AT, x, to);
+            cx.cast(AT, y, DType::I32)
+        })
+    };
+    assert_eq!(int(DType::I32), [1, -2, i32::MAX, 0]);
+    assert_eq!(int(DType::I8), [1, -2, 127, 0]);
+    assert_eq!(int(DType::U8), [1, 0, 255, 0]);
+    assert_eq!(int(DType::Bool), [1, 1, 1, 1]);
+    let wrapped = Case::new(&[ints(&[4], &[300, -1, 128, 0])]);
+    let narrow = |to| {
+        wrapped.integers(&[4], |cx, v| {
+            let x = first(cx, v[0], DType::I32, &[4]);
+            let y = cx.cast(AT, x, to);
+            cx.cast(AT, y, DType::I32)
+        })
+    };
+    assert_eq!(narrow(DType::I8), [44, -1, -128, 0]);
+    assert_eq!(narrow(DType::U8), [44, 255, 128, 0]);
+    assert_eq!(narrow(DType::Bool), [1, 1, 1, 0]);
+    let x = [1.0 + 1.0 / 256.0, 1e6, -17.0, 0.3];
+    let mut case = Case::new(&[array(DType::F32, &[4], &x)]);
+    let round = |case: &Case, to| {
+        case.reals(&[4], |cx, v| {
+            let x = first(cx, v[0], DType::F32, &[4]);
+            let y = cx.cast(AT, x, to);
+            cx.cast(AT, y, DType::F32)
+        })
+    };
+    assert_eq!(round(&case, DType::Bf16), [1.0, 999_424.0, -17.0, 0.300_781_25]);
+    assert_eq!(round(&case, DType::F16), [1.00390625, f32::INFINITY, -17.0, 0.300_048_83]);
+    assert_eq!(round(&case, DType::E4m3), [1.0, 448.0, -16.0, 0.3125]);
+    assert_eq!(round(&case, DType::E5m2), [1.0, 57344.0, -16.0, 0.3125]);
+    case.precision = Precision::F32;
+    assert_eq!(round(&case, DType::Bf16), x);
+    assert_eq!(round(&case, DType::F16), x);
+    assert_eq!(round(&case, DType::E4m3), [1.0, 448.0, -16.0, 0.3125]);
+}
+
+#[test]
+fn cast_of_a_shared_value_leaves_it_alone() {
+    let x = array(DType::F32, &[2], &[1.0 / 3.0, 2.0]);
+    let y = Case::new(&[x]).reals(&[2], |cx, v| {
+        let x = first(cx, v[0], DType::F32, &[2]);
+        let narrow = cx.cast(AT, x, DType::Bf16);
+        let wide = cx.cast(AT, narrow, DType::F32);
+        cx.binary(AT, BinaryOp::Sub, x, wide)
+    });
+    assert!(y[0] != 0.0 && y[0].abs() < 2e-3);
+}
+
+#[test]
+fn shapes() {
+    let case = Case::new(&[
+        array(DType::F32, &[2], &[1.0, 2.0]),
+        array(DType::F32, &[2, 4], &[0., 1., 2., 3., 4., 5., 6., 7.]),
+    ]);
+    let cols = case.reals(&[2, 4], |cx, v| {
+        let x = first(cx, v[0], DType::F32, &[2]);
+        cx.broadcast(AT, x, 1, 4)
+    });
+    assert_eq!(cols, [1., 1., 1., 1., 2., 2., 2., 2.]);
+    let rows = case.reals(&[4, 2], |cx, v| {
+        let x = first(cx, v[0], DType::F32, &[2]);
+        cx.broadcast(AT, x, 0, 4)
+    });
+    assert_eq!(rows, [1., 2., 1., 2., 1., 2., 1., 2.]);
+    let repeated = case.reals(&[2, 8], |cx, v| {
+        let x = first(cx, v[1], DType::F32, &[2, 4]);
+        cx.repeat(AT, x, 8)
+    });
+    assert_eq!(repeated, [0., 0., 1., 1., 2., 2., 3., 3., 4., 4., 5., 5., 6., 6., 7., 7.]);
+    let turned = case.reals(&[4, 2], |cx, v| {
+        let x = first(cx, v[1], DType::F32, &[2, 4]);
+        let t = cx.transpose(AT, x);
+        cx.binary(AT, BinaryOp::Mul, t, 2.0f32)
+    });
+    assert_eq!(turned, [0., 8., 2., 10., 4., 12., 6., 14.]);
+    let index = Case::new(&[]).integers(&[2, 4], |cx, _| {
+        let (r, c) = (cx.iota(AT, &[2, 4], 0), cx.iota(AT, &[2, 4], 1));
+        let r = cx.binary(AT, BinaryOp::Mul, r, 10);
+        cx.binary(AT, BinaryOp::Add, r, c)
+    });
+    assert_eq!(index, [0, 1, 2, 3, 10, 11, 12, 13]);
+    let turned = Case::new(&[]).integers(&[4, 2], |cx, _| {
+        let r = cx.iota(AT, &[2, 4], 0);
+        cx.transpose(AT, r)
+    });
+    assert_eq!(turned, [0, 1, 0, 1, 0, 1, 0, 1]);
+    let line = Case::new(&[]).integers(&[4], |cx, _| cx.iota(AT, &[4], 0));
+    assert_eq!(line, [0, 1, 2, 3]);
+}
+
+#[test]
+fn reductions() {
+    let x = [3.0, f32::NAN, 3.0, -1.0, f32::NAN, f32::NAN, 2.0, 2.0];
+    let case =
+        Case::new(&[array(DType::F32, &[2, 4], &x), array(DType::F32, &[2, 4], &[1., 2., 3., 4., 5., 6., 7., 8.])]);
+    let real = |input: usize, name: &str, n: usize| {
+        case.reals(&[n], |cx, v| {
+            let x = first(cx, v[input], DType::F32, &[2, 4]);
+            cx.method(AT, x, name, &[], vec![])
+        })
+    };
+    let int = |name: &str, n: usize| {
+        case.integers(&[n], |cx, v| {
+            let x = first(cx, v[0], DType::F32, &[2, 4]);
+            cx.method(AT, x, name, &[], vec![])
+        })
+    };
+    assert_eq!(real(1, "row_sum", 2), [10.0, 26.0]);
+    assert_eq!(real(1, "col_sum", 4), [6.0, 8.0, 10.0, 12.0]);
+    assert_eq!(real(0, "row_max", 2), [3.0, 2.0]);
+    assert_eq!(real(0, "row_min", 2), [-1.0, 2.0]);
+    assert_eq!(real(1, "col_max", 4), [5.0, 6.0, 7.0, 8.0]);
+    assert_eq!(real(1, "col_min", 4), [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(int("row_argmax", 2), [0, 2]);
+    assert_eq!(int("col_argmax", 4), [0, 0, 0, 1]);
+    let case = Case::new(&[ints(&[4], &[7, -3, 9, 9])]);
+    for (name, want) in [("all_sum", 22), ("all_max", 9), ("all_min", -3), ("all_argmax", 2)] {
+        let got = case.integers(&[2], |cx, v| {
+            let x = first(cx, v[0], DType::I32, &[4]);
+            let s = cx.method(AT, x, name, &[], vec![]);
+            cx.spread(AT, s, &[2])
+        });
+        assert_eq!(got, [want; 2]);
+    }
+    // A tile of one number is a tile all the same.
+    let ones = Case::new(&[]).reals(&[2], |cx, _| {
+        let x = cx.constructor(AT, &tile(DType::F32, &[2, 64]), "full", vec![Arg::Float(0.5)]);
+        cx.method(AT, x, "row_sum", &[], vec![])
+    });
+    assert_eq!(ones, [32.0, 32.0]);
+    let long: Vec<f32> = (0..64).map(|i| if i == 40 { 99.0 } else { i as f32 }).collect();
+    let top = Case::new(&[array(DType::F32, &[64], &long)]).reals(&[1], |cx, v| {
+        let x = first(cx, v[0], DType::F32, &[64]);
+        let m = cx.method(AT, x, "all_max", &[], vec![]);
+        cx.spread(AT, m, &[1])
+    });
+    assert_eq!(top, [99.0]);
+}
+
+#[test]
+fn loads_fill_with_zeros_and_stores_drop() {
+    let data: Vec<f32> = (1..=18).map(|x| x as f32).collect();
+    let case = Case::new(&[array(DType::F32, &[2, 3, 3], &data)]);
+    let at = |o: [i64; 3]| Arg::List(o.into_iter().map(Arg::Int).collect());
+    let read = |o: [i64; 3]| case.reals(&[2, 2], |cx, v| load(cx, v[0], &[2, 2], DType::F32, at(o)));
+    assert_eq!(read([0, 0, 0]), [1., 2., 4., 5.]);
+    assert_eq!(read([1, 2, 2]), [18., 0., 0., 0.]);
+    assert_eq!(read([1, -1, -1]), [0., 0., 0., 10.]);
+    assert_eq!(read([2, 0, 0]), [0.; 4]);
+    assert_eq!(read([-1, 0, 0]), [0.; 4]);
+    assert_eq!(read([0, 7, -9]), [0.; 4]);
+    let row = case.reals(&[2], |cx, v| load(cx, v[0], &[2], DType::F32, at([1, 1, 2])));
+    assert_eq!(row, [15., 0.]);
+    let row = case.reals(&[2], |cx, v| load(cx, v[0], &[2], DType::F32, at([1, 3, 0])));
+    assert_eq!(row, [0., 0.]);
+
+    let out = Arc::new(Array::from_f32(DType::F32, [3, 3], &[9.0; 9]).unwrap());
+    let store = |offsets: [i64; 2], masked: bool| {
+        let mut cx = Cx::new("store", "case.rs");
+        let y = cx.param_global("y", DType::F32, 2, Access::Write);
+        let x = cx.iota(AT, &[2, 2], 1);
+        let mask = cx.compare(AT, CmpOp::Gt, x, 0);
+        let x = cx.cast(AT, x, DType::F32);
+        let at = Arg::List(offsets.into_iter().map(Arg::Int).collect());
+        let mut args = vec![at, x.into()];
+        if masked {
+            args.push(mask.into());
+        }
+        cx.method(AT, y, if masked { "store_masked_at" } else { "store_at" }, &[], args);
+        interp::launch(&cx.finish().unwrap(), &[out.clone().into()], Options::default()).unwrap();
+    };
+    store([2, 1], false);
+    assert_eq!(out.to_f32(), [9., 9., 9., 9., 9., 9., 9., 0., 1.]);
+    store([-1, -1], false);
+    assert_eq!(out.to_f32(), [1., 9., 9., 9., 9., 9., 9., 0., 1.]);
+    store([1, 0], true);
+    assert_eq!(out.to_f32(), [1., 9., 9., 9., 1., 9., 9., 1., 1.]);
+    store([5, 0], false);
+    assert_eq!(out.to_f32(), [1., 9., 9., 9., 1., 9., 9., 1., 1.]);
+}
+
+/// Parameters: the arrays, then a written f32 array of the shape given.
+fn build(params: &[(DType, usize, Access)], body: impl FnOnce(&mut Cx, &[Val])) -> Kernel {
+    let mut cx = Cx::new("case", "case.rs");
+    let values: Vec<Val> =
+        params.iter().enumerate().map(|(i, p)| cx.param_global(&format!("p{i}"), p.0, p.1, p.2)).collect();
+    body(&mut cx, &values);
+    cx.finish().unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn staged_weights_are_padded_sliced_and_turned() {
+    let bytes: Vec<u8> = (0..6 * 20).map(|i| i as u8).collect();
+    let w = Arc::new(Array::from_bytes(DType::U8, [6, 20], Arc::new(bytes), 0).unwrap());
+    let kernel = build(&[(DType::U8, 2, Access::Weight), (DType::I32, 2, Access::Write)], |cx, v| {
+        let s =
+            cx.method(AT, v[0], "stage", &[smem(DType::U8, &[4, 16])], vec![Arg::List(vec![Arg::Int(1), Arg::Int(1)])]);
+        let s = cx.slice(AT, s, &[1, 2], &[2, 4]);
+        let t = cx.transpose(AT, s);
+        let x = cx.registers(AT, t);
+        let x = cx.cast(AT, x, DType::I32);
+        cx.method(AT, v[1], "store", &[], vec![origin(2), x.into()]);
+    });
+    let y = Arc::new(Array::zeros(DType::I32, [4, 2]));
+    interp::launch(&kernel, &[w.into(), y.clone().into()], Options::default()).unwrap();
+    // Rows 5 and 6 of the weight, columns 18 to 21: only row 5 and columns 18 and 19 exist.
+    assert_eq!(y.to_i32(), [118, 0, 119, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn every_stored_format_is_decoded() {
+    let cases: [(DType, Vec<u8>, [f32; 4]); 6] = [
+        (DType::Bf16, [0x80u8, 0x3f, 0x00, 0xc0].repeat(8), [1.0, -2.0, 1.0, -2.0]),
+        (DType::F16, [0x00u8, 0x3c, 0x00, 0xc0].repeat(8), [1.0, -2.0, 1.0, -2.0]),
+        (DType::E4m3, [0x38u8, 0xc0].repeat(8), [1.0, -2.0, 1.0, -2.0]),
+        (DType::E5m2, [0x3cu8, 0xc0].repeat(8), [1.0, -2.0, 1.0, -2.0]),
+        (DType::E2m1, [0xc2u8, 0x91].repeat(4), [1.0, -2.0, 0.5, -0.5]),
+        (DType::E8m0, [127u8, 130].repeat(8), [1.0, 8.0, 1.0, 8.0]),
+    ];
+    for (dtype, bytes, want) in cases {
+        let n = 16;
+        let w = Arc::new(Array::from_bytes(dtype, [1, n], Arc::new(bytes), 0).unwrap());
+        let columns = 128 / dtype.bits().min(8);
+        let kernel = build(&[(dtype, 2, Access::Weight), (DType::F32, 2, Access::Write)], |cx, v| {
+            let s = cx.method(AT, v[0], "stage", &[smem(dtype, &[1, columns])], vec![origin(2)]);
+            let x = cx.registers(AT, s);
+            let x = cx.cast(AT, x, DType::F32);
+            cx.method(AT, v[1], "store", &[], vec![origin(2), x.into()]);
+        });
+        let y = Arc::new(Array::zeros(DType::F32, [1, 4]));
+        interp::launch(&kernel, &[w.into(), y.clone().into()], Options::default()).unwrap();
+        assert_eq!(y.to_f32(), want, "{dtype}");
+    }
+}
+
+#[test]
+fn products() {
+    let (m, n, k) = (16, 8, 32);
+    let a: Vec<f32> = (0..m * k).map(|i| ((i * 7) % 13) as f32 - 6.0).collect();
+    let b: Vec<f32> = (0..n * k).map(|i| ((i * 5) % 11) as f32 - 5.0).collect();
+    let want: Vec<f32> =
+        (0..m * n).map(|i| 2.0 + (0..k).map(|p| a[(i / n) * k + p] * b[(i % n) * k + p]).sum::<f32>()).collect();
+    let inputs = [array(DType::Bf16, &[m, k], &a), array(DType::Bf16, &[n, k], &b)];
+    let got = Case::new(&inputs).reals(&[m, n], |cx, v| {
+        let a = first(cx, v[0], DType::Bf16, &[m, k]);
+        let b = first(cx, v[1], DType::Bf16, &[n, k]);
+        let b = cx.transpose(AT, b);
+        let acc = cx.constructor(AT, &tile(DType::F32, &[m, n]), "full", vec![Arg::Int(2)]);
+        cx.mma(AT, Some(acc), a, b)
+    });
+    assert_eq!(got, want);
+    let kept = Case::new(&inputs).reals(&[m, n], |cx, v| {
+        let a = cx.method(AT, v[0], "stage", &[smem(DType::Bf16, &[m, k])], vec![origin(2)]);
+        let b = cx.method(AT, v[1], "stage", &[smem(DType::Bf16, &[n, k])], vec![origin(2)]);
+        let b = cx.transpose(AT, b);
+        let one = cx.mma(AT, None, a, b);
+        // The first product is still needed after it was the accumulator of the second.
+        let two = cx.mma(AT, Some(one), a, b);
+        cx.binary(AT, BinaryOp::Sub, two, one)
+    });
+    assert_eq!(kept, want.iter().map(|x| x - 2.0).collect::<Vec<_>>());
+}
+
+#[test]
+fn loops_and_conditions() {
+    let out = Case::new(&[]).integers(&[4], |cx, _| {
+        let zero = cx.constructor(AT, &tile(DType::I32, &[4]), "zero", vec![]);
+        let index = cx.iota(AT, &[4], 0);
+        let r = cx.for_loop(AT, (Arg::Int(1), Arg::Int(5)), 0, vec![zero, index], |cx, i, c| {
+            let even = cx.binary(AT, BinaryOp::Rem, i, 2);
+            let even = cx.compare(AT, CmpOp::Eq, even, 0);
+            let sum = cx.if_else(
+                AT,
+                even,
+                vec![c[0]],
+                |cx, c| {
+                    let s = cx.binary(AT, BinaryOp::Add, c[0], index);
+                    vec![cx.binary(AT, BinaryOp::Mul, s, i)]
+                },
+                |_, c| vec![c[0]],
+            );
+            // The carried values change places, and one is handed on twice over.
+            vec![c[1], sum[0]]
+        });
+        cx.binary(AT, BinaryOp::Sub, r[1], r[0])
+    });
+    // Worked by hand for each index x: (s, t) = (0, x), then (t, s) with s ← (s + x)·i at i = 2 and 4.
+    // i=1: (x, 0); i=2: (0, 4x); i=3: (4x, 0); i=4: (0, (4x + x)·4).
+    assert_eq!(out, [0, 20, 40, 60]);
+    let none = Case::new(&[]).integers(&[4], |cx, _| {
+        let index = cx.iota(AT, &[4], 0);
+        cx.for_loop(AT, (Arg::Int(3), Arg::Int(1)), 0, vec![index], |cx, i, c| {
+            vec![cx.binary(AT, BinaryOp::Add, c[0], i)]
+        })[0]
+    });
+    assert_eq!(none, [0, 1, 2, 3]);
+}
+
+#[test]
+fn items_elements_scalars_and_dims() {
+    let mut cx = Cx::new("items", "case.rs");
+    let x = cx.param_global("x", DType::F32, 2, Access::Read);
+    let y = cx.param_global("y", DType::F32, 2, Access::Write);
+    let scale = cx.param_scalar("scale", DType::F32);
+    let flip = cx.param_scalar("flip", DType::Bool);
+    let shift = cx.param_scalar("shift", DType::I32);
+    let rows = cx.method(AT, x, "dim", &[], vec![Arg::Int(0)]);
+    let cols = cx.method(AT, x, "dim", &[], vec![Arg::Int(1)]);
+    let at = cx.work(AT, [rows, cols].into());
+    let e = cx.method(AT, x, "at", &[], vec![[at[0], at[1]].into()]);
+    let e = cx.binary(AT, BinaryOp::Mul, e, scale);
+    let minus = cx.unary(AT, UnaryOp::Neg, e);
+    let e = cx.select(AT, flip, minus, e);
+    let col = cx.binary(AT, BinaryOp::Add, at[1], shift);
+    let col = cx.binary(AT, BinaryOp::Rem, col, cols);
+    cx.method(AT, y, "set", &[], vec![[at[0], col].into(), e.into()]);
+    let kernel = cx.finish().unwrap();
+    let x = array(DType::F32, &[3, 4], &(0..12).map(|i| i as f32).collect::<Vec<_>>());
+    // The result is a part of a larger array.
+    let big = Arc::new(Array::from_f32(DType::F32, [20], &[-1.0; 20]).unwrap());
+    let y = View::new(big.clone(), 4, [3, 4]).unwrap();
+    let args = [x.into(), y.into(), 2.0f32.into(), true.into(), 1.into()];
+    assert_eq!(interp::work_extents(&kernel, &args).unwrap(), [3, 4]);
+    interp::launch(&kernel, &args, Options::default()).unwrap();
+    let want = [-6., -0., -2., -4., -14., -8., -10., -12., -22., -16., -18., -20.];
+    assert_eq!(big.to_f32()[4..16], want);
+    assert!(big.to_f32()[..4].iter().chain(&big.to_f32()[16..]).all(|x| *x == -1.0));
+    big.write_f32(4, &[0.0; 12]).unwrap();
+    interp::run_item(&kernel, &args, &[2, 0], Options::default()).unwrap();
+    assert_eq!(big.to_f32()[4..16], [0., 0., 0., 0., 0., 0., 0., 0., 0., -16., 0., 0.]);
+}
+
+#[test]
+fn requirements_name_their_numbers() {
+    let mut cx = Cx::new("checked", "case.rs");
+    let x = cx.param_global("x", DType::F32, 2, Access::Read);
+    let n = cx.param_scalar("n", DType::I32);
+    let d = cx.method(AT, x, "dim", &[], vec![Arg::Int(1)]);
+    let twice = cx.binary(AT, BinaryOp::Mul, n, 2);
+    let c = cx.compare(AT, CmpOp::Eq, d, twice);
+    cx.require(AT, c, "`x.dim(1) == 2 * n`");
+    cx.work(AT, Arg::List(vec![n.into()]));
+    let kernel = cx.finish().unwrap();
+    let x = array(DType::F32, &[1, 6], &[0.0; 6]);
+    assert_eq!(interp::work_extents(&kernel, &[x.clone().into(), 3.into()]).unwrap(), [3]);
+    let failed = interp::launch(&kernel, &[x.clone().into(), 4.into()], Options::default()).unwrap_err();
+    insta::assert_snapshot!(failed, @r"
+    error[E60]: kernel `checked` requires `x.dim(1) == 2 * n`
+      --> case.rs:7:3
+      = x.dim(1) = 6
+      = n = 4
+    ");
+    let e = interp::launch(&kernel, &[x.clone().into(), 3.0f32.into()], Options::default()).unwrap_err();
+    insta::assert_snapshot!(e, @"error[E61]: kernel `checked`: `n` is i32, the argument the real number 3");
+    let e = interp::launch(&kernel, &[3.into()], Options::default()).unwrap_err();
+    assert!(matches!(e, LaunchError::Arguments { .. }), "{e}");
+}
+
+#[test]
+fn mistakes_name_their_place() {
+    let x = array(DType::F32, &[4, 8], &[0.0; 32]);
+    let at = build(&[(DType::F32, 2, Access::Read)], |cx, v| {
+        cx.method(AT, v[0], "at", &[], vec![Arg::List(vec![Arg::Int(1), Arg::Int(8)])]);
+    });
+    let e = interp::launch(&at, &[x.clone().into()], Options::default()).unwrap_err();
+    insta::assert_snapshot!(e, @r"
+    error[E63]: `at` of `p0` is outside the array
+      --> case.rs:7:3
+      = index [1, 8], extents [4, 8]
+    ");
+    let stage = |index: [i64; 2], shape: [usize; 2]| {
+        let kernel = build(&[(DType::F32, 2, Access::Read)], |cx, v| {
+            let at = Arg::List(index.into_iter().map(Arg::Int).collect());
+            cx.method(AT, v[0], "stage_at", &[smem(DType::F32, &shape)], vec![at]);
+        });
+        interp::launch(&kernel, &[x.clone().into()], Options::default())
+    };
+    stage([2, 0], [2, 8]).unwrap();
+    stage([2, 4], [1, 4]).unwrap();
+    insta::assert_snapshot!(stage([3, 0], [2, 8]).unwrap_err(), @r"
+    error[E63]: the staged part of `p0` reaches outside the array
+      --> case.rs:7:3
+      = offsets [3, 0], shape [2, 8], extents [4, 8]
+      = only a weight is padded with zeros; other arrays are staged in whole rows that exist
+    ");
+    assert!(stage([0, 0], [2, 4]).unwrap_err().to_string().contains("is not contiguous"));
+    let set = build(&[(DType::F32, 2, Access::Write)], |cx, v| {
+        cx.method(AT, v[0], "set", &[], vec![Arg::List(vec![Arg::Int(-1), Arg::Int(0)]), Arg::Float(1.0)]);
+    });
+    assert!(interp::launch(&set, &[x.into()], Options::default()).is_err());
+    let bytes = Arc::new(Array::from_bytes(DType::F32, [1, 1], Arc::new(vec![0u8; 4]), 0).unwrap());
+    let e = interp::launch(&set, &[bytes.into()], Options::default()).unwrap_err();
+    assert!(e.to_string().contains("read only"), "{e}");
+}
+
+#[test]
+fn kernels_that_are_not_well_formed_do_not_run() {
+    let mut kernel = build(&[(DType::F32, 1, Access::Write)], |cx, v| {
+        let x = cx.constructor(AT, &tile(DType::F32, &[4]), "zero", vec![]);
+        cx.method(AT, v[0], "store", &[], vec![origin(1), x.into()]);
+    });
+    let y: ArgValue = array(DType::F32, &[4], &[1.0; 4]).into();
+    interp::launch(&kernel, std::slice::from_ref(&y), Options::default()).unwrap();
+    kernel.ops[0].kind = OpKind::RingRelease;
+    kernel.stage = Stage::Tile;
+    assert!(matches!(
+        interp::launch(&kernel, std::slice::from_ref(&y), Options::default()),
+        Err(LaunchError::Kernel(_))
+    ));
+}
+
+#[test]
+fn many_items_write_disjoint_parts() {
+    let mut cx = Cx::new("fill", "case.rs");
+    let y = cx.param_global("y", DType::I32, 1, Access::Write);
+    let n = cx.method(AT, y, "dim", &[], vec![Arg::Int(0)]);
+    let n = cx.binary(AT, BinaryOp::Div, n, 8);
+    let i = cx.work(AT, Arg::List(vec![n.into()]))[0];
+    let x = cx.iota(AT, &[8], 0);
+    let base = cx.binary(AT, BinaryOp::Mul, i, 8);
+    let x = cx.binary(AT, BinaryOp::Add, x, base);
+    cx.method(AT, y, "store", &[], vec![Arg::List(vec![i.into()]), x.into()]);
+    let kernel = cx.finish().unwrap();
+    let y = Arc::new(Array::zeros(DType::I32, [8 * 1000]));
+    interp::launch(&kernel, &[y.clone().into()], Options::default()).unwrap();
+    assert_eq!(y.to_i32(), (0..8000).collect::<Vec<_>>());
+}
