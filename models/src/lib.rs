@@ -1,4 +1,7 @@
 //! Kernels and models in the tile language, checkpoints, tokenizers and the CPU reference
 
+pub mod checkpoint;
 pub mod config;
 pub mod quant;
+pub mod reference;
+pub mod tokenizer;

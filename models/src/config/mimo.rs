@@ -170,8 +170,11 @@ fn qkv_layout(f: &Fields<'_>, layers: &[LayerConfig]) -> Result<QkvLayout, Confi
                 None => Ok(QkvLayout::Fused { chunks }),
                 Some(l) => Err(f.error(
                     "num_key_value_heads",
-                    format!("is {chunks}, the number of chunks of fused projections, which doesn't divide the {} KV heads \
-                        of layer {l}", layers[l].attention.kv_heads),
+                    format!(
+                        "is {chunks}, the number of chunks of fused projections, which doesn't divide the {} KV heads \
+                        of layer {l}",
+                        layers[l].attention.kv_heads
+                    ),
                     "the KV heads of every layer must be a multiple of it",
                 )),
             }
