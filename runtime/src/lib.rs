@@ -1,1 +1,23 @@
-//! Devices, buffers and the persistent kernel, over the CUDA driver
+//! Devices, buffers and the persistent kernel, over the CUDA driver.
+//!
+//! The driver library is opened when the first device is asked for: a machine without one gets an error of one line.
+//!
+//! In reading order: [`device`] (what there is), [`error`] (what can go wrong), `layout` (where a plan's arrays lie and the
+//! records that name them), `memory` and `weights` (how contents get there), `module` (machine code), [`executor`] (running a
+//! plan), [`timing`] (measuring one).
+
+pub mod device;
+pub mod error;
+pub mod executor;
+pub mod timing;
+
+mod convert;
+mod layout;
+mod memory;
+mod module;
+mod weights;
+
+pub use device::{DeviceInfo, list_devices};
+pub use error::RuntimeError;
+pub use executor::{GpuExecutor, Loaded, Options};
+pub use timing::{Timing, TimingOptions};

@@ -1,0 +1,485 @@
+//! Runs plans on a GPU: one persistent kernel over the plan's arrays.
+
+use crate::convert;
+use crate::device::{Context, Event, Stream};
+use crate::error::RuntimeError;
+use crate::layout::Layout;
+use crate::memory::{DeviceMemory, HostMemory, send_word};
+use crate::module::{Arguments, Module};
+use crate::weights;
+use std::ops::{ControlFlow, Range};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tile_lang::DType;
+use tile_lang::artifact::Artifact;
+use tile_lang::exec::{Data, ExecError, Executor, Mailbox, RunStats, WeightSource};
+use tile_lang::plan::{Plan, Visibility};
+use tile_lang::record::{RECORD_BYTES, control};
+
+/// How often a running kernel is looked at.
+const POLL: Duration = Duration::from_micros(30);
+/// How long beyond two watchdog periods a cancelled kernel may take to end.
+const GRACE: Duration = Duration::from_secs(10);
+/// The word that cancels a kernel.
+const CANCEL: i32 = 2;
+
+/// How a plan is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How long one wait inside the kernel may take before it ends the kernel.
+    pub timeout: Duration,
+    /// CTAs of the grid; all multiprocessors when none are given. More than there are multiprocessors is refused.
+    pub ctas: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { timeout: Duration::from_secs(4), ctas: None }
+    }
+}
+
+/// What a plan took when it was put on its device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// `machine code` from the artifact, or `PTX` compiled by the driver.
+    pub origin: &'static str,
+    /// Registers of a thread.
+    pub registers: u32,
+    /// CTAs of the grid.
+    pub ctas: u32,
+    /// Bytes of all stored copies of weights.
+    pub weight_bytes: usize,
+    /// Bytes of the buffers in device memory.
+    pub buffer_bytes: usize,
+}
+
+/// A plan with its weights on one GPU.
+pub struct GpuExecutor {
+    plan: Plan,
+    options: Options,
+    loaded: Loaded,
+    pub(crate) stream: Stream,
+    side: Stream,
+    pub(crate) begun: Event,
+    pub(crate) ended: Event,
+    module: Module,
+    weights: Option<DeviceMemory>,
+    buffers: Vec<Buffer>,
+    records: DeviceMemory,
+    control: DeviceMemory,
+    cancel: HostMemory,
+    pub(crate) context: Rc<Context>,
+}
+
+/// Where a buffer lies.
+enum Buffer {
+    Device(DeviceMemory),
+    Host(HostMemory),
+}
+
+impl Buffer {
+    fn address(&self) -> u64 {
+        match self {
+            Buffer::Device(memory) => memory.address(),
+            Buffer::Host(memory) => memory.address(),
+        }
+    }
+}
+
+impl std::fmt::Debug for GpuExecutor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GpuExecutor")
+            .field("plan", &self.plan.name)
+            .field("loaded", &self.loaded)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GpuExecutor {
+    /// Puts an artifact's plan on device `cuda:ordinal`: loads the kernel, allocates, uploads weights and records.
+    ///
+    /// # Errors
+    /// No driver or device, another architecture, too little memory, missing weights, an inconsistent plan, a kernel that the
+    /// driver refuses.
+    pub fn new(ordinal: usize, artifact: &Artifact, weights: &dyn WeightSource) -> Result<Self, RuntimeError> {
+        Self::with_options(ordinal, artifact, weights, Options::default())
+    }
+
+    /// As [`GpuExecutor::new`], with options.
+    ///
+    /// # Errors
+    /// As [`GpuExecutor::new`]; a grid that is empty or larger than the device.
+    pub fn with_options(
+        ordinal: usize,
+        artifact: &Artifact,
+        source: &dyn WeightSource,
+        options: Options,
+    ) -> Result<Self, RuntimeError> {
+        let context = Context::open(ordinal)?;
+        let (plan, image) = (artifact.plan.clone(), &artifact.image);
+        let layout = Layout::new(&plan, image)?;
+        let ctas = options.ctas.unwrap_or(context.info.sms);
+        if ctas == 0 || ctas > context.info.sms {
+            return Err(RuntimeError::Launch {
+                plan: plan.name,
+                device: context.info.to_string(),
+                message: format!("a grid of {ctas} CTAs, from 1 to {} are possible", context.info.sms),
+            });
+        }
+        let module = Module::load(&context, &plan.name, image)?;
+        let buffer_bytes = require_memory(&context, &plan, &layout)?;
+        let stream = Stream::new(&context)?;
+        let buffers = plan
+            .buffers
+            .iter()
+            .zip(&layout.buffers)
+            .map(|(b, bytes)| match b.visibility {
+                Visibility::Device => DeviceMemory::zeroed(&context, &stream, *bytes).map(Buffer::Device),
+                Visibility::Host => HostMemory::zeroed(&context, *bytes).map(Buffer::Host),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let weights = match layout.weight_bytes {
+            0 => None,
+            bytes => Some(DeviceMemory::zeroed(&context, &stream, bytes)?),
+        };
+        if let Some(memory) = &weights {
+            weights::upload(&context, &stream, &plan, &layout, source, memory)?;
+        }
+        let addresses: Vec<u64> = buffers.iter().map(Buffer::address).collect();
+        let at = weights.as_ref().map_or(0, DeviceMemory::address);
+        let bytes = layout.records(&plan, image, ctas as usize, at, &addresses)?;
+        let records = DeviceMemory::zeroed(&context, &stream, bytes.len())?;
+        records.write(&stream, 0, &bytes)?;
+        let control = DeviceMemory::zeroed(&context, &stream, Layout::control_bytes(&plan))?;
+        let cancel = HostMemory::zeroed(&context, 4)?;
+        if let Some(word) = cancel.word(0) {
+            word.store(CANCEL, Ordering::Release);
+        }
+        let (side, begun, ended) = (Stream::new(&context)?, Event::new(&context)?, Event::new(&context)?);
+        stream.synchronize()?;
+        let weight_bytes = layout.weight_bytes;
+        let loaded = Loaded { origin: module.origin, registers: module.registers, ctas, weight_bytes, buffer_bytes };
+        Ok(GpuExecutor {
+            plan,
+            options,
+            loaded,
+            stream,
+            side,
+            begun,
+            ended,
+            module,
+            weights,
+            buffers,
+            records,
+            control,
+            cancel,
+            context,
+        })
+    }
+
+    /// What the plan took on the device.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    /// Sets how long one wait inside the kernel may take.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.options.timeout = timeout;
+    }
+
+    /// Device address and bytes of the weights' memory, for tools that look at it.
+    pub fn weights_at(&self) -> Option<(u64, usize)> {
+        self.weights.as_ref().map(|w| (w.address(), self.loaded.weight_bytes))
+    }
+
+    /// Checks a range of instructions and a number of passes: what the kernel takes, or `None` if there is nothing to do.
+    pub(crate) fn span(&self, range: &Range<usize>, max_passes: usize) -> Result<Option<[i32; 3]>, ExecError> {
+        if range.start > range.end || range.end > self.plan.program.len() {
+            let n = self.plan.program.len();
+            return Err(ExecError::Program(format!(
+                "instructions {range:?} of plan `{}`, which has {n}",
+                self.plan.name
+            )));
+        }
+        let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let work = !range.is_empty() && max_passes > 0;
+        Ok(work.then(|| [int(range.start), int(range.end), int(max_passes)]))
+    }
+
+    /// Queues clearing the control block.
+    pub(crate) fn reset(&self) -> Result<(), RuntimeError> {
+        if self.context.is_lost() {
+            return Err(lost());
+        }
+        self.control.clear(&self.stream)
+    }
+
+    /// Queues one launch.
+    pub(crate) fn launch(&self, [begin, end, max_passes]: [i32; 3]) -> Result<(), RuntimeError> {
+        let stop = self.plan.stop;
+        let arguments = Arguments {
+            records: self.records.address(),
+            begin,
+            end,
+            max_passes,
+            control: self.control.address(),
+            stop: self.buffers[stop.buffer].address() + 4 * stop.element as u64,
+            timeout_ns: u64::try_from(self.options.timeout.as_nanos()).unwrap_or(u64::MAX),
+        };
+        self.module.launch(&self.stream, self.loaded.ctas, &arguments)
+    }
+
+    /// After a launch: whether a wait in it ran out of time.
+    pub(crate) fn verdict(&self) -> Result<(), ExecError> {
+        let mut bytes = [0u8; 4 * WORDS];
+        self.control.read(&self.stream, 0, &mut bytes)?;
+        let mut words = [0u32; WORDS];
+        for (word, b) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *word = u32::from_le_bytes(*b);
+        }
+        if words[control::ABORT] == 1 { Err(stalled(&self.plan, &words)) } else { Ok(()) }
+    }
+
+    /// The buffer, if the elements are inside it.
+    fn buffer(&self, buffer: usize, offset: usize, len: usize) -> Result<(DType, Range<usize>), ExecError> {
+        let Some(b) = self.plan.buffers.get(buffer) else {
+            let message = format!("there is no such buffer, the plan has {}", self.plan.buffers.len());
+            return Err(ExecError::Access { buffer: buffer.to_string(), message });
+        };
+        let fail = |message: String| ExecError::Access { buffer: b.name.clone(), message };
+        let size: usize = b.dims.iter().product();
+        if offset.checked_add(len).is_none_or(|end| end > size) {
+            return Err(fail(format!("{len} elements from {offset} on, it has {size}")));
+        }
+        if !(offset * b.dtype.bits()).is_multiple_of(8) {
+            return Err(fail(format!("element {offset} begins inside a byte")));
+        }
+        let begin = b.dtype.bytes(offset);
+        Ok((b.dtype, begin..begin + b.dtype.bytes(len)))
+    }
+
+    fn access(&self, buffer: usize, message: String) -> ExecError {
+        ExecError::Access { buffer: self.plan.buffers[buffer].name.clone(), message }
+    }
+}
+
+impl Drop for GpuExecutor {
+    fn drop(&mut self) {
+        // A run that was left early (a panic in its observer) may still use the memory that is freed next.
+        if self.context.can_free() && matches!(self.ended.reached(), Ok(false)) {
+            let _ = send_word(&self.cancel, &self.control, 4 * control::ABORT, &self.side);
+            let _ = self.stream.synchronize();
+        }
+    }
+}
+
+impl Executor for GpuExecutor {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn device(&self) -> String {
+        self.context.info.to_string()
+    }
+
+    fn write(&mut self, buffer: usize, offset: usize, data: &Data) -> Result<(), ExecError> {
+        let (dtype, range) = self.buffer(buffer, offset, convert::len(data))?;
+        let bytes = convert::encode(dtype, data).map_err(|m| self.access(buffer, m))?;
+        if self.context.is_lost() {
+            return Err(lost().into());
+        }
+        match &mut self.buffers[buffer] {
+            Buffer::Device(memory) => memory.write(&self.stream, range.start, &bytes)?,
+            Buffer::Host(memory) => memory.bytes_mut()[range].copy_from_slice(&bytes),
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: usize, offset: usize, len: usize) -> Result<Data, ExecError> {
+        let (dtype, range) = self.buffer(buffer, offset, len)?;
+        if self.context.is_lost() {
+            return Err(lost().into());
+        }
+        let mut bytes = vec![0; range.len()];
+        match &self.buffers[buffer] {
+            Buffer::Device(memory) => memory.read(&self.stream, range.start, &mut bytes)?,
+            Buffer::Host(memory) => bytes.copy_from_slice(&memory.bytes()[range]),
+        }
+        convert::decode(dtype, &bytes).map_err(|m| self.access(buffer, m))
+    }
+
+    fn run(
+        &mut self,
+        range: Range<usize>,
+        max_passes: usize,
+        observe: &mut dyn FnMut(&mut dyn Mailbox) -> ControlFlow<()>,
+    ) -> Result<RunStats, ExecError> {
+        let Some(span) = self.span(&range, max_passes)? else { return Ok(RunStats::default()) };
+        self.reset()?;
+        self.begun.record(&self.stream)?;
+        self.launch(span)?;
+        self.ended.record(&self.stream)?;
+        let mut mailbox = HostMailbox { executor: self, fault: None };
+        let mut cancelled: Option<Instant> = None;
+        while !self.ended.reached()? {
+            match cancelled {
+                None => {
+                    if observe(&mut mailbox).is_break() || mailbox.fault.is_some() {
+                        send_word(&self.cancel, &self.control, 4 * control::ABORT, &self.side)?;
+                        cancelled = Some(Instant::now());
+                    }
+                }
+                Some(since) => {
+                    let limit = self.options.timeout.saturating_mul(2).saturating_add(GRACE);
+                    if since.elapsed() > limit {
+                        self.context.lose();
+                        return Err(ExecError::Device(format!(
+                            "the kernel of plan `{}` did not end within {} s of being cancelled; {} can't be used any more by this process",
+                            self.plan.name,
+                            limit.as_secs(),
+                            self.context.info
+                        )));
+                    }
+                }
+            }
+            pause();
+        }
+        // What the kernel wrote between the last look and its end; whether to go on no longer matters.
+        let _ = observe(&mut mailbox);
+        if cancelled.is_some() {
+            self.side.synchronize()?;
+        }
+        if let Some(fault) = mailbox.fault {
+            return Err(fault);
+        }
+        self.verdict()?;
+        Ok(RunStats { elapsed: self.ended.since(&self.begun)?, cancelled: cancelled.is_some() })
+    }
+}
+
+/// The mailbox of a running kernel. A wrong access ends the run with an error.
+struct HostMailbox<'a> {
+    executor: &'a GpuExecutor,
+    fault: Option<ExecError>,
+}
+
+impl HostMailbox<'_> {
+    fn word(&mut self, buffer: usize, element: usize) -> Option<&std::sync::atomic::AtomicI32> {
+        let executor = self.executor;
+        let result = executor.buffer(buffer, element, 1).and_then(|(dtype, _)| match &executor.buffers[buffer] {
+            Buffer::Host(memory) if dtype == DType::I32 => {
+                memory.word(element).ok_or_else(|| executor.access(buffer, format!("there is no element {element}")))
+            }
+            Buffer::Host(_) => Err(executor.access(buffer, format!("its elements are {dtype}, a mailbox holds i32"))),
+            Buffer::Device(_) => Err(executor.access(buffer, "the host can't see it while the program runs".into())),
+        });
+        match result {
+            Ok(word) => Some(word),
+            Err(e) => {
+                self.fault.get_or_insert(e);
+                None
+            }
+        }
+    }
+}
+
+impl Mailbox for HostMailbox<'_> {
+    fn peek(&mut self, buffer: usize, element: usize) -> i32 {
+        self.word(buffer, element).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    fn poke(&mut self, buffer: usize, element: usize, value: i32) {
+        if let Some(word) = self.word(buffer, element) {
+            word.store(value, Ordering::Release);
+        }
+    }
+}
+
+/// Words of the control block that say how a launch ended.
+const WORDS: usize = control::REPORT + 6;
+
+/// The report of the first wait that ran out of time.
+fn stalled(plan: &Plan, words: &[u32; WORDS]) -> ExecError {
+    let label = |index: u32| match plan.program.get(index as usize) {
+        Some(instr) => instr.label.clone(),
+        None if index as usize == plan.program.len() => "the end of the pass".into(),
+        None => format!("instruction {}", index as i32),
+    };
+    let [.., cta, role, record, counter, value, target] = *words;
+    ExecError::Stalled {
+        cta,
+        role: match role {
+            0 => "producer",
+            1 => "consumer",
+            _ => "another role",
+        },
+        waiting: label(record),
+        awaited: label(counter),
+        value,
+        target,
+    }
+}
+
+fn lost() -> RuntimeError {
+    RuntimeError::Driver {
+        what: "use the device",
+        code: "context lost".into(),
+        text: "an earlier run failed; start the process again".into(),
+    }
+}
+
+/// Fails unless everything fits; the bytes of device buffers.
+fn require_memory(context: &Context, plan: &Plan, layout: &Layout) -> Result<usize, RuntimeError> {
+    let in_device = plan.buffers.iter().zip(&layout.buffers).filter(|(b, _)| b.visibility == Visibility::Device);
+    let buffers = in_device.fold(0usize, |sum, (_, bytes)| sum.saturating_add(bytes.next_multiple_of(512)));
+    let own = plan.program.len() * RECORD_BYTES + Layout::control_bytes(plan);
+    let needed = layout.weight_bytes.saturating_add(buffers).saturating_add(own);
+    let (free, total) = context.memory()?;
+    if needed > free {
+        let (device, weights) = (context.info.to_string(), layout.weight_bytes);
+        return Err(RuntimeError::Memory { device, free, total, needed, weights, buffers });
+    }
+    Ok(buffers)
+}
+
+/// Lets other threads run for a poll interval.
+fn pause() {
+    let begin = Instant::now();
+    while begin.elapsed() < POLL {
+        std::hint::spin_loop();
+        std::thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tile_lang::plan::Instr;
+
+    #[test]
+    fn a_stall_names_both_instructions() {
+        let mut plan = Plan::new("p");
+        for label in ["norm", "q_proj"] {
+            plan.program.push(Instr {
+                kernel: 0,
+                operands: vec![],
+                extents: vec![],
+                after: vec![],
+                label: label.into(),
+                file: "m.rs".into(),
+                line: 1,
+            });
+        }
+        let text = stalled(&plan, &[1, 17, 1, 1, 0, 5, 8]).to_string();
+        assert_eq!(
+            text,
+            "the kernel stopped making progress: CTA 17, consumer, waits before `q_proj` for `norm`: its counter is 5, 8 is needed"
+        );
+        assert!(
+            stalled(&plan, &[1, 0, 0, u32::MAX, 2, 0, 1])
+                .to_string()
+                .contains("`instruction -1` for `the end of the pass`")
+        );
+    }
+}

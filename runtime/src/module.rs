@@ -1,0 +1,188 @@
+//! Machine code on a device: loading an image, and whether its kernel can be resident everywhere.
+
+use crate::device::{Accepts, Context, Stream};
+use crate::error::{Attempt, RuntimeError, describe};
+use cudarc::driver::result;
+use cudarc::driver::sys::{self, CUfunction_attribute as Attribute, CUjit_option as Jit};
+use std::ffi::{CString, c_void};
+use std::rc::Rc;
+use tile_lang::artifact::Image;
+
+/// Bytes for the messages of the driver's compiler.
+const LOG: usize = 16 << 10;
+
+/// A loaded kernel.
+pub(crate) struct Module {
+    context: Rc<Context>,
+    raw: sys::CUmodule,
+    function: sys::CUfunction,
+    threads: u32,
+    shared_bytes: u32,
+    /// Registers of a thread.
+    pub registers: u32,
+    /// `PTX` or `machine code`.
+    pub origin: &'static str,
+}
+
+/// Arguments of the persistent kernel, in order.
+pub(crate) struct Arguments {
+    pub records: u64,
+    pub begin: i32,
+    pub end: i32,
+    pub max_passes: i32,
+    pub control: u64,
+    pub stop: u64,
+    pub timeout_ns: u64,
+}
+
+impl Module {
+    /// Loads machine code where the device takes it, else PTX, and prepares the kernel for a grid of one CTA per
+    /// multiprocessor.
+    pub fn load(context: &Rc<Context>, plan: &str, image: &Image) -> Result<Module, RuntimeError> {
+        let info = &context.info;
+        let fail = |from, message| RuntimeError::Load { plan: plan.into(), from, message };
+        let accepts = info.accepts(&image.target);
+        if accepts == Accepts::Nothing {
+            let (target, device) = (image.target.clone(), info.to_string());
+            return Err(RuntimeError::Architecture { target, device, capability: info.capability });
+        }
+        let entry = CString::new(image.entry.as_str())
+            .map_err(|_| fail("PTX", "the entry's name contains a zero byte".into()))?;
+        context.bind()?;
+        let cubin = accepts == Accepts::MachineCode && !image.cubin.is_empty();
+        let cubin = if cubin { load(&image.cubin).map_err(Some) } else { Err(None) };
+        let (raw, origin) = match cubin {
+            Ok(raw) => (raw, "machine code"),
+            // Machine code of a newer assembler than the driver knows: the driver's own compiler takes the PTX.
+            Err(why) if image.ptx.is_empty() => {
+                return Err(fail(
+                    "machine code",
+                    why.unwrap_or_else(|| "the artifact holds none, and no PTX either".into()),
+                ));
+            }
+            Err(_) => {
+                let text =
+                    CString::new(image.ptx.as_str()).map_err(|_| fail("PTX", "it contains a zero byte".into()))?;
+                (load(text.as_bytes_with_nul()).map_err(|message| fail("PTX", message))?, "PTX")
+            }
+        };
+        let mut module = Module {
+            context: context.clone(),
+            raw,
+            function: std::ptr::null_mut(),
+            threads: image.threads,
+            shared_bytes: image.shared_bytes,
+            registers: 0,
+            origin,
+        };
+        // SAFETY: the module is loaded and stays so while `module` lives.
+        module.function = unsafe { result::module::get_function(module.raw, entry) }
+            .map_err(|e| fail(origin, format!("there is no entry `{}`: {}", image.entry, describe(e).1)))?;
+        module.prepare(plan)?;
+        Ok(module)
+    }
+
+    /// Claims the shared memory and checks that one CTA fits on each multiprocessor.
+    fn prepare(&mut self, plan: &str) -> Result<(), RuntimeError> {
+        let info = &self.context.info;
+        let fail = |message: String| RuntimeError::Launch { plan: plan.into(), device: info.to_string(), message };
+        // SAFETY: the function belongs to the loaded module, here and below.
+        let attribute =
+            |a| unsafe { result::function::get_function_attribute(self.function, a) }.to("tell a kernel attribute");
+        let registers = attribute(Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)? as u32;
+        let most_threads = attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)? as u32;
+        let fixed = attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)? as u32;
+        if !info.cooperative {
+            return Err(fail("the device has no cooperative launches".into()));
+        }
+        if self.threads == 0 || self.threads > most_threads {
+            return Err(fail(format!("{} threads a CTA, at most {most_threads} are possible", self.threads)));
+        }
+        let shared = u64::from(self.shared_bytes) + u64::from(fixed);
+        if shared > u64::from(info.shared_bytes) {
+            return Err(fail(format!("{shared} bytes of shared memory a CTA, the device has {}", info.shared_bytes)));
+        }
+        let dynamic = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: as above.
+        unsafe { result::function::set_function_attribute(self.function, dynamic, self.shared_bytes as i32) }
+            .to("reserve shared memory for the kernel")?;
+        // SAFETY: as above.
+        let resident = unsafe {
+            result::occupancy::max_active_block_per_multiprocessor(
+                self.function,
+                self.threads as i32,
+                self.shared_bytes as usize,
+            )
+        }
+        .to("compute the kernel's occupancy")?;
+        if resident < 1 {
+            return Err(fail(format!(
+                "no CTA fits on a multiprocessor with {} threads of {registers} registers and {shared} bytes of shared memory",
+                self.threads
+            )));
+        }
+        self.registers = registers;
+        Ok(())
+    }
+
+    /// Queues one cooperative launch of `ctas` CTAs.
+    pub fn launch(&self, stream: &Stream, ctas: u32, arguments: &Arguments) -> Result<(), RuntimeError> {
+        self.context.bind()?;
+        let pointer = |p: *const c_void| p.cast_mut();
+        let mut params = [
+            pointer((&raw const arguments.records).cast()),
+            pointer((&raw const arguments.begin).cast()),
+            pointer((&raw const arguments.end).cast()),
+            pointer((&raw const arguments.max_passes).cast()),
+            pointer((&raw const arguments.control).cast()),
+            pointer((&raw const arguments.stop).cast()),
+            pointer((&raw const arguments.timeout_ns).cast()),
+        ];
+        // SAFETY: the parameters are the entry's, in number, order and size, and the driver copies them before it returns; the
+        // addresses are those of allocations that outlive the launch (the executor waits for its end); the grid was found to
+        // be resident in `prepare`.
+        unsafe {
+            result::launch_cooperative_kernel(
+                self.function,
+                (ctas, 1, 1),
+                (self.threads, 1, 1),
+                self.shared_bytes,
+                stream.raw(),
+                &mut params,
+            )
+        }
+        .to("launch the kernel")
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        if self.context.can_free() {
+            // SAFETY: loaded once, unloaded once; nothing of it runs any more.
+            let _ = unsafe { result::module::unload(self.raw) };
+        }
+    }
+}
+
+/// Loads machine code or zero-terminated PTX; the error has the log of the driver's compiler.
+fn load(image: &[u8]) -> Result<sys::CUmodule, String> {
+    let mut log = vec![0u8; LOG];
+    let mut options = [Jit::CU_JIT_ERROR_LOG_BUFFER, Jit::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
+    // The driver takes option values as pointer-sized words; the size is a number in one.
+    let mut values = [log.as_mut_ptr().cast::<c_void>(), std::ptr::without_provenance_mut(LOG)];
+    let mut module = std::ptr::null_mut();
+    // SAFETY: `image` is a complete cubin or zero-terminated PTX and outlives the call; options and values have the length
+    // given; the driver writes at most `LOG` bytes to `log`.
+    let done = unsafe {
+        sys::cuModuleLoadDataEx(&mut module, image.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr())
+    };
+    done.result().map(|()| module).map_err(|e| {
+        let (code, text) = describe(e);
+        let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
+        let log = String::from_utf8_lossy(&log[..end]);
+        match log.trim() {
+            "" => format!("{code} ({text})"),
+            log => format!("{code} ({text}):\n{log}"),
+        }
+    })
+}
