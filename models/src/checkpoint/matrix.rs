@@ -201,7 +201,8 @@ impl Checkpoint {
             Dtype::F8_E4M3 if fp8 => {
                 check_shape(&main, &[rows, cols])?;
                 let chunks = formats.chunks.max(1);
-                let grid = [chunks * (rows / chunks).div_ceil(quant::FP8_BLOCK), cols.div_ceil(quant::FP8_BLOCK)];
+                let per_chunk = rows.div_ceil(chunks).div_ceil(quant::FP8_BLOCK);
+                let grid = [chunks * per_chunk, cols.div_ceil(quant::FP8_BLOCK)];
                 let scales = self.check_floats(&format!("{name}_scale_inv"), &grid)?;
                 Ok(Stored { main, scales: Some(scales) })
             }
@@ -284,7 +285,7 @@ fn floats(view: &TensorView<'_>) -> Vec<f32> {
 
 /// The scale rows of a grid repeated for each of `rows` rows, which are `chunks` runs with scale rows of their own.
 fn expand_scales(grid: &[f32], rows: usize, cols: usize, chunks: usize) -> Vec<f32> {
-    let (width, run) = (cols.div_ceil(quant::FP8_BLOCK), (rows / chunks).max(1));
+    let (width, run) = (cols.div_ceil(quant::FP8_BLOCK), rows.div_ceil(chunks).max(1));
     let per_run = run.div_ceil(quant::FP8_BLOCK);
     let at = |row: usize| row / run * per_run + row % run / quant::FP8_BLOCK;
     (0..rows).flat_map(|row| &grid[at(row) * width..][..width]).copied().collect()

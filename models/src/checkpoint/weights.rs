@@ -100,6 +100,7 @@ impl<'a> Weights<'a> {
         let stored = qkv(self.config, layer, attention);
         match (self.config.qkv_layout, stored.as_slice()) {
             (QkvLayout::Fused { chunks }, [fused]) => {
+                let chunks = chunks.max(1);
                 let all = self.matrix(fused)?;
                 let [q, k, v] = [attention.q_rows(), attention.k_rows(), attention.v_rows()].map(|rows| rows / chunks);
                 let take = |from: usize, rows: usize| {

@@ -24,7 +24,7 @@ pub enum ReferenceError {
 }
 
 enum MlpWeights<'a> {
-    Dense(GatedMlp<'a>),
+    Dense(Box<GatedMlp<'a>>),
     Experts { router: Router, experts: Vec<GatedMlp<'a>>, top_k: usize, scaling: f32, normalize: bool },
 }
 
@@ -207,7 +207,7 @@ impl<'a> Reference<'a> {
 impl<'a> LayerWeights<'a> {
     fn new(weights: &Weights<'a>, l: usize, layer: &LayerConfig) -> Result<Self, CheckpointError> {
         let mlp = match layer.mlp {
-            Mlp::Dense { .. } => MlpWeights::Dense(weights.dense(l)?),
+            Mlp::Dense { .. } => MlpWeights::Dense(weights.dense(l)?.into()),
             Mlp::Experts { count, top_k, scaling, normalize, .. } => MlpWeights::Experts {
                 router: weights.router(l)?,
                 experts: (0..count).map(|e| weights.expert(l, e)).collect::<Result<_, _>>()?,
