@@ -20,3 +20,8 @@ pub mod span;
 
 pub use dtype::DType;
 pub use span::Span;
+
+/// The attributes: `#[tile::kernel]`, `#[tile::func]`, `#[tile::model]`.
+pub mod tile {
+    pub use tile_macros::{func, kernel, model};
+}

@@ -270,6 +270,14 @@ impl Cx {
         }
     }
 
+    /// One index of `keep`; a tile with one axis has column 0.
+    pub fn axis(&mut self, span: Span, index: &[Val], axis: usize) -> Val {
+        match index.get(axis) {
+            Some(v) => *v,
+            None => self.lift(span, 0),
+        }
+    }
+
     /// A device argument of a tile function.
     pub fn argument(&mut self, span: Span, arg: Option<Arg>) -> Val {
         match arg {

@@ -1,0 +1,39 @@
+//! Diagnostics of the macros: collected, each at the user's token, with a code and one fix.
+
+use proc_macro2::{Span, TokenStream};
+
+/// What went wrong so far.
+#[derive(Default)]
+pub struct Errors(Vec<syn::Error>);
+
+/// A Rust construct or type that the language lacks.
+pub const CONSTRUCT: &str = "E01";
+/// A parameter, generic or attribute that a kernel can't have.
+pub const SIGNATURE: &str = "E15";
+/// A type or extent must be written at the op.
+pub const MISSING_TYPE: &str = "E16";
+/// A device value where a host value is needed.
+pub const HOST_NEEDED: &str = "E17";
+
+impl Errors {
+    /// Adds one: what is wrong and the fix.
+    pub fn push(&mut self, span: Span, code: &str, what: impl AsRef<str>, fix: impl AsRef<str>) {
+        let message = format!("[{code}] {}\nhelp: {}", what.as_ref(), fix.as_ref());
+        self.0.push(syn::Error::new(span, message));
+    }
+
+    /// Adds an error of the Rust parser.
+    pub fn syntax(&mut self, error: syn::Error) {
+        self.0.push(error);
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As `compile_error!` invocations.
+    pub fn into_tokens(self) -> TokenStream {
+        self.0.into_iter().map(|e| e.to_compile_error()).collect()
+    }
+}
