@@ -42,7 +42,7 @@ impl Default for Options {
 /// What a plan took when it was put on its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// `machine code` from the artifact, or `PTX` compiled by the driver.
+    /// `machine code` from the artifact, or `PTX` compiled by the driver (and why, if there was machine code).
     pub origin: &'static str,
     /// Registers of a thread.
     pub registers: u32,

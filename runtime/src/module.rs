@@ -20,7 +20,7 @@ pub(crate) struct Module {
     shared_bytes: u32,
     /// Registers of a thread.
     pub registers: u32,
-    /// `PTX` or `machine code`.
+    /// `PTX` (and why, if there was machine code) or `machine code`.
     pub origin: &'static str,
 }
 
@@ -53,17 +53,18 @@ impl Module {
         let cubin = if cubin { load(&image.cubin).map_err(Some) } else { Err(None) };
         let (raw, origin) = match cubin {
             Ok(raw) => (raw, "machine code"),
-            // Machine code of a newer assembler than the driver knows: the driver's own compiler takes the PTX.
             Err(why) if image.ptx.is_empty() => {
                 return Err(fail(
                     "machine code",
                     why.unwrap_or_else(|| "the artifact holds none, and no PTX either".into()),
                 ));
             }
-            Err(_) => {
+            // Machine code of a newer assembler than the driver knows: the driver's own compiler takes the PTX.
+            Err(why) => {
                 let text =
                     CString::new(image.ptx.as_str()).map_err(|_| fail("PTX", "it contains a zero byte".into()))?;
-                (load(text.as_bytes_with_nul()).map_err(|message| fail("PTX", message))?, "PTX")
+                let origin = if why.is_some() { "PTX, since the driver refused the machine code" } else { "PTX" };
+                (load(text.as_bytes_with_nul()).map_err(|message| fail("PTX", message))?, origin)
             }
         };
         let mut module = Module {
