@@ -9,6 +9,8 @@
 
 mod entity;
 mod op;
+mod parse;
+mod parse_op;
 mod print;
 mod rules;
 mod ty;
@@ -16,6 +18,7 @@ mod verify;
 
 pub use entity::{BlockId, OpId, ValueId};
 pub use op::{BinaryOp, CmpOp, Literal, OpKind, ReduceOp, RingPart, UnaryOp};
+pub use parse::{parse, parse_all};
 pub use ty::{Access, Type};
 pub use verify::verify;
 

@@ -18,8 +18,8 @@ pub(super) fn check(kernel: &Kernel, op: &OpData) -> Result<(), String> {
     for ty in &results {
         let fits = match ty {
             Type::Scalar(_) => true,
-            Type::Tile(_, s) => (1..=2).contains(&s.len()) && s.iter().all(|n| n.is_power_of_two()),
-            Type::Smem(_, s) => s.len() == 2 && s.iter().all(|n| *n > 0),
+            Type::Tile(_, s) => (1..=2).contains(&s.len()) && s.iter().all(|n| n.is_power_of_two()) && small(s),
+            Type::Smem(_, s) => s.len() == 2 && s.iter().all(|n| *n > 0) && small(s),
             Type::Global(..) | Type::Error => false,
         };
         if !fits {
@@ -161,6 +161,13 @@ fn results_of(kind: &OpKind, operands: &[&Type], have: &[&Type]) -> Result<Vec<T
     })
 }
 
+/// Most elements of a tile; far above what any machine holds.
+const MAX_ELEMENTS: usize = 1 << 24;
+
+fn small(shape: &[usize]) -> bool {
+    shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).is_some_and(|n| n <= MAX_ELEMENTS)
+}
+
 /// Whether elementwise ops take it.
 fn elementwise(t: &Type) -> bool {
     matches!(t, Type::Scalar(_) | Type::Tile(..))
@@ -181,7 +188,10 @@ fn inside_rank(shape: &[usize], rank: usize) -> Result<(), String> {
 }
 
 fn ring_part(part: &RingPart) -> Result<(), String> {
-    let fits = part.shape.len() == 2 && part.shape.iter().all(|n| *n > 0) && part.bytes().is_multiple_of(16);
+    let fits = part.shape.len() == 2
+        && part.shape.iter().all(|n| *n > 0)
+        && small(&part.shape)
+        && part.bytes().is_multiple_of(16);
     if fits && part.rank >= 2 && part.offset.is_multiple_of(16) {
         return Ok(());
     }

@@ -1,0 +1,481 @@
+//! The text form, read. Grammar: `grammar.pest`; this file makes a [`Kernel`] of the tree.
+
+use super::parse_op::{Attr, kind_of, literal, ty};
+use super::{BlockId, Kernel, OpData, OpKind, Param, RingPart, Role, Stage, Type, ValueId};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::dtype::DType;
+use crate::span::Span;
+use pest::Parser;
+use pest::error::{Error, InputLocation, LineColLocation};
+use pest::iterators::Pair;
+use std::collections::HashMap;
+use std::str::FromStr;
+
+#[derive(pest_derive::Parser)]
+#[grammar = "ir/grammar.pest"]
+struct Text;
+
+pub(super) type Node<'t> = Pair<'t, Rule>;
+
+/// Deepest nesting of braces that is read.
+const MAX_DEPTH: usize = 64;
+
+/// Reads the one kernel of a text. `file` is its name, for messages and, where the text has no table of files, for the
+/// places of its ops. Types are read, not checked: call [`verify`](super::verify) next.
+///
+/// # Errors
+/// The first mistake of syntax (`E75`), or all names and attributes that make no sense.
+pub fn parse(text: &str, file: &str) -> Result<Kernel, Diagnostics> {
+    let mut kernels = parse_all(text, file)?;
+    if kernels.len() > 1 {
+        return Err(mistake(file, Span::NONE, format!("one kernel is needed, the text has {}", kernels.len())).into());
+    }
+    kernels.pop().ok_or_else(|| mistake(file, Span::NONE, "the text has no kernel".into()).into())
+}
+
+/// Reads all kernels of a text.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_all(text: &str, file: &str) -> Result<Vec<Kernel>, Diagnostics> {
+    if let Some(span) = too_deep(text) {
+        return Err(mistake(file, span, format!("blocks are nested more than {MAX_DEPTH} deep")).into());
+    }
+    let tree = Text::parse(Rule::file, text).map_err(|e| syntax(file, text, e))?;
+    let mut kernels = Vec::new();
+    let mut errors = Vec::new();
+    for unit in tree.flat_map(Pair::into_inner).filter(|n| n.as_rule() == Rule::unit) {
+        let mut reader = Reader::new(file);
+        reader.unit(unit);
+        errors.append(&mut reader.errors);
+        kernels.push(reader.kernel);
+    }
+    if errors.is_empty() { Ok(kernels) } else { Err(Diagnostics(errors)) }
+}
+
+impl FromStr for Kernel {
+    type Err = Diagnostics;
+
+    fn from_str(text: &str) -> Result<Kernel, Diagnostics> {
+        parse(text, "")
+    }
+}
+
+impl From<Diagnostic> for Diagnostics {
+    fn from(d: Diagnostic) -> Diagnostics {
+        Diagnostics(vec![d])
+    }
+}
+
+fn mistake(file: &str, span: Span, message: String) -> Diagnostic {
+    Diagnostic { code: "E75", message, file: file.into(), span, notes: Vec::new() }
+}
+
+/// Where braces are nested too deep for the parser, which calls itself.
+fn too_deep(text: &str) -> Option<Span> {
+    let (mut depth, mut line, mut col) = (0usize, 1, 0);
+    let (mut quoted, mut escaped, mut comment, mut before) = (false, false, false, ' ');
+    for c in text.chars() {
+        col += 1;
+        match c {
+            '\n' => {
+                (line, col, comment) = (line + 1, 0, false);
+            }
+            _ if comment => {}
+            _ if quoted => {
+                quoted = escaped || c != '"';
+                escaped = !escaped && c == '\\';
+            }
+            '"' => quoted = true,
+            '/' if before == '/' => comment = true,
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        before = c;
+        if depth > MAX_DEPTH {
+            return Some(Span { file: 0, line, col, len: 1 });
+        }
+    }
+    None
+}
+
+/// A mistake of syntax.
+fn syntax(file: &str, text: &str, e: Error<Rule>) -> Diagnostics {
+    let e = e.renamed_rules(|rule| rule_name(*rule).into());
+    let (LineColLocation::Pos((line, col)) | LineColLocation::Span((line, col), _)) = e.line_col;
+    let (InputLocation::Pos(at) | InputLocation::Span((at, _))) = e.location;
+    let rest = text.get(at..).unwrap_or_default();
+    let found: String = match rest.split_whitespace().next() {
+        Some(word) => {
+            let kind = |c: char| c.is_ascii_alphanumeric() || "_.%@".contains(c);
+            let first = word.chars().next().is_some_and(kind);
+            word.chars().take_while(|c| first && kind(*c)).chain(word.chars().filter(|_| !first).take(1)).collect()
+        }
+        None => String::new(),
+    };
+    let span = Span { file: 0, line: line as u32, col: col as u32, len: found.chars().count().max(1) as u32 };
+    let found = if found.is_empty() { "the end of the text".into() } else { format!("`{found}`") };
+    mistake(file, span, format!("{}, found {found}", e.variant.message())).into()
+}
+
+/// What a person calls a part of the grammar.
+fn rule_name(rule: Rule) -> &'static str {
+    match rule {
+        Rule::EOI => "the end of the text",
+        Rule::kw_files => "`files`",
+        Rule::kw_kernel => "`kernel`",
+        Rule::kw_stage => "`stage`",
+        Rule::kw_for => "`for`",
+        Rule::kw_to => "`to`",
+        Rule::kw_with => "`with`",
+        Rule::kw_if => "`if`",
+        Rule::kw_else => "`else`",
+        Rule::kw_const => "`const`",
+        Rule::kw_of => "`of`",
+        Rule::kw_at => "`at`",
+        Rule::symbol => "`@` and a name",
+        Rule::generics | Rule::generic => "generics",
+        Rule::params | Rule::param => "parameters",
+        Rule::op | Rule::plain_op | Rule::mnemonic => "an op",
+        Rule::results => "results",
+        Rule::for_op => "a loop",
+        Rule::carries | Rule::carry => "carried values",
+        Rule::if_op => "a condition",
+        Rule::const_op => "a constant",
+        Rule::block | Rule::body | Rule::role_body => "a block",
+        Rule::operands => "operands",
+        Rule::types => "`:` and types",
+        Rule::attrs | Rule::attr => "attributes",
+        Rule::part => "a part of a ring slot",
+        Rule::ty => "a type",
+        Rule::dims => "extents",
+        Rule::place => "a place",
+        Rule::value => "a value",
+        Rule::literal => "a number",
+        Rule::number => "a number",
+        Rule::name | Rule::word => "a name",
+        Rule::string => "a string",
+        Rule::file | Rule::unit | Rule::kernel => "a kernel",
+        Rule::files => "a table of files",
+        Rule::WHITESPACE | Rule::COMMENT | Rule::end => "space",
+    }
+}
+
+struct Reader<'t> {
+    file: &'t str,
+    kernel: Kernel,
+    /// Whether the text has a table of files, so that places are written out.
+    places: bool,
+    values: HashMap<&'t str, ValueId>,
+    errors: Vec<Diagnostic>,
+}
+
+impl<'t> Reader<'t> {
+    fn new(file: &'t str) -> Self {
+        let mut kernel = Kernel::new("");
+        kernel.bodies.clear();
+        kernel.blocks.clear();
+        Reader { file, kernel, places: false, values: HashMap::new(), errors: Vec::new() }
+    }
+
+    fn error(&mut self, node: &Node<'_>, message: String) {
+        self.errors.push(mistake(self.file, here(node), message));
+    }
+
+    fn unit(&mut self, unit: Node<'t>) {
+        for node in unit.into_inner() {
+            if node.as_rule() == Rule::files {
+                self.places = true;
+                self.kernel.files =
+                    node.into_inner().filter(|n| n.as_rule() == Rule::string).map(|n| unquote(n.as_str())).collect();
+            } else {
+                if !self.places {
+                    self.kernel.files = vec![self.file.into()];
+                }
+                self.kernel(node);
+            }
+        }
+    }
+
+    fn kernel(&mut self, node: Node<'t>) {
+        for n in node.into_inner() {
+            match n.as_rule() {
+                Rule::symbol => self.kernel.name = n.into_inner().next().map(|n| text_of(&n)).unwrap_or_default(),
+                Rule::generics => {
+                    let list = n.into_inner().map(|g| {
+                        let mut parts = g.into_inner().map(|n| text_of(&n));
+                        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+                    });
+                    self.kernel.generics = list.collect();
+                }
+                Rule::params => n.into_inner().for_each(|p| self.param(p)),
+                Rule::word => match Stage::ALL.into_iter().find(|s| s.name() == n.as_str()) {
+                    Some(stage) => self.kernel.stage = stage,
+                    None => self.error(&n, format!("`{}` is no stage", n.as_str())),
+                },
+                Rule::body => {
+                    let block = self.kernel.add_block();
+                    self.kernel.bodies.push((Role::All, block));
+                    self.body(n, block);
+                }
+                Rule::role_body => {
+                    let mut inner = n.into_inner();
+                    let (Some(word), Some(body)) = (inner.next(), inner.next()) else { continue };
+                    let block = self.kernel.add_block();
+                    match Role::ALL.into_iter().find(|r| r.name() == word.as_str()) {
+                        Some(role) => self.kernel.bodies.push((role, block)),
+                        None => self.error(&word, format!("`{}` is no role", word.as_str())),
+                    }
+                    self.body(body, block);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn param(&mut self, node: Node<'t>) {
+        let mut inner = node.into_inner();
+        let (Some(value), Some(t)) = (inner.next(), inner.next()) else { return };
+        let t = self.ty(&t);
+        let name = base_name(value.as_str()).unwrap_or_default().to_owned();
+        let value = self.define(&value, t);
+        self.kernel.params.push(Param { name, value });
+    }
+
+    fn ty(&mut self, node: &Node<'t>) -> Type {
+        ty(node).unwrap_or_else(|message| {
+            self.error(node, message);
+            Type::Error
+        })
+    }
+
+    /// A value that comes into being here.
+    fn define(&mut self, node: &Node<'t>, t: Type) -> ValueId {
+        let v = self.kernel.add_value(t);
+        self.kernel.values[v.index()].name = base_name(node.as_str()).map(str::to_owned);
+        if self.values.insert(node.as_str(), v).is_some() {
+            self.error(node, format!("`{}` is defined twice", node.as_str()));
+        }
+        v
+    }
+
+    /// A value that is there already.
+    fn used(&mut self, node: &Node<'t>) -> ValueId {
+        match self.values.get(node.as_str()) {
+            Some(v) => *v,
+            None => {
+                self.error(node, format!("`{}` is not defined before this use", node.as_str()));
+                self.kernel.add_value(Type::Error)
+            }
+        }
+    }
+
+    fn body(&mut self, node: Node<'t>, block: BlockId) {
+        for op in node.into_inner() {
+            self.op(op, block);
+        }
+    }
+
+    fn op(&mut self, node: Node<'t>, block: BlockId) {
+        let whole = node.clone();
+        let mut names: Vec<Node<'t>> = Vec::new();
+        for n in node.into_inner() {
+            match n.as_rule() {
+                Rule::results => names = n.into_inner().collect(),
+                Rule::for_op => self.for_op(&whole, &names, n, block),
+                Rule::if_op => self.if_op(&whole, &names, n, block),
+                _ => self.plain_op(&whole, &names, n, block),
+            }
+        }
+    }
+
+    /// The parts that all ops have.
+    fn parts(&mut self, node: Node<'t>) -> Parts<'t> {
+        let mut parts = Parts::default();
+        for n in node.into_inner() {
+            match n.as_rule() {
+                Rule::mnemonic => parts.mnemonic = n.as_str(),
+                Rule::literal => parts.literal = Some(n),
+                Rule::attrs => parts.attrs = n.into_inner().filter_map(|a| self.attr(a)).collect(),
+                Rule::value => parts.values.push(n),
+                Rule::operands => parts.values = n.into_inner().collect(),
+                Rule::carries => parts.carries = n.into_inner().collect(),
+                Rule::types => parts.types = n.into_inner().map(|t| self.ty(&t)).collect(),
+                Rule::place => parts.place = self.place(&n),
+                Rule::block => parts.blocks.extend(n.into_inner()),
+                _ => {}
+            }
+        }
+        parts
+    }
+
+    fn attr(&mut self, node: Node<'t>) -> Option<Attr> {
+        let n = node.into_inner().next()?;
+        let attr = match n.as_rule() {
+            Rule::string => Some(Attr::Text(unquote(n.as_str()))),
+            Rule::number => n.as_str().parse().ok().map(Attr::Number),
+            Rule::word => Some(Attr::Word(n.as_str().into())),
+            _ => self.part(n.clone()).map(Attr::Part),
+        };
+        if attr.is_none() {
+            self.error(&n, format!("`{}` is no attribute", n.as_str()));
+        }
+        attr
+    }
+
+    fn part(&mut self, node: Node<'t>) -> Option<RingPart> {
+        let mut inner = node.into_inner().filter(|n| !matches!(n.as_rule(), Rule::kw_of | Rule::kw_at));
+        let dtype: DType = inner.next()?.as_str().parse().ok()?;
+        let shape: Option<Vec<usize>> = inner.next()?.as_str().split('x').map(|n| n.parse().ok()).collect();
+        let rank = inner.next()?.as_str().parse().ok()?;
+        let offset = inner.next()?.as_str().parse().ok()?;
+        Some(RingPart { dtype, shape: shape?, rank, offset })
+    }
+
+    fn place(&mut self, node: &Node<'t>) -> Option<Span> {
+        let numbers: Vec<u32> = node.as_str()[1..].split(':').filter_map(|n| n.parse().ok()).collect();
+        match numbers[..] {
+            [file, line, col, len] => Some(Span { file, line, col, len }),
+            _ => {
+                self.error(node, format!("`{}` is no place", node.as_str()));
+                None
+            }
+        }
+    }
+
+    /// Results, defined after the operands are read.
+    fn results(&mut self, whole: &Node<'t>, names: &[Node<'t>], types: &[Type]) -> Vec<ValueId> {
+        if names.len() != types.len() {
+            self.error(whole, format!("each result needs a type: results {}, types {}", names.len(), types.len()));
+        }
+        let types = types.iter().cloned().chain(std::iter::repeat(Type::Error));
+        names.iter().zip(types).map(|(n, t)| self.define(n, t)).collect()
+    }
+
+    fn push(&mut self, block: BlockId, whole: &Node<'t>, place: Option<Span>, mut op: OpData) {
+        op.span = match place {
+            Some(span) => span,
+            None if self.places => Span::NONE,
+            None => here(whole),
+        };
+        let id = self.kernel.add_op(op);
+        self.kernel.blocks[block.index()].ops.push(id);
+    }
+
+    fn plain_op(&mut self, whole: &Node<'t>, names: &[Node<'t>], node: Node<'t>, block: BlockId) {
+        let parts = self.parts(node);
+        let kind = match &parts.literal {
+            Some(text) => literal(text.as_str()).map(OpKind::Const),
+            None => kind_of(parts.mnemonic, &parts.attrs),
+        };
+        let operands: Vec<ValueId> = parts.values.iter().map(|v| self.used(v)).collect();
+        let results = self.results(whole, names, &parts.types);
+        match kind {
+            Ok(kind) => {
+                let op = OpData { kind, operands, results, blocks: Vec::new(), span: Span::NONE };
+                self.push(block, whole, parts.place, op);
+            }
+            Err(message) => self.error(whole, message),
+        }
+    }
+
+    fn if_op(&mut self, whole: &Node<'t>, names: &[Node<'t>], node: Node<'t>, block: BlockId) {
+        let parts = self.parts(node);
+        let operands: Vec<ValueId> = parts.values.iter().map(|v| self.used(v)).collect();
+        let mut blocks = Vec::new();
+        for b in parts.blocks {
+            let id = self.kernel.add_block();
+            self.body(b, id);
+            blocks.push(id);
+        }
+        let results = self.results(whole, names, &parts.types);
+        self.push(block, whole, parts.place, OpData { kind: OpKind::If, operands, results, blocks, span: Span::NONE });
+    }
+
+    fn for_op(&mut self, whole: &Node<'t>, names: &[Node<'t>], node: Node<'t>, block: BlockId) {
+        let parts = self.parts(node);
+        let stages = match &parts.attrs[..] {
+            [] => 0,
+            [Attr::Number(n)] => *n,
+            _ => {
+                self.error(whole, "a loop has one attribute, its stages".into());
+                0
+            }
+        };
+        let [index, from, to] = &parts.values[..] else { return };
+        let mut operands = vec![self.used(from), self.used(to)];
+        let mut carried = Vec::new();
+        for carry in parts.carries.iter().filter(|n| n.as_rule() == Rule::carry) {
+            let mut inner = carry.clone().into_inner();
+            if let (Some(inside), Some(before)) = (inner.next(), inner.next()) {
+                operands.push(self.used(&before));
+                carried.push(inside);
+            }
+        }
+        let id = self.kernel.add_block();
+        let mut args = vec![self.define(index, Type::Scalar(DType::I32))];
+        let types = parts.types.iter().cloned().chain(std::iter::repeat(Type::Error));
+        args.extend(carried.iter().zip(types).map(|(n, t)| self.define(n, t)));
+        self.kernel.blocks[id.index()].args = args;
+        parts.blocks.into_iter().for_each(|b| self.body(b, id));
+        let results = self.results(whole, names, &parts.types);
+        let kind = OpKind::For { stages };
+        self.push(block, whole, parts.place, OpData { kind, operands, results, blocks: vec![id], span: Span::NONE });
+    }
+}
+
+#[derive(Default)]
+struct Parts<'t> {
+    mnemonic: &'t str,
+    literal: Option<Node<'t>>,
+    attrs: Vec<Attr>,
+    values: Vec<Node<'t>>,
+    carries: Vec<Node<'t>>,
+    types: Vec<Type>,
+    place: Option<Span>,
+    blocks: Vec<Node<'t>>,
+}
+
+/// Where a node stands in the text that is read: its first line.
+fn here(node: &Node<'_>) -> Span {
+    let (line, col) = node.line_col();
+    let len = node.as_str().lines().next().unwrap_or_default().trim_end().chars().count();
+    Span { file: 0, line: line as u32, col: col as u32, len: len.max(1) as u32 }
+}
+
+/// The source name of a value: `acc` of `%acc.2`, none of `%7`.
+fn base_name(spelling: &str) -> Option<&str> {
+    let name = spelling.trim_start_matches('%').split('.').next().unwrap_or_default();
+    (!name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit())).then_some(name)
+}
+
+/// A name, or the text of a string.
+fn text_of(node: &Node<'_>) -> String {
+    if node.as_rule() == Rule::string { unquote(node.as_str()) } else { node.as_str().into() }
+}
+
+/// The text of a string with its quotes and escapes.
+fn unquote(quoted: &str) -> String {
+    let mut out = String::new();
+    let mut chars = quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default().chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('n') => out.push('\n'),
+            Some('r') => out.push('\r'),
+            Some('t') => out.push('\t'),
+            Some('0') => out.push('\0'),
+            Some('u') => {
+                let code: String = chars.by_ref().skip(1).take_while(|c| *c != '}').collect();
+                out.extend(u32::from_str_radix(&code, 16).ok().and_then(char::from_u32));
+            }
+            Some(other) => out.push(other),
+            None => {}
+        }
+    }
+    out
+}
