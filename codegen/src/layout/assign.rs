@@ -1,0 +1,372 @@
+//! Gives every register tile a layout.
+//!
+//! Products fix the layouts of their operands and results; loads take the layout that their first user wants; elementwise
+//! ops follow their operands; values made from scalars alone (splats, indices, broadcasts) have none of their own and are
+//! made wherever they are wanted. Where a value is wanted in another layout than it has, the conversion is recorded as a
+//! demand beside it and emitted once, right after its definition. Loop-carried values take the layout that the loop's end gives them, found
+//! by repeating until nothing changes.
+
+use super::{Layout, MmaSplit};
+use std::collections::{HashMap, HashSet};
+use tile_lang::ir::{Access, BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, ReduceOp, Type, UnaryOp, ValueId};
+
+/// The warp split of each product.
+pub type Split = HashMap<OpId, MmaSplit>;
+
+/// The result.
+#[derive(Clone, Debug, Default)]
+pub struct Assignment {
+    /// Own layout of each register tile; none for values that are made where they are wanted.
+    pub native: HashMap<ValueId, Layout>,
+    /// Further layouts in which a value is wanted.
+    pub demands: HashMap<ValueId, Vec<Layout>>,
+    /// Warp split of each product.
+    pub splits: Split,
+    /// Staged tiles that are read as a product's first operand and come from a weight: they may be stored as fragments.
+    pub fragments: HashSet<ValueId>,
+}
+
+/// Assigns layouts to the tiles of one body.
+pub fn assign(kernel: &Kernel, body: BlockId) -> Assignment {
+    let uses = uses(kernel, body);
+    let mut a = Assigner { k: kernel, uses, out: Assignment::default(), defs: kernel.definitions() };
+    loop {
+        let before = a.out.native.clone();
+        a.out.demands.clear();
+        a.block(body);
+        if a.out.native == before {
+            break;
+        }
+    }
+    a.fragments(body);
+    a.out
+}
+
+struct Assigner<'k> {
+    k: &'k Kernel,
+    uses: HashMap<ValueId, Vec<OpId>>,
+    defs: Vec<Option<OpId>>,
+    out: Assignment,
+}
+
+fn uses(k: &Kernel, body: BlockId) -> HashMap<ValueId, Vec<OpId>> {
+    let mut out: HashMap<ValueId, Vec<OpId>> = HashMap::new();
+    fn go(k: &Kernel, b: BlockId, out: &mut HashMap<ValueId, Vec<OpId>>) {
+        for &id in &k.block(b).ops {
+            for v in &k.op(id).operands {
+                out.entry(*v).or_default().push(id);
+            }
+            for &inner in &k.op(id).blocks {
+                go(k, inner, out);
+            }
+        }
+    }
+    go(k, body, &mut out);
+    out
+}
+
+impl Assigner<'_> {
+    fn is_tile(&self, v: ValueId) -> bool {
+        matches!(self.k.ty(v), Type::Tile(..))
+    }
+
+    fn block(&mut self, block: BlockId) {
+        for &id in &self.k.block(block).ops {
+            let op = self.k.op(id).clone();
+            self.op(id, &op);
+        }
+    }
+
+    fn op(&mut self, id: OpId, op: &OpData) {
+        match &op.kind {
+            OpKind::Read | OpKind::Load => {
+                let v = op.results[0];
+                let layout = self.wanted(v, 0).unwrap_or_else(|| Layout::blocked(self.k.ty(v).shape()));
+                self.set(v, layout);
+            }
+            OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast => self.elementwise(op),
+            OpKind::Transpose if self.is_tile(op.results[0]) => {
+                if let Some(l) = self.native(op.operands[0]) {
+                    self.set(op.results[0], l.transposed());
+                }
+            }
+            OpKind::Reduce(reduce, axis) => {
+                let x = op.operands[0];
+                let mut l = self.native(x).unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape()));
+                if l.is_partial() {
+                    l = l.combined();
+                }
+                self.demand(x, &l);
+                debug_assert!(matches!(reduce, ReduceOp::Sum | ReduceOp::Max | ReduceOp::Min | ReduceOp::ArgMax));
+                if self.is_tile(op.results[0]) {
+                    self.set(op.results[0], l.without(*axis));
+                }
+            }
+            OpKind::Store | OpKind::StoreMasked => {
+                let x = op.operands[1];
+                let mut l = self.native(x).unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape()));
+                if l.is_partial() {
+                    l = l.combined();
+                }
+                self.demand(x, &l);
+                if op.kind == OpKind::StoreMasked {
+                    self.demand(op.operands[2], &l);
+                }
+            }
+            OpKind::Mma => {
+                let [acc, a, b] = [op.operands[0], op.operands[1], op.operands[2]];
+                let (m, n) = (self.k.ty(acc).shape()[0], self.k.ty(acc).shape()[1]);
+                let k = self.k.ty(a).shape()[1];
+                let split = MmaSplit::choose(m, n, k, self.computed(a, 0));
+                self.out.splits.insert(id, split);
+                let c = Layout::accumulator(m, n, split);
+                self.demand(acc, &c);
+                if self.is_tile(a) {
+                    self.demand(a, &Layout::operand_a(m, k, split));
+                }
+                if self.is_tile(b) {
+                    self.demand(b, &Layout::operand_b(k, n, split));
+                }
+                self.set(op.results[0], c);
+            }
+            OpKind::For { .. } => {
+                self.block(op.blocks[0]);
+                let body = self.k.block(op.blocks[0]);
+                let end = body.ops.last().map(|e| self.k.op(*e).operands.clone()).unwrap_or_default();
+                for (i, y) in end.into_iter().enumerate() {
+                    if !self.is_tile(y) {
+                        continue;
+                    }
+                    let arg = body.args[i + 1];
+                    let layout = match (self.native(y), self.native(arg)) {
+                        (Some(l), _) if !self.carried_only(y, arg) => l,
+                        (_, Some(l)) => l,
+                        (Some(l), None) => l,
+                        (None, None) => Layout::blocked(self.k.ty(y).shape()),
+                    };
+                    self.set(arg, layout.clone());
+                    self.set(op.results[i], layout.clone());
+                    self.demand(op.operands[i + 2], &layout);
+                    self.demand(y, &layout);
+                }
+            }
+            OpKind::If => {
+                for b in &op.blocks {
+                    self.block(*b);
+                }
+                let ends: Vec<Vec<ValueId>> = op
+                    .blocks
+                    .iter()
+                    .map(|b| self.k.block(*b).ops.last().map(|e| self.k.op(*e).operands.clone()).unwrap_or_default())
+                    .collect();
+                for (i, r) in op.results.iter().enumerate() {
+                    if self.is_tile(*r) {
+                        let pick = ends.iter().find_map(|e| self.native(e[i]));
+                        let layout = pick.unwrap_or_else(|| Layout::blocked(self.k.ty(*r).shape()));
+                        self.set(*r, layout.clone());
+                        for e in &ends {
+                            self.demand(e[i], &layout);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a loop hands a value on unchanged.
+    fn carried_only(&self, yielded: ValueId, arg: ValueId) -> bool {
+        yielded == arg
+    }
+
+    fn native(&self, v: ValueId) -> Option<Layout> {
+        self.out.native.get(&v).cloned()
+    }
+
+    fn set(&mut self, v: ValueId, layout: Layout) {
+        self.out.native.insert(v, layout);
+    }
+
+    /// Records that a value is wanted in a layout; for a value without a layout of its own, its operands are.
+    fn demand(&mut self, v: ValueId, layout: &Layout) {
+        if !self.is_tile(v) {
+            return;
+        }
+        if let Some(native) = self.out.native.get(&v) {
+            if native != layout {
+                let list = self.out.demands.entry(v).or_default();
+                if !list.contains(layout) {
+                    list.push(layout.clone());
+                }
+            }
+            return;
+        }
+        let Some(def) = self.defs[v.index()] else { return };
+        let op = self.k.op(def).clone();
+        let whole = layout.whole();
+        match op.kind {
+            OpKind::Broadcast(axis) => self.demand(op.operands[0], &whole.without(axis)),
+            OpKind::Repeat(times) => self.demand(op.operands[0], &whole.before_repeat(times)),
+            OpKind::Transpose => self.demand(op.operands[0], &whole.transposed()),
+            OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast => {
+                for x in op.operands {
+                    self.demand(x, &whole);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn elementwise(&mut self, op: &OpData) {
+        if !self.is_tile(op.results[0]) {
+            return;
+        }
+        let natives: Vec<Option<Layout>> = op.operands.iter().map(|v| self.native(*v)).collect();
+        let partial: Vec<bool> = natives.iter().map(|n| n.as_ref().is_some_and(Layout::is_partial)).collect();
+        let count = partial.iter().filter(|p| **p).count();
+        // Sums of partial sums and multiples of one partial sum stay partial; everything else needs the sum itself.
+        let linear = match op.kind {
+            OpKind::Unary(UnaryOp::Neg) => true,
+            OpKind::Binary(BinaryOp::Add | BinaryOp::Sub) => count == 2 && natives[0] == natives[1],
+            OpKind::Binary(BinaryOp::Mul) => count == 1,
+            OpKind::Binary(BinaryOp::Div) => count == 1 && partial[0],
+            _ => false,
+        };
+        let position = if count > 0 { partial.iter().position(|p| *p) } else { natives.iter().position(Option::is_some) };
+        let Some(base) = position.and_then(|i| natives[i].clone()) else { return };
+        let base = if count > 0 && !linear {
+            natives.iter().flatten().find(|n| !n.is_partial()).cloned().unwrap_or_else(|| base.combined())
+        } else {
+            base
+        };
+        for (v, was_partial) in op.operands.iter().zip(&partial) {
+            if *was_partial && linear {
+                self.demand(*v, &base);
+            } else {
+                self.demand(*v, &base.whole());
+            }
+        }
+        self.set(op.results[0], base);
+    }
+
+    /// The layout that the first user with an opinion wants a value in.
+    fn wanted(&self, v: ValueId, depth: usize) -> Option<Layout> {
+        if depth > 16 {
+            return None;
+        }
+        for &id in self.uses.get(&v)? {
+            let op = self.k.op(id);
+            let result = || op.results.first().and_then(|r| self.wanted(*r, depth + 1));
+            let found = match &op.kind {
+                OpKind::Mma => {
+                    let split = MmaSplit::choose(
+                        self.k.ty(op.operands[0]).shape()[0],
+                        self.k.ty(op.operands[0]).shape()[1],
+                        self.k.ty(op.operands[1]).shape()[1],
+                        self.computed(op.operands[1], 0),
+                    );
+                    let s = self.k.ty(v).shape();
+                    if op.operands[1] == v {
+                        Some(Layout::operand_a(s[0], s[1], split))
+                    } else if op.operands[2] == v {
+                        Some(Layout::operand_b(s[0], s[1], split))
+                    } else {
+                        None
+                    }
+                }
+                OpKind::Cast | OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select => result(),
+                OpKind::Transpose => result().map(|l| l.transposed()),
+                OpKind::Broadcast(axis) => result().map(|l| l.without(*axis)),
+                OpKind::Repeat(times) => result().map(|l| l.before_repeat(*times)),
+                _ => None,
+            };
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+
+    /// Whether a product's operand was computed from other products or reductions, not just loaded and converted.
+    fn computed(&self, v: ValueId, depth: usize) -> bool {
+        let Some(def) = self.defs[v.index()] else { return self.is_tile(v) };
+        let op = self.k.op(def);
+        match op.kind {
+            OpKind::Mma => true,
+            OpKind::Cast | OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Select | OpKind::Transpose if depth < 16 => {
+                op.operands.iter().any(|x| self.is_tile(*x) && self.computed(*x, depth + 1))
+            }
+            _ => false,
+        }
+    }
+
+    /// Finds staged weight tiles whose every use reads them as a first operand, whole or in slices.
+    fn fragments(&mut self, body: BlockId) {
+        let mut waits = Vec::new();
+        collect_waits(self.k, body, &mut waits);
+        let sources = ring_sources(self.k);
+        for (wait, index) in waits {
+            let op = self.k.op(wait);
+            for (v, access) in op.results.iter().zip(&sources[index]) {
+                if *access == Access::Weight && self.read_as_a(*v) {
+                    self.out.fragments.insert(*v);
+                }
+            }
+        }
+    }
+
+    fn read_as_a(&self, v: ValueId) -> bool {
+        let Some(uses) = self.uses.get(&v) else { return false };
+        uses.iter().filter(|id| !matches!(self.k.op(**id).kind, OpKind::RingRelease)).all(|id| {
+            let op = self.k.op(*id);
+            match op.kind {
+                OpKind::Mma => op.operands[1] == v,
+                OpKind::Slice(ref at) => at[0] % 16 == 0 && at[1] % 64 == 0 && self.read_as_a(op.results[0]),
+                OpKind::Read => self.native(op.results[0]).is_some_and(|l| {
+                    l.reg.starts_with(&[(1, 0), (0, 3), (1, 3)]) && l.lane[0] == Some((1, 1)) && l.lane[4] == Some((0, 2))
+                }),
+                _ => false,
+            }
+        })
+    }
+}
+
+/// All waits of a body in order, with their position in the program's order of ring transactions.
+fn collect_waits(k: &Kernel, body: BlockId, out: &mut Vec<(OpId, usize)>) {
+    for &id in &k.block(body).ops {
+        if matches!(k.op(id).kind, OpKind::RingWait(_)) {
+            out.push((id, out.len()));
+        }
+        for &b in &k.op(id).blocks {
+            collect_waits(k, b, out);
+        }
+    }
+}
+
+/// For each fill of the producer, in order, the access of each part's array.
+pub(crate) fn ring_sources(k: &Kernel) -> Vec<Vec<Access>> {
+    fn go(k: &Kernel, b: BlockId, out: &mut Vec<Vec<Access>>) {
+        for &id in &k.block(b).ops {
+            let op = k.op(id);
+            if let OpKind::RingFill(parts) = &op.kind {
+                let mut at = 0;
+                let mut list = Vec::new();
+                for p in parts {
+                    if let Type::Global(_, _, access) = k.ty(op.operands[at]) {
+                        list.push(*access);
+                    }
+                    at += 1 + p.rank;
+                }
+                out.push(list);
+            }
+            for &inner in &op.blocks {
+                go(k, inner, out);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    if let Some(body) = k.body(tile_lang::ir::Role::Producer) {
+        go(k, body, &mut out);
+    }
+    out
+}

@@ -1,0 +1,136 @@
+//! Loops and conditions: blocks with arguments.
+
+use super::body::{Body, Held, register_type};
+use super::emit::Ssa;
+use crate::CodegenError;
+use std::collections::HashMap;
+use tile_lang::ir::{OpData, OpKind, Type, ValueId};
+
+impl Body<'_> {
+    /// The registers of carried values, one after the other, with their types.
+    fn flatten(&mut self, values: &[ValueId], like: &[ValueId]) -> Result<Vec<(Ssa, &'static str)>, CodegenError> {
+        let mut out = Vec::new();
+        for (v, l) in values.iter().zip(like) {
+            let ty = register_type(self.dtype(*l));
+            if self.is_tile(*l) {
+                let Some(layout) = self.layouts.native.get(l).cloned() else { return self.broken("carried tile without layout") };
+                out.extend(self.elements(*v, &layout)?.into_iter().map(|e| (e, ty)));
+            } else {
+                out.push((self.scalar(*v)?, ty));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Binds carried values to block arguments; returns the arguments' declaration.
+    fn arguments(&mut self, values: &[ValueId]) -> Result<(String, Vec<(ValueId, Vec<Ssa>)>), CodegenError> {
+        let mut text = Vec::new();
+        let mut bound = Vec::new();
+        for v in values {
+            let ty = register_type(self.dtype(*v));
+            let count = match (self.is_tile(*v), self.layouts.native.get(v)) {
+                (true, Some(l)) => l.registers(),
+                (true, None) => return self.broken("carried tile without layout"),
+                (false, _) => 1,
+            };
+            let names: Vec<Ssa> = (0..count).map(|_| self.e.fresh()).collect();
+            text.extend(names.iter().map(|n| format!("{n}: {ty}")));
+            bound.push((*v, names));
+        }
+        Ok((text.join(", "), bound))
+    }
+
+    fn bind(&mut self, bound: Vec<(ValueId, Vec<Ssa>)>) -> Result<(), CodegenError> {
+        for (v, names) in bound {
+            if self.is_tile(v) {
+                self.define(v, Held::Elements(names))?;
+            } else {
+                self.scalars.insert(v, names.into_iter().next().unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+
+    /// Arrays that a block writes or reads, for the barriers between iterations.
+    fn touched(&self, block: tile_lang::ir::BlockId, written: &mut Vec<ValueId>, read: &mut Vec<ValueId>) {
+        for &id in &self.k.block(block).ops {
+            let op = self.k.op(id);
+            match op.kind {
+                OpKind::Store | OpKind::StoreMasked | OpKind::Set => written.push(op.operands[0]),
+                OpKind::Load | OpKind::At => read.push(op.operands[0]),
+                _ => {}
+            }
+            for &b in &op.blocks {
+                self.touched(b, written, read);
+            }
+        }
+    }
+
+    fn touch(&mut self, op: &OpData) {
+        let (mut written, mut read) = (Vec::new(), Vec::new());
+        for &b in &op.blocks {
+            self.touched(b, &mut written, &mut read);
+        }
+        self.written.extend(written);
+        self.read.extend(read);
+    }
+
+    pub fn for_loop(&mut self, op: &OpData) -> Result<(), CodegenError> {
+        let (lo, hi) = (self.scalar(op.operands[0])?, self.scalar(op.operands[1])?);
+        let block = self.k.block(op.blocks[0]).clone();
+        let init = self.flatten(&op.operands[2..], &block.args[1..])?;
+        let (head, inside, exit) = (self.e.label(), self.e.label(), self.e.label());
+        let index = self.e.fresh();
+        let (declared, bound) = self.arguments(&block.args[1..])?;
+        let after: Vec<(ValueId, Vec<Ssa>)> = op.results.iter().copied().zip(bound.iter().map(|b| b.1.clone())).collect();
+        let mut enter = vec![(lo, "i32")];
+        enter.extend(init);
+        self.e.br(&head, &enter);
+        let comma = if declared.is_empty() { "" } else { ", " };
+        self.e.block(&head, &format!("({index}: i32{comma}{declared})"));
+        let more = self.e.icmp("slt", &index, &hi, "i32");
+        self.e.cond_br(&more, &inside, &exit);
+        self.e.block(&inside, "");
+        // What an iteration writes, the next may read, and the other way round.
+        self.touch(op);
+        self.tiles.push(HashMap::new());
+        self.scalars.insert(block.args[0], index.clone());
+        self.bind(bound)?;
+        let yields = self.block(op.blocks[0])?;
+        let mut next = vec![(self.e.add_const(&index, 1), "i32")];
+        next.extend(self.flatten(&yields, &block.args[1..])?);
+        self.tiles.pop();
+        self.e.br(&head, &next);
+        self.e.block(&exit, "");
+        self.touch(op);
+        self.bind(after)
+    }
+
+    pub fn if_else(&mut self, op: &OpData) -> Result<(), CodegenError> {
+        let condition = self.scalar(op.operands[0])?;
+        let (yes, no, join) = (self.e.label(), self.e.label(), self.e.label());
+        self.e.cond_br(&condition, &yes, &no);
+        let (written, read) = (self.written.clone(), self.read.clone());
+        for (label, block) in [&yes, &no].into_iter().zip(&op.blocks) {
+            self.e.block(label, "");
+            self.written.clone_from(&written);
+            self.read.clone_from(&read);
+            self.tiles.push(HashMap::new());
+            let yields = self.block(*block)?;
+            let values = self.flatten(&yields, &op.results)?;
+            self.tiles.pop();
+            self.e.br(&join, &values);
+        }
+        self.written.extend(written);
+        self.read.extend(read);
+        self.touch(op);
+        let (declared, bound) = self.arguments(&op.results)?;
+        self.e.block(&join, &if declared.is_empty() { String::new() } else { format!("({declared})") });
+        self.bind(bound)
+    }
+
+    /// Whether a type is carried in registers.
+    pub fn is_scalar(&self, v: ValueId) -> bool {
+        matches!(self.k.ty(v), Type::Scalar(_))
+    }
+}

@@ -1,0 +1,148 @@
+//! Reductions along an axis: registers, then lanes by shuffles, then warps through the exchange area.
+
+use super::body::{Body, Held, register_type};
+use super::emit::Ssa;
+use super::exchange::linear;
+use crate::CodegenError;
+use crate::layout::{Layout, WARP_BITS};
+use tile_lang::dtype::DType;
+use tile_lang::ir::{CmpOp, OpData, ReduceOp};
+
+/// A running result: the value and, for `argmax`, its index.
+type Best = (Ssa, Option<Ssa>);
+
+impl Body<'_> {
+    pub fn reduce(&mut self, op: &OpData, kind: ReduceOp, axis: usize) -> Result<(), CodegenError> {
+        let (x, y) = (op.operands[0], op.results[0]);
+        let d = self.dtype(x);
+        let native = self.layouts.native.get(&x).cloned().unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape()));
+        let layout = if native.is_partial() { native.combined() } else { native };
+        let elements = self.elements(x, &layout)?;
+        let rest = layout.without(axis);
+
+        let index_base = self.coordinates(&layout)[axis].clone();
+        let mut best: Vec<Option<Best>> = vec![None; rest.registers()];
+        for (r, v) in elements.iter().enumerate() {
+            let mut at = layout.register_offset(r);
+            let along = at.remove(axis);
+            let slot = rest.register_at(&at);
+            let item = match kind {
+                ReduceOp::ArgMax => (self.not_nan(v, d), Some(self.e.add_const(&index_base, along as i64))),
+                _ => (v.clone(), None),
+            };
+            best[slot] = Some(match best[slot].take() {
+                None => item,
+                Some(b) => self.better(kind, d, b, item),
+            });
+        }
+        let mut best: Vec<Best> = best.into_iter().flatten().collect();
+        for (i, bit) in layout.lane.iter().enumerate() {
+            if bit.is_some_and(|b| b.0 as usize == axis) {
+                best = best
+                    .into_iter()
+                    .map(|b| {
+                        let other = (self.shuffle(&b.0, d, 1 << i), b.1.clone().map(|x| self.shuffle(&x, DType::I32, 1 << i)));
+                        self.better(kind, d, b, other)
+                    })
+                    .collect();
+            }
+        }
+        let across: Vec<usize> = (0..WARP_BITS).filter(|i| layout.warp[*i].is_some_and(|b| b.0 as usize == axis)).collect();
+        if !across.is_empty() {
+            best = self.across_warps(kind, d, best, &rest, &across);
+        }
+        let result: Vec<Ssa> = best.into_iter().map(|(v, i)| i.unwrap_or(v)).collect();
+        if self.is_scalar(y) {
+            self.scalars.insert(y, result.into_iter().next().unwrap_or_default());
+            return Ok(());
+        }
+        self.define(y, Held::Elements(result))
+    }
+
+    /// NaN never wins: it counts as −∞.
+    fn not_nan(&mut self, v: &Ssa, d: DType) -> Ssa {
+        if d != DType::F32 {
+            return v.clone();
+        }
+        let lowest = self.e.f32(f32::NEG_INFINITY);
+        let is_number = self.e.op(&format!("llvm.fcmp \"ord\" {v}, {v} : f32"));
+        self.e.select(&is_number, v, &lowest, "f32")
+    }
+
+    fn better(&mut self, kind: ReduceOp, d: DType, a: Best, b: Best) -> Best {
+        let ty = register_type(d);
+        let float = d.is_float();
+        match kind {
+            ReduceOp::Sum => (self.e.bin(if float { "fadd" } else { "add" }, &a.0, &b.0, ty), None),
+            ReduceOp::Max | ReduceOp::Min => {
+                let name = match (kind, float) {
+                    (ReduceOp::Max, true) => "maxnum",
+                    (ReduceOp::Max, false) => "smax",
+                    (_, true) => "minnum",
+                    (_, false) => "smin",
+                };
+                (self.e.op(&format!("llvm.intr.{name}({}, {}) : ({ty}, {ty}) -> {ty}", a.0, b.0)), None)
+            }
+            ReduceOp::ArgMax => {
+                let (Some(ia), Some(ib)) = (&a.1, &b.1) else { return a };
+                let greater = self.compare(CmpOp::Gt, &b.0, &a.0, d);
+                let equal = self.compare(CmpOp::Eq, &b.0, &a.0, d);
+                let lower = self.e.icmp("slt", ib, ia, "i32");
+                let tie = self.e.bin("and", &equal, &lower, "i1");
+                let take = self.e.bin("or", &greater, &tie, "i1");
+                (self.e.select(&take, &b.0, &a.0, ty), Some(self.e.select(&take, ib, ia, "i32")))
+            }
+        }
+    }
+
+    fn shuffle(&mut self, v: &Ssa, d: DType, mask: usize) -> Ssa {
+        let ty = register_type(d);
+        let word = self.e.bitcast(v, ty, "i32");
+        let text = format!("shfl.sync.bfly.b32 $0, $1, {mask}, 0x1f, 0xffffffff;");
+        let moved = self.e.asm(&text, "=r,r", &[(&word, "i32")], Some("i32"));
+        self.e.bitcast(&moved, "i32", ty)
+    }
+
+    fn across_warps(&mut self, kind: ReduceOp, d: DType, best: Vec<Best>, rest: &Layout, across: &[usize]) -> Vec<Best> {
+        let count = 1usize << across.len();
+        let elements: usize = rest.shape.iter().product::<usize>().max(1);
+        let pair = if kind == ReduceOp::ArgMax { 2 } else { 1 };
+        self.reserve_exchange(elements * 4 * count * pair);
+        self.barrier();
+        let own = self.linear_terms(rest, 4);
+        let mut terms = own.clone();
+        terms.extend(across.iter().enumerate().map(|(i, bit)| (5 + bit, (elements * 4) << i)));
+        let base = self.exchange_address(&terms);
+        let second = elements * 4 * count;
+        for (r, b) in best.iter().enumerate() {
+            let at = linear(&rest.shape, &rest.register_offset(r)) * 4;
+            let p = self.e.offset_const(&base, at, 3);
+            self.e.store(&b.0, &p, register_type(d), 4, 3);
+            if let Some(index) = &b.1 {
+                let p = self.e.offset_const(&base, at + second, 3);
+                self.e.store(index, &p, "i32", 4, 3);
+            }
+        }
+        self.barrier();
+        let base = self.exchange_address(&own);
+        (0..best.len())
+            .map(|r| {
+                let at = linear(&rest.shape, &rest.register_offset(r)) * 4;
+                let mut out: Option<Best> = None;
+                for s in 0..count {
+                    let p = self.e.offset_const(&base, at + s * elements * 4, 3);
+                    let v = self.e.load(&p, register_type(d), 4, 3);
+                    let index = (pair == 2).then(|| {
+                        let p = self.e.offset_const(&base, at + s * elements * 4 + second, 3);
+                        self.e.load(&p, "i32", 4, 3)
+                    });
+                    out = Some(match out {
+                        None => (v, index),
+                        Some(b) => self.better(kind, d, b, (v, index)),
+                    });
+                }
+                out.unwrap_or_default()
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,289 @@
+//! Shared memory: the ring's transactions and reads of staged tiles.
+
+use super::body::{Body, Held, SharedTile, register_type};
+use super::emit::Ssa;
+use crate::CodegenError;
+use crate::layout::Layout;
+use tile_lang::dtype::DType;
+use tile_lang::ir::{Access, OpData, RingPart, Role, Type};
+use tile_lang::packing::{Packing, TileOrder, fragment_bits};
+
+impl Body<'_> {
+    /// Producer: takes the next slot, announces its bytes, starts one bulk copy for each part.
+    pub fn ring_fill(&mut self, op: &OpData, parts: &[RingPart]) -> Result<(), CodegenError> {
+        let (index, phase) = self.ring_position();
+        let empty = self.barrier_address(&self.map.ring_empty.clone(), &index);
+        let one = self.e.i32(1);
+        let other = self.e.bin("xor", &phase, &one, "i32");
+        self.wait_phase(&empty, &other);
+        let full = self.barrier_address(&self.map.ring_full.clone(), &index);
+        let bytes: usize = parts.iter().map(RingPart::bytes).sum();
+        let bytes = self.e.i32(bytes as i64);
+        self.e.asm(
+            "mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], $1;",
+            "r,r",
+            &[(&full, "i32"), (&bytes, "i32")],
+            None,
+        );
+        let slot = self.slot_address(&index);
+        let mut at = 0;
+        for (number, part) in parts.iter().enumerate() {
+            let (global, offsets) = (op.operands[at], op.operands[at + 1..at + 1 + part.rank].to_vec());
+            at += 1 + part.rank;
+            let Some(array) = self.arrays.get(&global).cloned() else { return self.broken("a copy from no parameter") };
+            let Type::Global(d, _, access) = *self.k.ty(global) else { return self.broken("a copy from no array") };
+            let offset = if access == Access::Weight {
+                let packing = self.ring[self.ring_at][number].clone();
+                let scalars = offsets.iter().map(|v| self.scalar(*v)).collect::<Result<Vec<_>, _>>()?;
+                self.packed_offset(&array.dims, &scalars, d, &packing)
+            } else {
+                let element = self.element_offset(&array, &offsets)?;
+                let size = self.e.i64((d.bits() / 8) as i64);
+                self.e.bin("mul", &element, &size, "i64")
+            };
+            let source = self.e.offset(&array.pointer, &offset, "i64", 1);
+            let target = self.e.add_const(&slot, part.offset as i64);
+            let bytes = self.e.i32(part.bytes() as i64);
+            self.e.asm(
+                "cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [$0], [$1], $2, [$3];",
+                "r,l,r,r",
+                &[(&target, "i32"), (&source, "!llvm.ptr<1>"), (&bytes, "i32"), (&full, "i32")],
+                None,
+            );
+        }
+        self.ring_at += 1;
+        self.advance_ring(&index, &phase);
+        Ok(())
+    }
+
+    /// Byte offset of a tile in a packed weight; offsets count elements and are multiples of the tile.
+    fn packed_offset(&mut self, dims: &[Ssa], offsets: &[Ssa], d: DType, packing: &Packing) -> Ssa {
+        let n = dims.len();
+        let mut linear: Option<Ssa> = None;
+        for axis in 0..n {
+            let (extent, index) = if axis + 2 >= n {
+                let tile = packing.tile[axis + 2 - n] as i64;
+                let up = self.e.add_const(&dims[axis], tile - 1);
+                let by = self.e.i32(tile);
+                (self.e.bin("udiv", &up, &by, "i32"), self.e.bin("udiv", &offsets[axis], &by, "i32"))
+            } else {
+                (dims[axis].clone(), offsets[axis].clone())
+            };
+            let extent = self.e.op(&format!("llvm.zext {extent} : i32 to i64"));
+            let index = self.e.op(&format!("llvm.zext {index} : i32 to i64"));
+            linear = Some(match linear {
+                None => index,
+                Some(l) => {
+                    let scaled = self.e.bin("mul", &l, &extent, "i64");
+                    self.e.bin("add", &scaled, &index, "i64")
+                }
+            });
+        }
+        let bytes = self.e.i64(d.bytes(packing.tile[0] * packing.tile[1]) as i64);
+        let linear = linear.unwrap_or_else(|| self.e.i64(0));
+        self.e.bin("mul", &linear, &bytes, "i64")
+    }
+
+    /// Consumer: waits for the next slot; its parts become tiles in shared memory.
+    pub fn ring_wait(&mut self, op: &OpData, parts: &[RingPart]) -> Result<(), CodegenError> {
+        let (index, phase) = self.ring_position();
+        let full = self.barrier_address(&self.map.ring_full.clone(), &index);
+        self.wait_phase(&full, &phase);
+        let slot = self.e.i32(self.map.slot_bytes as i64);
+        let offset = self.e.bin("mul", &index, &slot, "i32");
+        let ring = self.map.ring_base.clone();
+        let base = self.e.offset(&ring, &offset, "i32", 3);
+        for (number, (part, v)) in parts.iter().zip(&op.results).enumerate() {
+            let tile = SharedTile {
+                base: self.e.offset_const(&base, part.offset, 3),
+                dtype: part.dtype,
+                packing: self.ring[self.ring_at][number].clone(),
+                offset: [0, 0],
+                transposed: false,
+            };
+            self.shared.insert(*v, tile);
+        }
+        self.slots.insert(op.results[0], index.clone());
+        self.ring_at += 1;
+        self.advance_ring(&index, &phase);
+        Ok(())
+    }
+
+    /// Consumer: one arrival from each warp, after all its lanes have read.
+    pub fn ring_release(&mut self, op: &OpData) -> Result<(), CodegenError> {
+        let Some(index) = self.slots.get(&op.operands[0]).cloned() else { return self.broken("release of an unknown slot") };
+        let empty = self.barrier_address(&self.map.ring_empty.clone(), &index);
+        self.arrive_warp(&empty);
+        Ok(())
+    }
+
+    pub fn read_tile(&mut self, op: &OpData) -> Result<(), CodegenError> {
+        let (Some(tile), Some(layout)) =
+            (self.shared.get(&op.operands[0]).cloned(), self.layouts.native.get(&op.results[0]).cloned())
+        else {
+            return self.broken("a read of something that is not in shared memory");
+        };
+        let held = self.read_shared(&tile, &layout)?;
+        self.define(op.results[0], held)
+    }
+
+    /// The registers of a tile, or part of one, in shared memory.
+    pub fn read_shared(&mut self, tile: &SharedTile, layout: &Layout) -> Result<Held, CodegenError> {
+        let d = tile.dtype;
+        // Position in elements that each coordinate bit contributes; storage orders are sums over bits.
+        let weight = |axis: u8, bit: u8| -> usize {
+            let row = (axis == 0) != tile.transposed;
+            position_of_bit(&tile.packing, d, row, bit)
+        };
+        let start = tile.packing.position(d, tile.offset[0], tile.offset[1]);
+        let thread_terms: Vec<(usize, usize)> = layout
+            .lane
+            .iter()
+            .chain(&layout.warp)
+            .enumerate()
+            .filter_map(|(i, b)| b.map(|(axis, bit)| (i, weight(axis, bit))))
+            .collect();
+        let registers: Vec<usize> = layout.reg.iter().map(|(axis, bit)| weight(*axis, *bit)).collect();
+        let position = |r: usize| start + registers.iter().enumerate().map(|(i, w)| ((r >> i) & 1) * w).sum::<usize>();
+        let most = 128 / d.bits();
+        let neighbours = (0..).take_while(|i| registers.contains(&(1 << i))).count();
+        let mut vector = (1usize << neighbours).min(most);
+        // An access of w elements needs every other contribution to be a multiple of w.
+        let aligned = |w: usize| {
+            start % w == 0
+                && thread_terms.iter().all(|(_, t)| t % w == 0)
+                && registers.iter().all(|t| *t < w || t % w == 0)
+        };
+        while vector > 1 && !aligned(vector) {
+            vector /= 2;
+        }
+        if d.bits() == 4 {
+            return self.read_nibbles(tile, layout, &thread_terms, &position, vector);
+        }
+        let size = d.bits() / 8;
+        let byte_terms: Vec<(usize, usize)> = thread_terms.iter().map(|(i, t)| (*i, t * size)).collect();
+        let thread = self.thread.clone();
+        let offset = self.thread_sum(&thread, &byte_terms);
+        let base = self.e.offset(&tile.base, &offset, "i32", 3);
+        let ty = if d == DType::Bool { "i8" } else { register_type(d) };
+        let mut out = vec![Ssa::new(); layout.registers()];
+        for r in 0..layout.registers() {
+            if !out[r].is_empty() {
+                continue;
+            }
+            let first = position(r) / vector * vector;
+            let pointer = self.e.offset_const(&base, first * size, 3);
+            let bytes = vector * size;
+            let vector_ty = format!("vector<{vector}x{ty}>");
+            let loaded = if vector == 1 {
+                self.e.load(&pointer, ty, size, 3)
+            } else if bytes >= 4 {
+                // Whole words, then elements out of them: the back end keeps these as one wide load.
+                let words = if bytes == 4 { "i32".to_owned() } else { format!("vector<{}xi32>", bytes / 4) };
+                let raw = self.e.load(&pointer, &words, bytes, 3);
+                self.e.bitcast(&raw, &words, &vector_ty)
+            } else {
+                self.e.load(&pointer, &vector_ty, bytes, 3)
+            };
+            for other in r..layout.registers() {
+                let at = position(other);
+                if at / vector * vector == first && out[other].is_empty() {
+                    let v = if vector == 1 { loaded.clone() } else { self.e.extract(&loaded, at - first, &vector_ty) };
+                    out[other] = if d == DType::Bool { self.e.op(&format!("llvm.trunc {v} : i8 to i1")) } else { v };
+                }
+            }
+        }
+        Ok(Held::Elements(out))
+    }
+
+    fn read_nibbles(
+        &mut self,
+        tile: &SharedTile,
+        layout: &Layout,
+        thread_terms: &[(usize, usize)],
+        position: &dyn Fn(usize) -> usize,
+        vector: usize,
+    ) -> Result<Held, CodegenError> {
+        if vector < 8 {
+            return self.broken("4-bit codes are read a word at a time: stage them from a weight and use them as a first operand");
+        }
+        let byte_terms: Vec<(usize, usize)> = thread_terms.iter().map(|(i, t)| (*i, t / 2)).collect();
+        let thread = self.thread.clone();
+        let offset = self.thread_sum(&thread, &byte_terms);
+        let base = self.e.offset(&tile.base, &offset, "i32", 3);
+        let mut words: Vec<(usize, Vec<Ssa>)> = Vec::new();
+        let mut out = Vec::with_capacity(layout.registers());
+        for r in 0..layout.registers() {
+            let at = position(r);
+            let first = at / vector * vector;
+            if !words.iter().any(|(f, _)| *f == first) {
+                let pointer = self.e.offset_const(&base, first / 2, 3);
+                let count = vector / 8;
+                let ty = if count == 1 { "i32".to_owned() } else { format!("vector<{count}xi32>") };
+                let raw = self.e.load(&pointer, &ty, vector / 2, 3);
+                let list = if count == 1 { vec![raw] } else { (0..count).map(|i| self.e.extract(&raw, i, &ty)).collect() };
+                words.push((first, list));
+            }
+            let Some((_, list)) = words.iter().find(|(f, _)| *f == first) else { return self.broken("a word went missing") };
+            out.push((list[(at - first) / 8].clone(), ((at - first) % 8) as u8));
+        }
+        Ok(Held::Nibbles(out))
+    }
+
+    /// Slot and phase of this role's next transaction.
+    fn ring_position(&mut self) -> (Ssa, Ssa) {
+        let state = self.map.ring_state(self.role);
+        (self.e.load(&state.0, "i32", 4, 0), self.e.load(&state.1, "i32", 4, 0))
+    }
+
+    fn advance_ring(&mut self, index: &Ssa, phase: &Ssa) {
+        let state = self.map.ring_state(self.role);
+        super::sync::advance(self.e, &state, index, phase, self.map.slots);
+    }
+
+    fn slot_address(&mut self, index: &Ssa) -> Ssa {
+        let size = self.e.i32(self.map.slot_bytes as i64);
+        let offset = self.e.bin("mul", index, &size, "i32");
+        let base = self.map.ring_address.clone();
+        self.e.bin("add", &base, &offset, "i32")
+    }
+
+    fn barrier_address(&mut self, base: &Ssa, index: &Ssa) -> Ssa {
+        super::sync::barrier_address(self.e, base, index)
+    }
+
+    fn wait_phase(&mut self, barrier: &Ssa, phase: &Ssa) {
+        super::sync::wait_phase(self.e, barrier, phase, &self.map.control.clone());
+    }
+
+    fn arrive_warp(&mut self, barrier: &Ssa) {
+        super::sync::arrive_warp(self.e, barrier, &self.thread.clone());
+    }
+
+    /// All consumer threads meet; what they wrote before is seen after it.
+    pub fn barrier(&mut self) {
+        if self.role == Role::Consumer {
+            super::sync::consumer_barrier(self.e);
+            self.written.clear();
+            self.read.clear();
+        }
+    }
+}
+
+/// What one bit of a row or column contributes to an element's position.
+fn position_of_bit(packing: &Packing, d: DType, row: bool, bit: u8) -> usize {
+    match packing.order {
+        TileOrder::RowMajor if row => packing.tile[1] << bit,
+        TileOrder::RowMajor => 1 << bit,
+        TileOrder::Fragment { wide } => {
+            let width = 16usize << wide;
+            if let Some(i) = fragment_bits(d, wide).iter().position(|b| *b == (row, bit)) {
+                1 << i
+            } else if row {
+                (1usize << bit) / 16 * (packing.tile[1] / width) * 16 * width
+            } else {
+                (1usize << bit) / width * 16 * width
+            }
+        }
+    }
+}

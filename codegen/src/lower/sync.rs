@@ -1,0 +1,70 @@
+//! Barriers, waits and signals.
+
+use super::emit::{Emitter, Ssa};
+use crate::layout::WARPS;
+
+/// Address of barrier `index` of an array of mbarriers.
+pub(super) fn barrier_address(e: &mut Emitter, base: &Ssa, index: &Ssa) -> Ssa {
+    let offset = e.mul_const(index, 8);
+    e.bin("add", base, &offset, "i32")
+}
+
+/// Next slot; the phase turns when the slots start over.
+pub(super) fn advance(e: &mut Emitter, state: &(Ssa, Ssa), index: &Ssa, phase: &Ssa, slots: usize) {
+    let next = e.add_const(index, 1);
+    let (count, zero, one) = (e.i32(slots as i64), e.i32(0), e.i32(1));
+    let wraps = e.icmp("eq", &next, &count, "i32");
+    let next = e.select(&wraps, &zero, &next, "i32");
+    let turned = e.bin("xor", phase, &one, "i32");
+    let phase = e.select(&wraps, &turned, phase, "i32");
+    e.store(&next, &state.0, "i32", 4, 0);
+    e.store(&phase, &state.1, "i32", 4, 0);
+}
+
+/// Waits until the barrier's phase with this parity is complete, or the kernel is told to end: then the wait falls
+/// through, so that every role runs to its end without waiting again.
+pub(super) fn wait_phase(e: &mut Emitter, barrier: &Ssa, phase: &Ssa, control: &Ssa) {
+    let (again, slow, done) = (e.label(), e.label(), e.label());
+    e.br(&again, &[]);
+    e.block(&again, "");
+    let ok = e.asm(
+        "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [$1], $2; selp.b32 $0, 1, 0, p; }",
+        "=r,r,r",
+        &[(barrier, "i32"), (phase, "i32")],
+        Some("i32"),
+    );
+    let zero = e.i32(0);
+    let ready = e.icmp("ne", &ok, &zero, "i32");
+    e.cond_br(&ready, &done, &slow);
+    e.block(&slow, "");
+    let stop = aborted(e, control);
+    e.cond_br(&stop, &done, &again);
+    e.block(&done, "");
+}
+
+/// Whether some wait ran out of time, so that the kernel must end.
+pub(super) fn aborted(e: &mut Emitter, control: &Ssa) -> Ssa {
+    let flag = e.asm("ld.relaxed.sys.global.b32 $0, [$1];", "=r,l", &[(control, "!llvm.ptr<1>")], Some("i32"));
+    let zero = e.i32(0);
+    e.icmp("ne", &flag, &zero, "i32")
+}
+
+/// One arrival from a warp, once all its lanes are here.
+pub(super) fn arrive_warp(e: &mut Emitter, barrier: &Ssa, thread: &Ssa) {
+    e.asm("bar.warp.sync 0xffffffff;", "", &[], None);
+    let (mask, zero) = (e.i32(31), e.i32(0));
+    let lane = e.bin("and", thread, &mask, "i32");
+    let first = e.icmp("eq", &lane, &zero, "i32");
+    let flag = e.op(&format!("llvm.zext {first} : i1 to i32"));
+    e.asm(
+        "{ .reg .pred p; setp.ne.b32 p, $1, 0; @p mbarrier.arrive.shared::cta.b64 _, [$0]; }",
+        "r,r",
+        &[(barrier, "i32"), (&flag, "i32")],
+        None,
+    );
+}
+
+/// All consumer threads meet.
+pub(super) fn consumer_barrier(e: &mut Emitter) {
+    e.asm(&format!("bar.sync 1, {};", WARPS * 32), "", &[], None);
+}

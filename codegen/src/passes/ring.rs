@@ -1,0 +1,78 @@
+//! Decides which staged loads share one ring transaction.
+//!
+//! Staged loads of one block that follow each other with only pure ops between them become one group: one slot, one
+//! barrier phase, one announced byte count. The decision is data; [`super::specialise`] carries it out.
+
+use crate::CodegenError;
+use tile_lang::ir::{BlockId, Kernel, OpId, OpKind, RingPart, Type};
+
+/// Staged loads that share a ring slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingGroup {
+    /// The `stage` ops, in order.
+    pub loads: Vec<OpId>,
+    /// Their parts of the slot, in the same order.
+    pub parts: Vec<RingPart>,
+}
+
+impl RingGroup {
+    /// Bytes that the group takes of its slot.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|p| p.offset + p.bytes()).max().unwrap_or(0)
+    }
+}
+
+/// Alignment of the parts of a slot: bulk copies need 16 bytes, fragment reads never cross it.
+const PART_ALIGN: usize = 128;
+
+/// Groups the staged loads of a kernel.
+///
+/// # Errors
+/// One load alone is larger than a slot.
+pub fn ring_groups(kernel: &Kernel, slot_bytes: usize) -> Result<Vec<RingGroup>, CodegenError> {
+    let mut groups = Vec::new();
+    for &(_, body) in &kernel.bodies {
+        visit(kernel, body, slot_bytes, &mut groups)?;
+    }
+    Ok(groups)
+}
+
+fn visit(kernel: &Kernel, block: BlockId, slot_bytes: usize, groups: &mut Vec<RingGroup>) -> Result<(), CodegenError> {
+    let mut open: Option<RingGroup> = None;
+    for &id in &kernel.block(block).ops {
+        let op = kernel.op(id);
+        if !op.blocks.is_empty() || op.kind.has_effect() {
+            groups.extend(open.take());
+            for &inner in &op.blocks {
+                visit(kernel, inner, slot_bytes, groups)?;
+            }
+            continue;
+        }
+        if !matches!(op.kind, OpKind::Stage) {
+            continue;
+        }
+        let (Type::Smem(dtype, shape), Type::Global(_, rank, _)) = (kernel.ty(op.results[0]), kernel.ty(op.operands[0])) else {
+            continue;
+        };
+        let mut part = RingPart { dtype: *dtype, shape: shape.clone(), rank: *rank, offset: 0 };
+        if part.bytes() > slot_bytes {
+            return Err(CodegenError::at(
+                kernel,
+                op.span,
+                "E21",
+                format!("this staged tile takes {} bytes, a ring slot has {slot_bytes}", part.bytes()),
+                "stage a smaller tile in each iteration",
+            ));
+        }
+        let used = open.as_ref().map_or(0, RingGroup::bytes).next_multiple_of(PART_ALIGN);
+        if used + part.bytes() > slot_bytes {
+            groups.extend(open.take());
+        }
+        let group = open.get_or_insert_with(|| RingGroup { loads: Vec::new(), parts: Vec::new() });
+        part.offset = group.bytes().next_multiple_of(PART_ALIGN);
+        group.loads.push(id);
+        group.parts.push(part);
+    }
+    groups.extend(open);
+    Ok(())
+}
