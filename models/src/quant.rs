@@ -151,7 +151,7 @@ pub fn bf16_row(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Dequantises a row of E4M3 codes: `codes` [K], `scales` [⌈K/128⌉], `out` [K] = code × scale, rounded once to f32.
+/// Dequantises a row of E4M3 codes: `codes` `[K]`, `scales` [⌈K/128⌉], `out` `[K]` = code × scale, rounded once to f32.
 pub fn fp8_row(codes: &[u8], scales: &[f32], out: &mut [f32]) {
     let blocks = out.chunks_mut(FP8_BLOCK).zip(codes.chunks(FP8_BLOCK));
     for ((out, codes), &scale) in blocks.zip(scales) {
@@ -161,7 +161,7 @@ pub fn fp8_row(codes: &[u8], scales: &[f32], out: &mut [f32]) {
     }
 }
 
-/// Dequantises a row of MXFP4: `codes` [K/2] (low nibble = even column), `scales` [K/32] E8M0, `out` [K].
+/// Dequantises a row of MXFP4: `codes` [K/2] (low nibble = even column), `scales` [K/32] E8M0, `out` `[K]`.
 pub fn mxfp4_row(codes: &[u8], scales: &[u8], out: &mut [f32]) {
     let blocks = out.chunks_mut(MXFP4_BLOCK).zip(codes.chunks(MXFP4_BLOCK / 2));
     for ((out, codes), &scale) in blocks.zip(scales) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tile_models::checkpoint::{Checkpoint, Weights};
 use tile_models::config::ModelConfig;
 use tile_models::reference::golden::{Golden, GoldenPrompt};
-use tile_models::reference::{Reference, ops};
+use tile_models::reference::{Precision, Reference, ops};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -76,6 +76,35 @@ fn mimo_mxfp4() {
 #[test]
 fn mimo_as_published() {
     compare("mimo-nano-fp8");
+}
+
+#[test]
+fn native_precision_stays_near() {
+    for name in ["llama-nano", "mimo-nano-bf16", "mimo-nano-mxfp4", "mimo-nano-fp8"] {
+        let (config, checkpoint, golden) = open(name);
+        let reference = Reference::new(&Weights::new(&config, &checkpoint).unwrap()).unwrap();
+        let prompt = &golden.prompts[1];
+        let exact = reference.forward(&prompt.ids, &mut reference.cache()).unwrap();
+        let reference = reference.with_precision(Precision::Native);
+        let last = config.layers.len() - 1;
+        for l in 0..last {
+            let out = reference.layer(l, &prompt.hidden[l], 0, &mut Default::default()).hidden;
+            let alone = error(&out, &prompt.hidden[l + 1]);
+            assert!(alone > 1e-4 && alone < 0.04, "{name}, layer {l}: {alone}");
+        }
+        let trace = reference.forward(&prompt.ids, &mut reference.cache()).unwrap();
+        let whole = error(&trace.logits, &prompt.logits);
+        let flipped = exact.routes.iter().zip(&trace.routes).find_map(|(exact, native)| {
+            let pairs = exact.iter().zip(native).filter(|(e, n)| e.experts.iter().any(|x| !n.experts.contains(x)));
+            pairs.map(|(e, _)| e.margin).reduce(f32::max)
+        });
+        println!("{name}, native: logits {whole:.1e} σ, an expert chosen otherwise by {flipped:?}");
+        // Where rounding makes a token go elsewhere, it was a near choice, and then the logits are anyone's.
+        match flipped {
+            None => assert!(whole < 0.3, "{name}: {whole}"),
+            Some(margin) => assert!(margin < 0.02, "{name}: {margin}"),
+        }
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
-    /// Dequantises one row into `out` ([K]). `row` must be below [`Matrix::rows`].
+    /// Dequantises one row into `out` (`[K]`). `row` must be below [`Matrix::rows`].
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
         let k = self.cols;
         match &self.data {

@@ -40,7 +40,7 @@ pub struct GatedMlp<'a> {
 pub struct Router {
     /// [experts, hidden], row-major.
     pub weight: Vec<f32>,
-    /// [experts]: added to the scores for the selection only.
+    /// `[experts]`: added to the scores for the selection only.
     pub bias: Vec<f32>,
 }
 
@@ -79,17 +79,17 @@ impl<'a> Weights<'a> {
         self.matrix(&head(self.config))
     }
 
-    /// Weight of the norm before the head, [hidden].
+    /// Weight of the norm before the head, `[hidden]`.
     pub fn final_norm(&self) -> Result<Vec<f32>, CheckpointError> {
         self.checkpoint.vector(FINAL_NORM, self.config.hidden)
     }
 
-    /// Weight of the norm before attention, [hidden].
+    /// Weight of the norm before attention, `[hidden]`.
     pub fn attention_norm(&self, layer: usize) -> Result<Vec<f32>, CheckpointError> {
         self.checkpoint.vector(&at(layer, ATTENTION_NORM), self.config.hidden)
     }
 
-    /// Weight of the norm before the MLP, [hidden].
+    /// Weight of the norm before the MLP, `[hidden]`.
     pub fn mlp_norm(&self, layer: usize) -> Result<Vec<f32>, CheckpointError> {
         self.checkpoint.vector(&at(layer, MLP_NORM), self.config.hidden)
     }
@@ -119,7 +119,7 @@ impl<'a> Weights<'a> {
         self.matrix(&o_proj(self.config, layer, &self.layer(layer)?.attention))
     }
 
-    /// The heads' sink logits, [heads], where the layer has them.
+    /// The heads' sink logits, `[heads]`, where the layer has them.
     pub fn sink(&self, layer: usize) -> Result<Option<Vec<f32>>, CheckpointError> {
         let attention = &self.layer(layer)?.attention;
         attention.sink.then(|| self.checkpoint.vector(&at(layer, SINK), attention.heads)).transpose()

@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 /// One prompt and its answers. T is the number of tokens of the prompt.
 #[derive(Clone, Debug)]
 pub struct GoldenPrompt {
-    /// The prompt's tokens, [T]; at least one.
+    /// The prompt's tokens, `[T]`; at least one.
     pub ids: Vec<u32>,
     /// Logits at every position, [T, vocab].
     pub logits: Vec<f32>,

@@ -11,4 +11,5 @@ pub mod moe;
 pub mod ops;
 pub mod sampling;
 
-pub use model::{Cache, Reference, ReferenceError, Trace};
+pub use model::{Cache, LayerCache, LayerOutput, Reference, ReferenceError, Trace};
+pub use ops::Precision;

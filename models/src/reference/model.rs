@@ -1,7 +1,7 @@
 //! The whole forward pass over a text, with a cache for going on from there.
 
 use super::moe::{self, Route};
-use super::ops::{self, AttentionShape};
+use super::ops::{self, AttentionShape, Precision};
 use crate::checkpoint::{CheckpointError, GatedMlp, Matrix, Qkv, Router, Weights};
 use crate::config::{LayerConfig, Mlp, ModelConfig};
 
@@ -85,6 +85,7 @@ pub struct Reference<'a> {
     layers: Vec<LayerWeights<'a>>,
     norm: Vec<f32>,
     head: Matrix<'a>,
+    precision: Precision,
 }
 
 impl<'a> Reference<'a> {
@@ -98,7 +99,15 @@ impl<'a> Reference<'a> {
             layers: layers.collect::<Result<_, _>>()?,
             norm: weights.final_norm()?,
             head: weights.lm_head()?,
+            precision: Precision::F32,
         })
+    }
+
+    /// The same model with operands rounded as `precision` says. In native precision queries, keys and values are rounded, as
+    /// a bf16 cache holds them; the softmax's probabilities stay f32.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 
     /// The model's configuration.
@@ -131,10 +140,10 @@ impl<'a> Reference<'a> {
         let mut hidden = add(x, &attended);
         let h = ops::rms_norm(&hidden, &w.mlp_norm, eps);
         let (y, routes) = match &w.mlp {
-            MlpWeights::Dense(mlp) => (ops::swiglu(&h, &mlp.gate, &mlp.up, &mlp.down), Vec::new()),
+            MlpWeights::Dense(mlp) => (ops::swiglu(&h, mlp, self.precision), Vec::new()),
             MlpWeights::Experts { router, experts, top_k, scaling, normalize } => {
                 let routes = moe::route(&h, &router.weight, &router.bias, *top_k, *normalize, *scaling);
-                (moe::experts(&h, &routes, experts), routes)
+                (moe::experts(&h, &routes, experts, self.precision), routes)
             }
         };
         hidden = add(&hidden, &y);
@@ -146,10 +155,11 @@ impl<'a> Reference<'a> {
         let (w, a) = (&self.layers[layer], &self.config.layers[layer].attention);
         let tokens = h.len() / self.config.hidden;
         let positions: Vec<usize> = (first..first + tokens).collect();
-        let (mut q, mut k, mut v) = (ops::linear(h, &w.qkv.q), ops::linear(h, &w.qkv.k), ops::linear(h, &w.qkv.v));
+        let [mut q, mut k, mut v] = [&w.qkv.q, &w.qkv.k, &w.qkv.v].map(|m| ops::linear(h, m, self.precision));
         ops::rope(&mut q, a.heads, a.head_dim, &positions, &w.inv_freq);
         ops::rope(&mut k, a.kv_heads, a.head_dim, &positions, &w.inv_freq);
         v.iter_mut().for_each(|v| *v *= a.value_scale);
+        [&mut q, &mut k, &mut v].into_iter().for_each(|x| self.precision.round(x));
         cache.k.extend(k);
         cache.v.extend(v);
         let shape = AttentionShape {
@@ -161,7 +171,7 @@ impl<'a> Reference<'a> {
         };
         let cached: Vec<usize> = (0..first + tokens).collect();
         let out = ops::attention(&shape, &q, &positions, &cache.k, &cache.v, &cached, w.sink.as_deref());
-        ops::linear(&out, &w.o_proj)
+        ops::linear(&out, &w.o_proj, self.precision)
     }
 
     /// The final norm's output, [T, hidden], for the residual after the last layer.
@@ -171,7 +181,7 @@ impl<'a> Reference<'a> {
 
     /// Logits, [T, vocab], for the final norm's output.
     pub fn head(&self, normed: &[f32]) -> Vec<f32> {
-        ops::linear(normed, &self.head)
+        ops::linear(normed, &self.head, self.precision)
     }
 
     /// A forward pass over the tokens that follow those in the cache.

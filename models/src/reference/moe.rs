@@ -1,6 +1,6 @@
 //! Routing tokens to experts, and the experts themselves.
 
-use super::ops::{linear_f32, swiglu};
+use super::ops::{Precision, linear_f32, swiglu};
 use crate::checkpoint::GatedMlp;
 
 /// Where one token goes.
@@ -17,13 +17,13 @@ pub struct Route {
 
 /// The best `top_k` of sigmoid(W·h) + bias for every token. The bias only selects: the weights are the plain
 /// scores of the chosen experts, divided by their sum + 1e-20 if `normalize`, times `scaling`. `h` [T, hidden], `weight`
-/// [experts, hidden], `bias` [experts].
+/// [experts, hidden], `bias` `[experts]`.
 pub fn route(h: &[f32], weight: &[f32], bias: &[f32], top_k: usize, normalize: bool, scaling: f32) -> Vec<Route> {
     let logits = linear_f32(h, weight, bias.len());
     logits.chunks_exact(bias.len()).map(|logits| route_one(logits, bias, top_k, normalize, scaling)).collect()
 }
 
-/// [`route`] of one token from its router logits [experts].
+/// [`route`] of one token from its router logits `[experts]`.
 pub fn route_one(logits: &[f32], bias: &[f32], top_k: usize, normalize: bool, scaling: f32) -> Route {
     let scores: Vec<f32> = logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect();
     let corrected: Vec<f32> = scores.iter().zip(bias).map(|(s, b)| s + b).collect();
@@ -42,7 +42,7 @@ pub fn route_one(logits: &[f32], bias: &[f32], top_k: usize, normalize: bool, sc
 
 /// The weighted sum of each token's experts, added in the order of the route: `h` [T, hidden], gives [T, hidden].
 /// Every expert runs once, over the tokens that go to it.
-pub fn experts(h: &[f32], routes: &[Route], experts: &[GatedMlp<'_>]) -> Vec<f32> {
+pub fn experts(h: &[f32], routes: &[Route], experts: &[GatedMlp<'_>], precision: Precision) -> Vec<f32> {
     let hidden = h.len() / routes.len().max(1);
     let row = |t: usize| t * hidden..(t + 1) * hidden;
     // outputs[t][i] is the output of token t's i-th expert.
@@ -54,7 +54,7 @@ pub fn experts(h: &[f32], routes: &[Route], experts: &[GatedMlp<'_>]) -> Vec<f32
             continue;
         }
         let x: Vec<f32> = places.iter().flat_map(|&(t, _)| &h[row(t)]).copied().collect();
-        let y = swiglu(&x, &mlp.gate, &mlp.up, &mlp.down);
+        let y = swiglu(&x, mlp, precision);
         for (&(t, i), y) in places.iter().zip(y.chunks_exact(hidden)) {
             outputs[t][i] = y.to_vec();
         }

@@ -2,9 +2,29 @@
 
 use rayon::prelude::*;
 
-use crate::checkpoint::Matrix;
+use crate::checkpoint::{GatedMlp, Matrix};
+use crate::quant::bf16_round;
 
-/// x / √(mean(x²) + eps) · weight for each row: `x` [T, H], `weight` [H], gives [T, H].
+/// What the operands of matrix products are rounded to. Sums, norms, softmax, router and residual are f32 in both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Not rounded: the mathematical model.
+    #[default]
+    F32,
+    /// To bf16, as the kernels' matrix instructions take them, dequantised weights too.
+    Native,
+}
+
+impl Precision {
+    /// Rounds operands in place.
+    pub fn round(self, x: &mut [f32]) {
+        if self == Precision::Native {
+            x.iter_mut().for_each(|v| *v = bf16_round(*v));
+        }
+    }
+}
+
+/// x / √(mean(x²) + eps) · weight for each row: `x` [T, H], `weight` `[H]`, gives [T, H].
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
     let h = weight.len();
     assert!(x.len().is_multiple_of(h), "{} numbers aren't rows of {h}", x.len());
@@ -32,8 +52,13 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// x · Wᵀ: `x` [T, K], `w` [N, K] in any stored precision, gives [T, N].
-pub fn linear(x: &[f32], w: &Matrix<'_>) -> Vec<f32> {
-    linear_rows(x, w.rows, w.cols, |row, out| w.read_row(row, out))
+pub fn linear(x: &[f32], w: &Matrix<'_>, precision: Precision) -> Vec<f32> {
+    let mut x = x.to_vec();
+    precision.round(&mut x);
+    linear_rows(&x, w.rows, w.cols, |row, out| {
+        w.read_row(row, out);
+        precision.round(out);
+    })
 }
 
 /// x · Wᵀ for a matrix in f32: `x` [T, K], `w` [N, K] with `n` rows, gives [T, N].
@@ -108,10 +133,10 @@ pub struct AttentionShape {
     pub window: Option<usize>,
 }
 
-/// Causal attention at absolute positions: `q` [T, heads, head_dim] at `q_positions` [T], `k` [S, kv_heads, head_dim] and
-/// `v` [S, kv_heads, v_head_dim] at `k_positions` [S] in any order. A query at p sees the keys at p − window < position ≤ p. `sinks`
-/// [heads] take part in each head's softmax as one more logit without a value. Gives [T, heads, v_head_dim]; a query that
-/// sees nothing gives zeros.
+/// Causal attention at absolute positions: `q` [T, heads, head_dim] at `q_positions` `[T]`, `k` [S, kv_heads, head_dim]
+/// and `v` [S, kv_heads, v_head_dim] at `k_positions` `[S]` in any order. A query at p sees the keys at
+/// p − window < position ≤ p. `sinks` `[heads]` take part in each head's softmax as one more logit without a value. Gives
+/// [T, heads, v_head_dim]; a query that sees nothing gives zeros.
 pub fn attention(
     shape: &AttentionShape,
     q: &[f32],
@@ -157,12 +182,12 @@ pub fn silu(x: f32) -> f32 {
 
 /// down · (silu(gate · x) · (up · x)): `x` [T, hidden], `gate` and `up` [inner, hidden], `down` [hidden, inner], gives
 /// [T, hidden].
-pub fn swiglu(x: &[f32], gate: &Matrix<'_>, up: &Matrix<'_>, down: &Matrix<'_>) -> Vec<f32> {
-    let mut inner = linear(x, gate);
-    for (g, u) in inner.iter_mut().zip(linear(x, up)) {
+pub fn swiglu(x: &[f32], mlp: &GatedMlp<'_>, precision: Precision) -> Vec<f32> {
+    let mut inner = linear(x, &mlp.gate, precision);
+    for (g, u) in inner.iter_mut().zip(linear(x, &mlp.up, precision)) {
         *g = silu(*g) * u;
     }
-    linear(&inner, down)
+    linear(&inner, &mlp.down, precision)
 }
 
 /// The index of the largest number, the lowest of several equal ones; NaN never wins. `None` for an empty slice.
@@ -188,10 +213,13 @@ mod tests {
     fn norm_linear_and_swiglu_by_hand() {
         assert_eq!(rms_norm(&[3.0, 4.0], &[1.0, 2.0], 0.0), [3.0 / 12.5f32.sqrt(), 8.0 / 12.5f32.sqrt()]);
         let w = matrix(3, 2, vec![1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
-        assert_eq!(linear(&[2.0, 5.0, -1.0, 4.0], &w), [2.0, 5.0, 7.0, -1.0, 4.0, 3.0]);
+        assert_eq!(linear(&[2.0, 5.0, -1.0, 4.0], &w, Precision::F32), [2.0, 5.0, 7.0, -1.0, 4.0, 3.0]);
         assert_eq!(linear_f32(&[2.0, 5.0], &[1.0, 2.0], 1), [12.0]);
-        let one = matrix(1, 1, vec![2.0]);
-        assert_eq!(swiglu(&[1.5], &one, &one, &one), [2.0 * 3.0 * silu(3.0)]);
+        let one = || matrix(1, 1, vec![2.0]);
+        let mlp = GatedMlp { gate: one(), up: one(), down: one() };
+        assert_eq!(swiglu(&[1.5], &mlp, Precision::F32), [2.0 * 3.0 * silu(3.0)]);
+        let (x, w) = (1.0 + 1.0 / 512.0, matrix(1, 1, vec![3.0 + 3.0 / 256.0]));
+        assert_eq!(linear(&[x], &w, Precision::Native), [bf16_round(w.to_f32()[0])]);
         assert_eq!(dot(&[1.0; 19], &[2.0; 19]), 38.0);
     }
 
