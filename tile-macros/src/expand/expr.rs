@@ -19,7 +19,7 @@ impl Expand<'_> {
             ExprKind::Macro(mac, _) => quote!(#mac),
             ExprKind::Unary(op, x) if device => {
                 let name = Ident::new(if matches!(op, syn::UnOp::Not(_)) { "Not" } else { "Neg" }, Span::mixed_site());
-                self.call(e.span, &[x], |at, x| quote!(#cx.unary(#at, #rt::UnaryOp::#name, #(#x),*)))
+                self.call(e, &[x], |at, x| quote!(#cx.unary(#at, #rt::UnaryOp::#name, #(#x),*)))
             }
             ExprKind::Unary(op, x) => {
                 let x = self.expr(x);
@@ -38,7 +38,7 @@ impl Expand<'_> {
             ExprKind::Cast(x, ty) if device => {
                 let variant = types::last_name(ty).and_then(|n| types::elem_variant(&n)).unwrap_or("F32");
                 let variant = Ident::new(variant, Span::mixed_site());
-                self.call(e.span, &[x], |at, x| quote!(#cx.cast(#at, #(#x),*, #rt::DType::#variant)))
+                self.call(e, &[x], |at, x| quote!(#cx.cast(#at, #(#x),*, #rt::DType::#variant)))
             }
             ExprKind::Cast(x, ty) => {
                 let x = self.expr(x);
@@ -49,7 +49,7 @@ impl Expand<'_> {
                 let Some(ty) = ty else { return quote!() };
                 let (ty, text) = (self.tile_type(ty), name.to_string());
                 let args: Vec<&Expr> = args.iter().collect();
-                self.call(e.span, &args, |at, x| quote!(#cx.constructor(#at, &#ty, #text, ::std::vec![#(#x),*])))
+                self.call(e, &args, |at, x| quote!(#cx.constructor(#at, &#ty, #text, ::std::vec![#(#x),*])))
             }
             ExprKind::Call(path, args) if device => self.tile_func(e, path, args),
             ExprKind::Call(path, args) => {
@@ -58,7 +58,7 @@ impl Expand<'_> {
             }
             ExprKind::Method(recv, name, turbofish, args) => self.method(e, device, recv, name, turbofish.as_ref(), args),
             ExprKind::Keep { recv, params, condition, other } => {
-                let (at, recv, other, condition) = (self.at(e.span), self.lift(recv), self.arg(other), self.lift(condition));
+                let (at, recv, other, condition) = (self.at(e), self.lift(recv), self.arg(other), self.lift(condition));
                 let (x, o, index) = (hidden("x"), hidden("o"), hidden("index"));
                 let bind = params.iter().enumerate().filter(|(_, p)| !p.vars.is_empty()).map(|(i, p)| {
                     let pat = &p.syn;
@@ -104,7 +104,7 @@ impl Expand<'_> {
             ExprKind::Assign { place, op, value } => self.assign(e, place, op.as_ref(), value),
             ExprKind::Require(clauses) => {
                 let clauses = clauses.iter().map(|(c, text)| {
-                    let (at, holds) = (self.at(c.span), hidden("holds"));
+                    let (at, holds) = (self.at(c), hidden("holds"));
                     if self.times.device(c) {
                         let c = self.lift(c);
                         quote!(let #holds = #c; #cx.require(#at, #holds, #text);)
@@ -119,10 +119,10 @@ impl Expand<'_> {
     }
 
     /// Evaluates operands in order, then calls.
-    fn call(&self, span: Span, operands: &[&Expr], f: impl FnOnce(TokenStream, &[Ident]) -> TokenStream) -> TokenStream {
+    fn call(&self, e: &Expr, operands: &[&Expr], f: impl FnOnce(TokenStream, &[Ident]) -> TokenStream) -> TokenStream {
         let names: Vec<Ident> = (0..operands.len()).map(|i| hidden(&format!("x{i}"))).collect();
         let values = operands.iter().map(|x| self.arg(x));
-        let call = f(self.at(span), &names);
+        let call = f(self.at(e), &names);
         quote!({ #(let #names = #values;)* #call })
     }
 
@@ -144,7 +144,7 @@ impl Expand<'_> {
 
     /// A value of the kernel, or a list of such.
     pub fn lift(&self, e: &Expr) -> TokenStream {
-        let (cx, rt, at, x) = (&self.cx, &self.rt, self.at(e.span), hidden("x"));
+        let (cx, rt, at, x) = (&self.cx, &self.rt, self.at(e), hidden("x"));
         let literal = matches!(e.kind, ExprKind::Leaf(ref t) if syn::parse2::<syn::Lit>(t.clone()).is_ok());
         let value = self.expr(e);
         if literal {
@@ -196,12 +196,12 @@ impl Expand<'_> {
             _ => ("compare", "CmpOp", "Eq"),
         };
         let [method, family, name] = [method, family, name].map(|n| Ident::new(n, Span::mixed_site()));
-        self.call(e.span, &[a, b], |at, x| quote!(#cx.#method(#at, #rt::#family::#name, #(#x),*)))
+        self.call(e, &[a, b], |at, x| quote!(#cx.#method(#at, #rt::#family::#name, #(#x),*)))
     }
 
     /// `a && b` where `b` may only be evaluated if `a` holds.
     fn short_circuit(&self, e: &Expr, and: bool, a: &Expr, b: &Expr) -> TokenStream {
-        let (cx, at, test) = (&self.cx, self.at(e.span), hidden("test"));
+        let (cx, at, test) = (&self.cx, self.at(e), hidden("test"));
         let (a, b) = (self.lift(a), self.lift(b));
         let (yes, no) = if and {
             (quote!(((), #b)), quote!(((), #cx.lift(#at, false))))
@@ -226,10 +226,10 @@ impl Expand<'_> {
                 }
                 _ => quote!(_),
             };
-            return self.call(e.span, &operands, |at, x| quote!(#cx.work_axes::<#axes>(#at, #(#x),*)));
+            return self.call(e, &operands, |at, x| quote!(#cx.work_axes::<#axes>(#at, #(#x),*)));
         }
         let text = name.to_string();
-        self.call(e.span, &operands, |at, x| quote!(#cx.func(#at, #text, &[], ::std::vec![#(#x),*])))
+        self.call(e, &operands, |at, x| quote!(#cx.func(#at, #text, &[], ::std::vec![#(#x),*])))
     }
 
     fn tile_func(&self, e: &Expr, path: &syn::ExprPath, args: &[Expr]) -> TokenStream {
@@ -247,7 +247,7 @@ impl Expand<'_> {
         let operands: Vec<&Expr> = args.iter().collect();
         let span = path.path.segments.last().map_or(e.span, |s| s.ident.span());
         let written = quote_spanned!(span=> const _: () = #rt::generics_written(#module::GENERICS, #count););
-        self.call(e.span, &operands, |at, x| {
+        self.call(e, &operands, |at, x| {
             quote!(#written #module::stage(#cx, #at, &[#(#generics),*], ::std::vec![#(#x),*]))
         })
     }
@@ -278,7 +278,7 @@ impl Expand<'_> {
         let generics = generics.iter().map(|g| self.generic(g));
         let mut operands = vec![recv];
         operands.extend(args);
-        let call = self.call(e.span, &operands, |at, x| {
+        let call = self.call(e, &operands, |at, x| {
             let (recv, args) = (&x[0], &x[1..]);
             quote!(#cx.method(#at, #recv, #text, &[#(#generics),*], ::std::vec![#(#args),*]))
         });

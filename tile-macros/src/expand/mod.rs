@@ -3,10 +3,10 @@
 mod expr;
 mod stmt;
 
-use crate::ast::{Elem, Function, FunctionKind, Generic, ParamKind, ResultType, TileType};
+use crate::ast::{Elem, Expr, ExprKind, Function, FunctionKind, Generic, ParamKind, ResultType, TileType};
 use crate::time::Times;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
-use quote::quote;
+use quote::{ToTokens, quote};
 
 /// Emits one body.
 pub struct Expand<'a> {
@@ -230,12 +230,16 @@ impl Expand<'_> {
         quote!(#rt::Generic::from(#inner))
     }
 
-    /// A place in the source, as an expression.
-    fn at(&self, span: Span) -> TokenStream {
-        let (rt, file) = (&self.rt, &self.file);
-        let (start, end) = (span.start(), span.end());
-        let len = if end.line == start.line { end.column.saturating_sub(start.column).max(1) } else { 1 };
-        let [line, col, len] = [start.line, start.column + 1, len].map(|n| Literal::usize_unsuffixed(n));
+    /// Where an expression's own token is, as an expression.
+    fn at(&self, e: &Expr) -> TokenStream {
+        let (rt, file, start, end) = (&self.rt, &self.file, e.span.start(), e.span.end());
+        let len = match &e.kind {
+            // An operator of two characters is two tokens, and spans can't be joined on stable Rust.
+            ExprKind::Binary(op, ..) | ExprKind::Assign { op: Some(op), .. } => op.to_token_stream().to_string().len(),
+            _ if end.line == start.line => end.column.saturating_sub(start.column).max(1),
+            _ => 1,
+        };
+        let [line, col, len] = [start.line, start.column + 1, len].map(Literal::usize_unsuffixed);
         quote!(#rt::at(#file, #line, #col, #len))
     }
 }

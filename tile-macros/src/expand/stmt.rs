@@ -106,7 +106,7 @@ impl Expand<'_> {
         let Some(Expr { kind: ExprKind::Range { from: Some(from), to: Some(to), limits }, .. }) = range else {
             return quote!();
         };
-        let (cx, rt, at) = (&self.cx, &self.rt, self.at(e.span));
+        let (cx, rt, at) = (&self.cx, &self.rt, self.at(e));
         let (from, to) = (self.arg(from), self.arg(to));
         let to = match limits {
             syn::RangeLimits::HalfOpen(_) => to,
@@ -169,7 +169,7 @@ impl Expand<'_> {
     }
 
     fn branch(&self, e: &Expr, condition: &Expr, then: &Block, otherwise: Option<&Expr>) -> TokenStream {
-        let (cx, at) = (&self.cx, self.at(e.span));
+        let (cx, at) = (&self.cx, self.at(e));
         let mut vars = carried(&[then]);
         otherwise.iter().for_each(|e| vars.extend(carried_by(e)));
         let before = self.cons(&vars, |v| quote!(::core::clone::Clone::clone(&#v)));

@@ -95,6 +95,11 @@ pub fn function(item: &syn::ItemFn, kind: FunctionKind, errors: &mut Errors) -> 
     };
     let mut block = (*item.block).clone();
     paths::deepen_block(&mut block);
+    if let (syn::ReturnType::Type(_, ty), Some(syn::Stmt::Expr(tail, None))) = (&signature.output, block.stmts.last_mut()) {
+        if types::is_tile(ty) {
+            stmt::complete(tail, ty);
+        }
+    }
     let body = parser.block(&block);
     let vars = parser.vars;
     Function { kind, generics, params, result, body, vars }

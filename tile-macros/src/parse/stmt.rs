@@ -99,8 +99,9 @@ impl Parser<'_> {
     }
 }
 
-/// `let x: Tile<…> = g.load(…)` and `… = Tile::zero()`: the type ascription stands in for the generics left out.
-fn complete(e: &mut syn::Expr, ty: &syn::Type) {
+/// `let x: Tile<…> = g.load(…)`, `Tile::zero()` as a function's value: the type known stands in for the generics left
+/// out.
+pub fn complete(e: &mut syn::Expr, ty: &syn::Type) {
     match e {
         syn::Expr::MethodCall(m)
             if m.turbofish.is_none()

@@ -1,0 +1,140 @@
+//! The IR's op tables, the stubs and the builder agree: one kernel for each spelling.
+
+use super::staged;
+use tile_lang::build::KernelDef;
+use tile_lang::ir::{BinaryOp, CmpOp, OpKind, ReduceOp, UnaryOp};
+
+/// A module with a kernel `out.store([0, 0], expression of x)` for each name, and the list of them.
+macro_rules! kernels {
+    ($module:ident, $x:ident: $($name:ident: $from:ident -> $to:ident $write:ident $e:expr;)*) => {
+        mod $module {
+            use tile_lang::dsl::*;
+            use tile_lang::tile;
+            $(
+                #[tile::kernel(crate = tile_lang)]
+                fn $name(input: &Global<$from, 2>, out: &mut Global<$to, 2>) {
+                    let $x = input.load::<Tile<$from, 16, 16>>([0, 0]);
+                    out.$write([0, 0], $e);
+                }
+            )*
+            pub const ALL: &[(&str, tile_lang::build::KernelDef)] = &[$((stringify!($name), $name::DEF)),*];
+        }
+    };
+}
+
+kernels!(unary, x:
+    neg: f32 -> f32 store -x;
+    abs: f32 -> f32 store x.abs();
+    exp: f32 -> f32 store x.exp();
+    exp2: f32 -> f32 store x.exp2();
+    ln: f32 -> f32 store x.ln();
+    log2: f32 -> f32 store x.log2();
+    sqrt: f32 -> f32 store x.sqrt();
+    rsqrt: f32 -> f32 store x.rsqrt();
+    recip: f32 -> f32 store x.recip();
+    sin: f32 -> f32 store x.sin();
+    cos: f32 -> f32 store x.cos();
+    floor: f32 -> f32 store x.floor();
+    not: bool -> bool store !x;
+    to_bits: f32 -> i32 store x.to_bits();
+    from_bits: i32 -> f32 store x.from_bits();
+);
+
+kernels!(binary, x:
+    add: f32 -> f32 store x + x;
+    sub: bf16 -> bf16 store x - x;
+    mul: i32 -> i32 store 2 * x;
+    div: f32 -> f32 store x / 2.0;
+    rem: i32 -> i32 store x % 3;
+    min: f32 -> f32 store x.min(x);
+    max: i32 -> i32 store x.max(1);
+    and: bool -> bool store x & x;
+    or: i32 -> i32 store x | 1;
+    xor: i32 -> i32 store x ^ x;
+    shl: i32 -> i32 store x << 2;
+    shr: i32 -> i32 store x >> x;
+    shr_logical: i32 -> i32 store x.shr_logical(3);
+    mul_high: i32 -> i32 store x.mul_high(x);
+);
+
+kernels!(compare, x:
+    lt: f32 -> bool store x.lt(x);
+    le: f32 -> bool store x.le(0.0);
+    gt: i32 -> bool store x.gt(1);
+    ge: bf16 -> bool store x.ge(x);
+    eq: i32 -> bool store x.eq(x);
+    ne: bool -> bool store x.ne(x);
+);
+
+kernels!(reduce, x:
+    row_sum: f32 -> f32 store x.row_sum();
+    row_max: i32 -> i32 store x.row_max();
+    row_min: f32 -> f32 store x.row_min();
+    row_argmax: f32 -> i32 store x.row_argmax();
+    col_sum: f32 -> f32 store x.col_sum();
+    col_max: f32 -> f32 store x.col_max();
+    col_min: i32 -> i32 store x.col_min();
+    col_argmax: f32 -> i32 store x.col_argmax();
+    all_sum: f32 -> f32 set x.row_sum().all_sum();
+    all_max: f32 -> f32 set x.row_sum().all_max();
+    all_min: i32 -> i32 set x.row_sum().all_min();
+    all_argmax: f32 -> i32 set x.row_sum().all_argmax();
+);
+
+/// The scalar forms of ops that Rust's number types have no operator for, by the op's own name.
+mod functions {
+    use tile_lang::dsl::*;
+    use tile_lang::tile;
+
+    #[tile::kernel(crate = tile_lang)]
+    pub fn scalars(x: f32, i: i32, out: &mut Global<f32, 1>) {
+        let a = x.abs() + x.exp() + x.exp2() + x.ln() + x.log2() + x.sqrt() + rsqrt(x) + x.recip() + x.sin() + x.cos();
+        let b = from_bits(shr_logical(to_bits(x.floor()), i) ^ mul_high(i, i) & !i | i << 2 >> 1);
+        out.set([0], (-a).min(b).max(a + i as f32) - a * b / x);
+    }
+}
+
+/// Every kernel holds the op of its name, and every op of the table has a kernel.
+fn check(kernels: &[(&str, KernelDef)], names: Vec<String>, holds: impl Fn(&OpKind, &str) -> bool) {
+    for name in &names {
+        assert!(kernels.iter().any(|(k, _)| k == name), "no stub is tried for `{name}`");
+    }
+    assert_eq!(names.len(), kernels.len(), "a kernel here names no op of the table");
+    for (name, def) in kernels {
+        let kernel = staged(def.instance(&[]));
+        let mut found = false;
+        kernel.walk(|_, op| found |= holds(&op.kind, name));
+        assert!(found, "`{name}` became something else:\n{kernel:#}");
+    }
+}
+
+#[test]
+fn unary_ops() {
+    let names = UnaryOp::ALL.iter().map(|op| op.name().into()).collect();
+    check(unary::ALL, names, |k, name| matches!(k, OpKind::Unary(op) if op.name() == name));
+}
+
+#[test]
+fn binary_ops() {
+    let names = BinaryOp::ALL.iter().map(|op| op.name().into()).collect();
+    check(binary::ALL, names, |k, name| matches!(k, OpKind::Binary(op) if op.name() == name));
+}
+
+#[test]
+fn comparisons() {
+    let names = CmpOp::ALL.iter().map(|op| op.name().into()).collect();
+    check(compare::ALL, names, |k, name| matches!(k, OpKind::Cmp(op) if op.name() == name));
+}
+
+#[test]
+fn reductions() {
+    let names = ["row", "col", "all"].iter().flat_map(|p| ReduceOp::ALL.iter().map(move |op| format!("{p}_{}", op.name())));
+    check(reduce::ALL, names.collect(), |k, name| {
+        matches!(k, OpKind::Reduce(op, axis) if name.ends_with(op.name()) && *axis == usize::from(name.starts_with("row")))
+    });
+}
+
+#[test]
+fn scalar_forms() {
+    staged(functions::scalars::instance());
+}
