@@ -186,7 +186,8 @@ mod tests {
         char::from_u32(256 + rank).unwrap()
     }
 
-    /// A byte-level tokenizer without merges: token i is byte i; 256 begins texts, as `tokenizer.json` says if `template`.
+    /// A byte-level tokenizer without merges: token i is byte i; 256 begins texts, as `tokenizer.json` says if
+    /// `template`.
     fn folder(name: &str, template: bool, config: Option<&str>) -> PathBuf {
         let vocab: serde_json::Map<String, Value> = (0..=255u8).map(|b| (byte_char(b).to_string(), b.into())).collect();
         let processor = serde_json::json!({

@@ -1,8 +1,9 @@
 //! Checkpoints: safetensors files of a model folder, mapped into memory and looked up by tensor name.
 //!
-//! [`Checkpoint`] knows files and names, [`Matrix`] is one weight in its stored precision, and [`Weights`] gives the model's
-//! weights by what they are, whatever the family and the layout. Nothing is dequantised on the way, and whatever is wrong with
-//! a file is an error that names the file, the tensor and what was expected. Files must not change while they are mapped.
+//! [`Checkpoint`] knows files and names, [`Matrix`] is one weight in its stored precision, and [`Weights`] gives the
+//! model's weights by what they are, whatever the family and the layout. Nothing is dequantised on the way, and
+//! whatever is wrong with a file is an error that names the file, the tensor and what was expected. Files must not
+//! change while they are mapped.
 
 mod error;
 mod matrix;

@@ -1,6 +1,7 @@
 //! A model's weights by what they are, independent of family, tensor names and layout.
 //!
-//! The names and shapes of all tensors stand here once, as [`Spec`]s, from which both the accessors and [`validate`] work.
+//! The names and shapes of all tensors stand here once, as [`Spec`]s, from which both the accessors and [`validate`]
+//! work.
 
 use super::{Checkpoint, CheckpointError, Formats, Matrix, ValidationError};
 use crate::config::{AttentionConfig, LayerConfig, Mlp, ModelConfig, QkvLayout};

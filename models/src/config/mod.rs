@@ -1,8 +1,9 @@
 //! Model configurations: a Hugging Face `config.json` read into one typed description.
 //!
-//! [`ModelConfig::open`] reads a model folder. Llama and MiMo-V2 are supported, MiMo-V2 both in the form of the published
-//! checkpoints and in that of the transformers library. Whatever the form, the result lists every layer with its own attention and
-//! MLP, so nothing downstream asks for a family or a period of layers. Errors name the file, the field and what to do.
+//! [`ModelConfig::open`] reads a model folder. Llama and MiMo-V2 are supported, MiMo-V2 both in the form of the
+//! published checkpoints and in that of the transformers library. Whatever the form, the result lists every layer with
+//! its own attention and MLP, so nothing downstream asks for a family or a period of layers. Errors name the file, the
+//! field and what to do.
 
 pub mod fields;
 mod llama;

@@ -26,8 +26,8 @@ pub enum RopeScaling {
     },
 }
 
-/// The rotary embedding of one attention layer. Dimension i < `dim`/2 turns with dimension i + `dim`/2 (NeoX halves); the
-/// dimensions from `dim` on pass through.
+/// The rotary embedding of one attention layer. Dimension i < `dim`/2 turns with dimension i + `dim`/2 (NeoX halves);
+/// the dimensions from `dim` on pass through.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RopeConfig {
     /// Rotated dimensions of a head, even and at most the head's width.

@@ -68,7 +68,8 @@ pub struct LayerOutput {
 /// Everything a forward pass over T tokens saw.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// Layers + 1 times [T, hidden]: the embedding, the residual after each layer but the last, and the final norm's output.
+    /// Layers + 1 times [T, hidden]: the embedding, the residual after each layer but the last, and the final norm's
+    /// output.
     pub hidden: Vec<Vec<f32>>,
     /// The residual after the last layer, before the final norm, [T, hidden].
     pub last: Vec<f32>,
@@ -103,8 +104,8 @@ impl<'a> Reference<'a> {
         })
     }
 
-    /// The same model with operands rounded as `precision` says. In native precision queries, keys and values are rounded, as
-    /// a bf16 cache holds them; the softmax's probabilities stay f32.
+    /// The same model with operands rounded as `precision` says. In native precision queries, keys and values are
+    /// rounded, as a bf16 cache holds them; the softmax's probabilities stay f32.
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self
@@ -132,8 +133,8 @@ impl<'a> Reference<'a> {
         Ok(out)
     }
 
-    /// One layer over the positions `first` … `first` + T − 1: `x` [T, hidden] is the residual before it. `cache` holds the
-    /// layer's positions below `first` and gets the new ones. `layer` must be below the number of layers.
+    /// One layer over the positions `first` … `first` + T − 1: `x` [T, hidden] is the residual before it. `cache` holds
+    /// the layer's positions below `first` and gets the new ones. `layer` must be below the number of layers.
     pub fn layer(&self, layer: usize, x: &[f32], first: usize, cache: &mut LayerCache) -> LayerOutput {
         let (w, eps) = (&self.layers[layer], self.config.eps);
         let attended = self.attention(layer, &ops::rms_norm(x, &w.attention_norm, eps), first, cache);

@@ -16,8 +16,8 @@ pub struct Route {
 }
 
 /// The best `top_k` of sigmoid(W·h) + bias for every token. The bias only selects: the weights are the plain
-/// scores of the chosen experts, divided by their sum + 1e-20 if `normalize`, times `scaling`. `h` [T, hidden], `weight`
-/// [experts, hidden], `bias` `[experts]`.
+/// scores of the chosen experts, divided by their sum + 1e-20 if `normalize`, times `scaling`. `h` [T, hidden],
+/// `weight` [experts, hidden], `bias` `[experts]`.
 pub fn route(h: &[f32], weight: &[f32], bias: &[f32], top_k: usize, normalize: bool, scaling: f32) -> Vec<Route> {
     let logits = linear_f32(h, weight, bias.len());
     logits.chunks_exact(bias.len()).map(|logits| route_one(logits, bias, top_k, normalize, scaling)).collect()

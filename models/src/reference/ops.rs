@@ -95,9 +95,9 @@ fn linear_rows(x: &[f32], n: usize, k: usize, read: impl Fn(usize, &mut [f32]) +
     out
 }
 
-/// Rotary embedding in place: `x` [T, heads, dim]; dimension i < r turns with i + r by position · `inv_freq`\[i\], r being
-/// the number of frequencies; dimensions from 2·r on stay. Frequencies and angles are rounded to f32, as published models were
-/// trained with.
+/// Rotary embedding in place: `x` [T, heads, dim]; dimension i < r turns with i + r by position · `inv_freq`\[i\], r
+/// being the number of frequencies; dimensions from 2·r on stay. Frequencies and angles are rounded to f32, as
+/// published models were trained with.
 pub fn rope(x: &mut [f32], heads: usize, dim: usize, positions: &[usize], inv_freq: &[f64]) {
     let half = inv_freq.len();
     assert!(2 * half <= dim && x.len() == positions.len() * heads * dim);
@@ -135,8 +135,8 @@ pub struct AttentionShape {
 
 /// Causal attention at absolute positions: `q` [T, heads, head_dim] at `q_positions` `[T]`, `k` [S, kv_heads, head_dim]
 /// and `v` [S, kv_heads, v_head_dim] at `k_positions` `[S]` in any order. A query at p sees the keys at
-/// p − window < position ≤ p. `sinks` `[heads]` take part in each head's softmax as one more logit without a value. Gives
-/// [T, heads, v_head_dim]; a query that sees nothing gives zeros.
+/// p − window < position ≤ p. `sinks` `[heads]` take part in each head's softmax as one more logit without a value.
+/// Gives [T, heads, v_head_dim]; a query that sees nothing gives zeros.
 pub fn attention(
     shape: &AttentionShape,
     q: &[f32],

@@ -45,8 +45,8 @@ pub fn distribution(logits: &[f32], sampling: &Sampling) -> Vec<(usize, f64)> {
     ranked.into_iter().map(|(i, w)| (i, w / total)).collect()
 }
 
-/// The first token, in the order of indices, at which the sum of probabilities exceeds `u`, uniform in [0, 1). `None` for an
-/// empty distribution.
+/// The first token, in the order of indices, at which the sum of probabilities exceeds `u`, uniform in [0, 1). `None`
+/// for an empty distribution.
 pub fn draw(distribution: &[(usize, f64)], u: f64) -> Option<usize> {
     let mut reached = 0.0;
     let found = distribution.iter().find(|(_, p)| {
