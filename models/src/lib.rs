@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod kernels;
 pub mod quant;
 pub mod reference;
 pub mod tokenizer;

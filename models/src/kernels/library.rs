@@ -1,0 +1,58 @@
+//! All kernels of the library, each with generics that show it at work.
+
+use super::*;
+use tile_lang::DType::{Bf16, F32};
+use tile_lang::build::{Generic, KernelDef};
+
+/// A kernel with the generics of one instance.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The kernel.
+    pub def: KernelDef,
+    /// Its generics, in order.
+    pub generics: Vec<Generic>,
+}
+
+macro_rules! samples {
+    ($($def:path => [$($generic:expr),*]),* $(,)?) => {
+        vec![$({
+            use $def as kernel;
+            Sample { def: kernel::DEF, generics: vec![$(Generic::from($generic)),*] }
+        }),*]
+    };
+}
+
+/// One instance of every kernel, as a model with 8 rows a block, 16 query heads of 192 (128 for values) to a KV head,
+/// 64 of 192 dimensions turning, and 256 experts of which 8 are chosen would use it.
+pub fn samples() -> Vec<Sample> {
+    samples![
+        embed::embed => [Bf16, 1024],
+        norm::rms_norm => [F32, Bf16, 1024],
+        linear::linear => [Bf16, F32, F32, 1, 8, 16, 512],
+        linear::linear_fp8 => [F32, F32, 1, 8, 16, 512, 4],
+        linear::linear_mxfp4 => [F32, F32, 1, 8, 16, 1024, 32],
+        linear::linear_add => [Bf16, Bf16, 8, 16, 512],
+        linear::linear_add_fp8 => [Bf16, 8, 16, 512, 4],
+        linear::linear_add_mxfp4 => [Bf16, 8, 16, 1024, 32],
+        mlp::swiglu => [Bf16, F32, 1, 8, 16, 256],
+        mlp::swiglu_fp8 => [F32, 1, 8, 16, 256, 2],
+        mlp::swiglu_mxfp4 => [F32, 1, 8, 16, 512, 16],
+        rope::rope_cache => [8, 192, 128, 32, 32, 128, 128, 128],
+        attention::attention => [16, 16, 3, 64, 200, 128, 136, 32],
+        attention::combine => [128, 128, 16, 32],
+        attention::combine_sink => [128, 128, 16, 32],
+        router::router_logits => [F32, F32, 1, 1, 8, 16, 256],
+        router::route => [8, 256, 64, 8, 1],
+        experts::experts_swiglu => [Bf16, F32, 1, 8, 16, 256],
+        experts::experts_swiglu_fp8 => [F32, 1, 8, 16, 256, 2],
+        experts::experts_swiglu_mxfp4 => [F32, 1, 8, 16, 512, 16],
+        experts::experts_down => [Bf16, 8, 16, 512],
+        experts::experts_down_fp8 => [8, 16, 512, 4],
+        experts::experts_down_mxfp4 => [8, 16, 1024, 32],
+        head::head => [Bf16, F32, 1, 8, 16, 512],
+        head::head_fp8 => [F32, 1, 8, 16, 512, 4],
+        sample::logits_max => [1024],
+        sample::sample => [1024, 256],
+        advance::advance => [8],
+    ]
+}
