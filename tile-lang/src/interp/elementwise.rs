@@ -35,11 +35,15 @@ impl Run<'_> {
         }
     }
 
-    /// Rounds a result to its element type.
+    /// Whether values of an element type are kept as they are.
+    fn keeps(&self, dtype: DType) -> bool {
+        dtype == DType::F32 || (self.bound.exact && matches!(dtype, DType::Bf16 | DType::F16))
+    }
+
+    /// Rounds a result, which nobody else holds, to its element type.
     fn rounded(&self, dtype: DType, x: Operand<f32>) -> Value {
-        let skip = dtype == DType::F32 || (self.bound.exact && matches!(dtype, DType::Bf16 | DType::F16));
         f32::value(match x {
-            x if skip => x,
+            x if self.keeps(dtype) => x,
             Operand::One(x) => Operand::One(round_to(dtype, x)),
             Operand::Tile(mut t) => {
                 round_all(dtype, own(&mut t));
@@ -203,8 +207,11 @@ pub(super) fn cast(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError>
     match (run.class_of(step, 0), class(to)) {
         (Class::Real, Class::Real) => {
             let mut x = run.real(step, 0)?;
-            let keeps = to == DType::F32 || (run.bound.exact && matches!(to, DType::Bf16 | DType::F16));
-            if let (false, Operand::Tile(t)) = (keeps, &mut x)
+            // Every value of 8 bits and fewer is one of bf16 too.
+            if run.keeps(to) || (to == DType::Bf16 && step.in_dtype.bits() <= 8) {
+                return Ok(f32::value(x));
+            }
+            if let Operand::Tile(t) = &mut x
                 && std::rc::Rc::get_mut(t).is_none()
             {
                 x = map(run.pool, x, |x| x);

@@ -111,7 +111,10 @@ impl Prepared {
     pub fn launch(&self, args: &[ArgValue], opts: Options) -> Result<(), LaunchError> {
         let bound = self.bind(args, opts)?;
         let extents = self.extents(&bound)?;
-        let items: usize = extents.iter().product();
+        let Some(items) = extents.iter().try_fold(1usize, |n, e| n.checked_mul(*e)) else {
+            let problem = format!("its work has extents {extents:?}");
+            return Err(LaunchError::Arguments { kernel: self.name.clone(), problem });
+        };
         let chunk = items.div_ceil(rayon::current_num_threads() * 8).max(1);
         let run = |first: usize| -> Option<InterpError> {
             with_worker(|worker| {

@@ -21,7 +21,9 @@ pub(super) fn mma(c: &mut [f32], [m, n, k]: [usize; 3], a: Mat<'_>, b: Mat<'_>) 
     let mut packed_a = Vec::new();
     let a = if a.col == 1 { a } else { pack(a, m, k, &mut packed_a) };
     let mut packed_b = Vec::new();
-    let b = if b.col == 1 || b.row == 1 { b } else { pack(b, k, n, &mut packed_b) };
+    // Dot products pay for their final sums; where they are short and many, turning `B` around is cheaper.
+    let turn = b.row == 1 && b.col != 1 && k <= m;
+    let b = if b.col == 1 || (b.row == 1 && !turn) { b } else { pack(b, k, n, &mut packed_b) };
     // Every index below stays inside these slices.
     let a = Mat { data: &a.data[..(m - 1) * a.row + k], ..a };
     let b = Mat { data: &b.data[..(k - 1) * b.row + (n - 1) * b.col + 1], ..b };
@@ -72,19 +74,10 @@ fn dots(c: &mut [f32], [_, n, k]: [usize; 3], a: Mat<'_>, b: Mat<'_>) {
 
 #[cfg(target_arch = "x86_64")]
 mod avx {
-    //! The same loops with eight-lane registers: 4 × 2 dot products, or 4 rows by 16 columns, at a time.
+    //! The same loops with eight-lane registers: 2 × 4 dot products, or 4 rows by 16 columns, at a time.
 
     use super::Mat;
     use std::arch::x86_64::*;
-
-    /// Sum of the lanes.
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    fn sum(v: __m256) -> f32 {
-        let half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
-        let quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));
-        _mm_cvtss_f32(_mm_add_ss(quarter, _mm_shuffle_ps::<1>(quarter, quarter)))
-    }
 
     #[inline]
     #[target_feature(enable = "avx2,fma")]
@@ -93,62 +86,60 @@ mod avx {
         unsafe { _mm256_loadu_ps(x.as_ptr()) }
     }
 
+    /// The sums of the lanes of four registers.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn sums(v: [__m256; 4]) -> __m128 {
+        let pairs = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+        _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps::<1>(pairs))
+    }
+
     /// As [`super::dots`].
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn dots(c: &mut [f32], [m, n, k]: [usize; 3], a: Mat<'_>, b: Mat<'_>) {
-        let mut i = 0;
-        while i < m {
-            let rows = (m - i).min(4);
-            let mut j = 0;
-            while j < n {
-                let cols = (n - j).min(2);
-                if rows == 4 && cols == 2 {
-                    dots_block::<4, 2>(c, [n, k], [i, j], a, b);
-                    j += 2;
-                } else {
-                    for i in i..i + rows {
-                        dots_block::<1, 1>(c, [n, k], [i, j], a, b);
+        for j in (0..n).step_by(4) {
+            let cols = (n - j).min(4);
+            for i in (0..m).step_by(2) {
+                let rows = (m - i).min(2);
+                if rows == 2 && cols == 4 {
+                    dots_block(c, [n, k], [i, j], a, b);
+                    continue;
+                }
+                for i in i..i + rows {
+                    for j in j..j + cols {
+                        let (x, y) = (&a.data[i * a.row..][..k], &b.data[j * b.col..][..k]);
+                        c[i * n + j] += x.iter().zip(y).map(|(x, y)| x * y).sum::<f32>();
                     }
-                    j += 1;
                 }
             }
-            i += rows;
         }
     }
 
+    /// Two rows by four columns.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    fn dots_block<const R: usize, const C: usize>(
-        c: &mut [f32],
-        [n, k]: [usize; 2],
-        [i, j]: [usize; 2],
-        a: Mat<'_>,
-        b: Mat<'_>,
-    ) {
-        let x: [&[f32]; R] = std::array::from_fn(|r| &a.data[(i + r) * a.row..][..k]);
-        let y: [&[f32]; C] = std::array::from_fn(|s| &b.data[(j + s) * b.col..][..k]);
-        let xs: [&[[f32; 8]]; R] = x.map(|x| x.as_chunks::<8>().0);
-        let ys: [&[[f32; 8]]; C] = y.map(|y| y.as_chunks::<8>().0);
-        let mut acc = [[_mm256_setzero_ps(); C]; R];
+    fn dots_block(c: &mut [f32], [n, k]: [usize; 2], [i, j]: [usize; 2], a: Mat<'_>, b: Mat<'_>) {
+        let x: [&[f32]; 2] = std::array::from_fn(|r| &a.data[(i + r) * a.row..][..k]);
+        let y: [&[f32]; 4] = std::array::from_fn(|s| &b.data[(j + s) * b.col..][..k]);
         let whole = k / 8;
-        let xs = xs.map(|x| &x[..whole]);
-        let ys = ys.map(|y| &y[..whole]);
+        let xs: [&[[f32; 8]]; 2] = x.map(|x| &x.as_chunks::<8>().0[..whole]);
+        let ys: [&[[f32; 8]]; 4] = y.map(|y| &y.as_chunks::<8>().0[..whole]);
+        let mut acc = [[_mm256_setzero_ps(); 4]; 2];
         for p in 0..whole {
-            let mut right = [_mm256_setzero_ps(); C];
-            for s in 0..C {
-                right[s] = load(&ys[s][p]);
-            }
-            for r in 0..R {
-                let left = load(&xs[r][p]);
-                for s in 0..C {
-                    acc[r][s] = _mm256_fmadd_ps(left, right[s], acc[r][s]);
-                }
+            let left = [load(&xs[0][p]), load(&xs[1][p])];
+            for s in 0..4 {
+                let right = load(&ys[s][p]);
+                acc[0][s] = _mm256_fmadd_ps(left[0], right, acc[0][s]);
+                acc[1][s] = _mm256_fmadd_ps(left[1], right, acc[1][s]);
             }
         }
-        for r in 0..R {
-            for s in 0..C {
-                let rest: f32 = (whole * 8..k).map(|p| x[r][p] * y[s][p]).sum();
-                c[(i + r) * n + j + s] += sum(acc[r][s]) + rest;
+        for r in 0..2 {
+            let mut total = [0f32; 4];
+            // SAFETY: four elements are there; the store needs no alignment.
+            unsafe { _mm_storeu_ps(total.as_mut_ptr(), sums(acc[r])) }
+            for (s, c) in c[(i + r) * n + j..][..4].iter_mut().enumerate() {
+                let rest: f32 = x[r][whole * 8..].iter().zip(&y[s][whole * 8..]).map(|(x, y)| x * y).sum();
+                *c += total[s] + rest;
             }
         }
     }
@@ -196,8 +187,12 @@ mod avx {
         let mut acc = [[_mm256_setzero_ps(); V]; R];
         for p in 0..k {
             let row = &b.data[p * b.row + j..][..8 * V].as_chunks::<8>().0[..V];
+            let mut column = [0f32; R];
+            for (to, x) in column.iter_mut().zip(&x) {
+                *to = x[p];
+            }
             for r in 0..R {
-                let left = _mm256_set1_ps(x[r][p]);
+                let left = _mm256_set1_ps(column[r]);
                 for v in 0..V {
                     acc[r][v] = _mm256_fmadd_ps(left, load(&row[v]), acc[r][v]);
                 }

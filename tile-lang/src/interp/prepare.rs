@@ -55,6 +55,8 @@ pub(super) struct Step {
     pub in_axes: usize,
     /// Element type of the first result.
     pub dtype: DType,
+    /// Element type of the first operand.
+    pub in_dtype: DType,
     pub span: Span,
 }
 
@@ -236,6 +238,7 @@ impl Maker<'_> {
             axes: result.map_or(0, |t| t.shape().len()),
             in_axes: op.operands.first().map_or(0, |v| self.kernel.ty(*v).shape().len()),
             dtype: result.and_then(Type::dtype).unwrap_or(DType::F32),
+            in_dtype: op.operands.first().and_then(|v| self.kernel.ty(*v).dtype()).unwrap_or(DType::F32),
             span: op.span,
         }
     }
