@@ -259,6 +259,20 @@ impl GpuExecutor {
         Ok((b.dtype, begin..begin + b.dtype.bytes(len)))
     }
 
+    /// Asks the running program to stop after its present pass. A plan that has no place for that runs to its end.
+    fn ask_to_stop(&self) -> Result<(), ExecError> {
+        let Some(at) = self.plan.cancel else { return Ok(()) };
+        match &self.buffers[at.buffer] {
+            Buffer::Device(memory) => send_word(&self.cancel, memory, 4 * at.element, &self.side)?,
+            Buffer::Host(memory) => {
+                if let Some(word) = memory.word(at.element) {
+                    word.store(CANCEL, Ordering::Release);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn access(&self, buffer: usize, message: String) -> ExecError {
         ExecError::Access { buffer: self.plan.buffers[buffer].name.clone(), message }
     }
@@ -326,7 +340,7 @@ impl Executor for GpuExecutor {
             match cancelled {
                 None => {
                     if observe(&mut mailbox).is_break() || mailbox.fault.is_some() {
-                        send_word(&self.cancel, &self.control, 4 * control::ABORT, &self.side)?;
+                        self.ask_to_stop()?;
                         cancelled = Some(Instant::now());
                     }
                 }

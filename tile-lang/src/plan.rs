@@ -26,6 +26,8 @@ pub struct Plan {
     pub marks: Vec<Mark>,
     /// Where the program says that it is done: element of an i32 buffer that becomes non-zero.
     pub stop: ElementRef,
+    /// Where the host asks a running program to stop: element of an i32 buffer that it sets to 1.
+    pub cancel: Option<ElementRef>,
 }
 
 /// A named range of instructions.
@@ -168,6 +170,7 @@ impl Plan {
             program: Vec::new(),
             marks: Vec::new(),
             stop: ElementRef { buffer: 0, element: 0 },
+            cancel: None,
         }
     }
 

@@ -278,6 +278,7 @@ impl Assigner<'_> {
                 OpKind::Transpose => result().map(|l| l.transposed()),
                 OpKind::Broadcast(axis) => result().map(|l| l.without(*axis)),
                 OpKind::Repeat(times) => result().map(|l| l.before_repeat(*times)),
+                OpKind::Reduce(_, axis) if self.k.ty(v).shape()[*axis] == 1 => result().map(|l| l.with_unit_axis(*axis)),
                 _ => None,
             };
             if found.is_some() {

@@ -159,6 +159,20 @@ impl Layout {
         }
     }
 
+    /// With one more axis of extent 1.
+    pub fn with_unit_axis(&self, axis: usize) -> Layout {
+        let shift = |b: Bit| (if b.0 as usize >= axis { b.0 + 1 } else { b.0 }, b.1);
+        let mut shape = self.shape.clone();
+        shape.insert(axis, 1);
+        Layout {
+            shape,
+            reg: self.reg.iter().map(|b| shift(*b)).collect(),
+            lane: self.lane.map(|b| b.map(shift)),
+            warp: self.warp.map(|b| b.map(shift)),
+            partial: self.partial,
+        }
+    }
+
     /// What a repetition of each element along the last axis needs.
     pub fn before_repeat(&self, times: usize) -> Layout {
         let (last, low) = (self.shape.len() as u8 - 1, log2(times) as u8);

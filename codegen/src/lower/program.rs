@@ -36,13 +36,13 @@ pub const ENTRY: &str = "monotile_program";
 pub struct Machine {
     /// Dynamic shared memory of a CTA in bytes.
     pub shared_bytes: usize,
-    /// Bytes of a ring slot.
-    pub slot_bytes: usize,
+    /// Bytes up to which staged loads share a ring slot.
+    pub group_bytes: usize,
 }
 
 impl Machine {
     /// One H100 or H200 SM.
-    pub const SM_90A: Machine = Machine { shared_bytes: 232_448, slot_bytes: 16_384 };
+    pub const SM_90A: Machine = Machine { shared_bytes: 232_448, group_bytes: 16_384 };
 }
 
 /// Module text and what a launcher must know.
@@ -89,6 +89,8 @@ struct Prepared {
     packings: Vec<Option<Packing>>,
     /// The producer reads what other instructions write.
     dependent: bool,
+    /// Bytes of the largest ring transaction.
+    slot_bytes: usize,
 }
 
 /// Assembles one persistent kernel out of op instances.
@@ -99,31 +101,34 @@ pub fn assemble(name: &str, kernels: &[Kernel], facts: &[Vec<ParamFacts>], machi
     let prepared = kernels
         .iter()
         .zip(facts)
-        .map(|(k, f)| prepare(k, f, machine.slot_bytes))
+        .map(|(k, f)| prepare(k, f, machine.group_bytes))
         .collect::<Result<Vec<_>, CodegenError>>()?;
+    // One slot size for the whole program: what its largest transaction takes.
+    let slot_bytes = prepared.iter().map(|p| p.slot_bytes).max().unwrap_or(0).max(machine.group_bytes).next_multiple_of(1024);
     // The first emission only measures the exchange area; the ring gets what is left.
-    let (_, exchange) = emit(&prepared, machine, 2)?;
+    let (_, exchange) = emit(&prepared, slot_bytes, 2)?;
     let exchange = exchange.next_multiple_of(1024);
     let fixed = RING_BASE + exchange;
-    let slots = machine.shared_bytes.saturating_sub(fixed) / machine.slot_bytes;
+    let slots = machine.shared_bytes.saturating_sub(fixed) / slot_bytes;
+    let slots = slots.min(MAX_SLOTS);
     if slots < 2 {
         return Err(CodegenError::Plan(format!(
             "`{name}`: shared memory of {} bytes holds {fixed} bytes of barriers and exchange area and no two ring slots of {} bytes",
-            machine.shared_bytes, machine.slot_bytes
+            machine.shared_bytes, slot_bytes
         )));
     }
-    let (mlir, _) = emit(&prepared, machine, slots)?;
+    let (mlir, _) = emit(&prepared, slot_bytes, slots)?;
     Ok(Assembled {
         mlir,
-        shared_bytes: RING_BASE + slots * machine.slot_bytes + exchange,
+        shared_bytes: RING_BASE + slots * slot_bytes + exchange,
         slots,
         exchange_bytes: exchange,
         packings: prepared.into_iter().map(|p| p.packings).collect(),
     })
 }
 
-fn prepare(kernel: &Kernel, facts: &[ParamFacts], slot_bytes: usize) -> Result<Prepared, CodegenError> {
-    let lowered = lower_to_roles(kernel, slot_bytes)?;
+fn prepare(kernel: &Kernel, facts: &[ParamFacts], group_bytes: usize) -> Result<Prepared, CodegenError> {
+    let lowered = lower_to_roles(kernel, group_bytes)?;
     let broken = |m: &str| CodegenError::Lowering { kernel: kernel.name.clone(), message: m.into() };
     let consumer = lowered.body(Role::Consumer).ok_or_else(|| broken("no consumer body"))?;
     let producer = lowered.body(Role::Producer).ok_or_else(|| broken("no producer body"))?;
@@ -179,7 +184,8 @@ fn prepare(kernel: &Kernel, facts: &[ParamFacts], slot_bytes: usize) -> Result<P
     }
     let mut dependent = ring_sources(&lowered).iter().flatten().any(|a| *a != Access::Weight);
     ops_in(&lowered, producer, &mut |op| dependent |= matches!(op.kind, OpKind::At | OpKind::Load));
-    Ok(Prepared { kernel: lowered, facts: facts.to_vec(), ring, packings, dependent })
+    let slot_bytes = fills.iter().flatten().map(|(_, p)| p.offset + p.bytes()).max().unwrap_or(0);
+    Ok(Prepared { kernel: lowered, facts: facts.to_vec(), ring, packings, dependent, slot_bytes })
 }
 
 fn ops_in(k: &Kernel, block: tile_lang::ir::BlockId, f: &mut dyn FnMut(&tile_lang::ir::OpData)) {
@@ -213,9 +219,8 @@ struct Frame {
     slots: usize,
 }
 
-fn emit(prepared: &[Prepared], machine: Machine, slots: usize) -> Result<(String, usize), CodegenError> {
-    let slots = slots.min(MAX_SLOTS);
-    let mut e = Emitter::default();
+fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<(String, usize), CodegenError> {
+        let mut e = Emitter::default();
     let (thread, cta, ctas, shared, address, states) = e.entry(|e| {
         let thread = e.op("nvvm.read.ptx.sreg.tid.x : i32");
         let cta = e.op("nvvm.read.ptx.sreg.ctaid.x : i32");
@@ -228,7 +233,7 @@ fn emit(prepared: &[Prepared], machine: Machine, slots: usize) -> Result<(String
     });
     let at = |e: &mut Emitter, offset: usize| e.entry(|e| e.add_const(&address, offset as i64));
     let pair = |i: usize| (states[i].clone(), states[i + 1].clone());
-    let exchange = RING_BASE + slots * machine.slot_bytes;
+    let exchange = RING_BASE + slots * slot_bytes;
     let map = SharedMap {
         ring_full: at(&mut e, FULL),
         ring_empty: at(&mut e, EMPTY),
@@ -236,7 +241,7 @@ fn emit(prepared: &[Prepared], machine: Machine, slots: usize) -> Result<(String
         ring_base: e.entry(|e| e.offset_const(&shared, RING_BASE, 3)),
         exchange_base: e.entry(|e| e.offset_const(&shared, exchange, 3)),
         control: "%control".into(),
-        slot_bytes: machine.slot_bytes,
+        slot_bytes,
         slots,
         producer: pair(0),
         consumer: pair(2),

@@ -4,7 +4,7 @@ mod liveness;
 mod ring;
 mod specialise;
 
-pub use ring::{RingGroup, ring_groups};
+pub use ring::{MAX_SLOT_BYTES, RingGroup, ring_groups};
 pub use specialise::specialise;
 
 use crate::CodegenError;
@@ -13,8 +13,8 @@ use tile_lang::ir::Kernel;
 /// From a kernel as written to one body per role with explicit rings.
 ///
 /// # Errors
-/// A staged iteration doesn't fit a ring slot of `slot_bytes`.
-pub fn lower_to_roles(kernel: &Kernel, slot_bytes: usize) -> Result<Kernel, CodegenError> {
-    let groups = ring_groups(kernel, slot_bytes)?;
+/// A staged tile is larger than any ring slot.
+pub fn lower_to_roles(kernel: &Kernel, group_bytes: usize) -> Result<Kernel, CodegenError> {
+    let groups = ring_groups(kernel, group_bytes)?;
     Ok(specialise(kernel, &groups))
 }

@@ -25,26 +25,31 @@ impl RingGroup {
 /// Alignment of the parts of a slot: bulk copies need 16 bytes, fragment reads never cross it.
 const PART_ALIGN: usize = 128;
 
+/// Largest slot: a ring needs at least two, beside the area for changes of layout.
+pub const MAX_SLOT_BYTES: usize = 65_536;
+
 /// Groups the staged loads of a kernel.
 ///
+/// `group_bytes` is how much loads are merged up to; one load alone may be larger, up to [`MAX_SLOT_BYTES`].
+///
 /// # Errors
-/// One load alone is larger than a slot.
-pub fn ring_groups(kernel: &Kernel, slot_bytes: usize) -> Result<Vec<RingGroup>, CodegenError> {
+/// One load alone is larger than any slot may be.
+pub fn ring_groups(kernel: &Kernel, group_bytes: usize) -> Result<Vec<RingGroup>, CodegenError> {
     let mut groups = Vec::new();
     for &(_, body) in &kernel.bodies {
-        visit(kernel, body, slot_bytes, &mut groups)?;
+        visit(kernel, body, group_bytes, &mut groups)?;
     }
     Ok(groups)
 }
 
-fn visit(kernel: &Kernel, block: BlockId, slot_bytes: usize, groups: &mut Vec<RingGroup>) -> Result<(), CodegenError> {
+fn visit(kernel: &Kernel, block: BlockId, group_bytes: usize, groups: &mut Vec<RingGroup>) -> Result<(), CodegenError> {
     let mut open: Option<RingGroup> = None;
     for &id in &kernel.block(block).ops {
         let op = kernel.op(id);
         if !op.blocks.is_empty() || op.kind.has_effect() {
             groups.extend(open.take());
             for &inner in &op.blocks {
-                visit(kernel, inner, slot_bytes, groups)?;
+                visit(kernel, inner, group_bytes, groups)?;
             }
             continue;
         }
@@ -55,17 +60,17 @@ fn visit(kernel: &Kernel, block: BlockId, slot_bytes: usize, groups: &mut Vec<Ri
             continue;
         };
         let mut part = RingPart { dtype: *dtype, shape: shape.clone(), rank: *rank, offset: 0 };
-        if part.bytes() > slot_bytes {
+        if part.bytes() > MAX_SLOT_BYTES {
             return Err(CodegenError::at(
                 kernel,
                 op.span,
                 "E21",
-                format!("this staged tile takes {} bytes, a ring slot has {slot_bytes}", part.bytes()),
+                format!("this staged tile takes {} bytes, a ring slot can have {MAX_SLOT_BYTES}", part.bytes()),
                 "stage a smaller tile in each iteration",
             ));
         }
         let used = open.as_ref().map_or(0, RingGroup::bytes).next_multiple_of(PART_ALIGN);
-        if used + part.bytes() > slot_bytes {
+        if used + part.bytes() > group_bytes {
             groups.extend(open.take());
         }
         let group = open.get_or_insert_with(|| RingGroup { loads: Vec::new(), parts: Vec::new() });

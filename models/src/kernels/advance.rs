@@ -29,7 +29,7 @@ pub fn advance<const T: usize>(
         state.set([ROWS], count);
         let last = select(next + count >= length, 1, 0);
         state.set([CHOICES], select(request.at([EVERY_ROW]) != 0, count, last));
-        state.set([DONE], 0);
+        state.set([DONE], request.at([CANCEL]));
     } else {
         let token = choice.at([rows - 1]);
         out.set([produced], token + 1);
@@ -39,7 +39,7 @@ pub fn advance<const T: usize>(
         state.set([PRODUCED], produced + 1);
         let known = stops.load::<Tile<i32, STOPS>>([0]).keep(|i, _| i < request.at([STOP_COUNT]), -1);
         let stopped = select(known.eq(token), Tile::<i32, STOPS>::full(1), 0).all_max();
-        let full = produced + 1 >= request.at([MAX_NEW]) || next >= request.at([CONTEXT]);
+        let full = produced + 1 >= request.at([MAX_NEW]) || next >= request.at([CONTEXT]) || request.at([CANCEL]) != 0;
         state.set([DONE], select(full, 1, stopped));
     }
     state.set([POSITION], next);

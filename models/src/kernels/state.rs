@@ -38,6 +38,8 @@ pub const TOP_P: i32 = 8;
 pub const EVERY_ROW: i32 = 9;
 /// `request`: number of tokens in `stops`.
 pub const STOP_COUNT: i32 = 10;
+/// `request`: non-zero ends the text after the present pass.
+pub const CANCEL: i32 = 11;
 /// Words of `request`.
 pub const REQUEST_WORDS: usize = 16;
 
