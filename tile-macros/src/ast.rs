@@ -7,8 +7,8 @@ pub type VarId = usize;
 
 /// What is known of a binding.
 pub struct Var {
-    /// Its name.
-    pub name: String,
+    /// Its name, with the hygiene of its binding.
+    pub name: Ident,
     /// Whether it holds device values.
     pub device: bool,
     /// Whether it is assigned after its `let`, so that it must be a value from the start.
@@ -59,15 +59,15 @@ pub struct Param {
 /// What a parameter is.
 pub enum ParamKind {
     /// `&Global`, `&mut Global`, `&Weight`: element type, axes, name of the access.
-    Array(Elem, syn::Expr, &'static str),
+    Array(Elem, Box<syn::Expr>, &'static str),
     /// `f32`, `i32`, `bool`: name of the element type.
     Scalar(&'static str),
     /// A tile (of a tile function).
     Tile,
     /// `usize` (of a tile function): known while staging.
     Host,
-    /// `[tile or scalar; N]` (of a tile function).
-    List,
+    /// `[tile or scalar; N]` (of a tile function); with a literal length it stays an array, else it is a `Vec`.
+    List(Option<syn::LitInt>),
 }
 
 /// Type of a tile function's result, as staged.
@@ -123,11 +123,11 @@ pub struct Block {
 /// A statement.
 pub enum Stmt {
     /// `let`.
-    Let(Let),
+    Let(Box<Let>),
     /// An expression whose value is dropped.
-    Expr(Expr),
+    Expr(Box<Expr>),
     /// An item, host code.
-    Item(syn::Item),
+    Item(Box<syn::Item>),
 }
 
 /// `let pat: ty = init;`

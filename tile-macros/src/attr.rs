@@ -23,7 +23,12 @@ pub fn crate_path(args: TokenStream, errors: &mut Errors) -> syn::Path {
         Ok(path) => path,
         Err(e) => {
             let span = if e.span().start() == Span::call_site().start() { span } else { e.span() };
-            errors.push(span, SIGNATURE, "the attribute takes `crate = path` only", "write `crate = tile_lang` or nothing");
+            errors.push(
+                span,
+                SIGNATURE,
+                "the attribute takes `crate = path` only",
+                "write `crate = tile_lang` or nothing",
+            );
             facade
         }
     }

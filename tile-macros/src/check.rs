@@ -7,7 +7,22 @@ use crate::time::{Child, LIST_METHODS, Times, UNIT_METHODS, for_children};
 
 /// Methods that may be called on a host value with device arguments: `2.0.max(x)`.
 const OPS: [&str; 16] = [
-    "add", "sub", "mul", "div", "rem", "min", "max", "shr_logical", "mul_high", "lt", "le", "gt", "ge", "eq", "ne", "cast",
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "rem",
+    "min",
+    "max",
+    "shr_logical",
+    "mul_high",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "eq",
+    "ne",
+    "cast",
 ];
 
 /// Methods that need their turbofish, and how it looks.
@@ -70,7 +85,12 @@ impl Check<'_> {
                 if let Some((v, span)) = vars.iter().find(|(v, _)| self.times.vars[*v].device) {
                     let name = &self.times.vars[*v].name;
                     let fix = "compute it with ops of the language, or from host values only";
-                    self.errors.push(*span, HOST_NEEDED, format!("{what} runs while staging and can't use the device value `{name}`"), fix);
+                    self.errors.push(
+                        *span,
+                        HOST_NEEDED,
+                        format!("{what} runs while staging and can't use the device value `{name}`"),
+                        fix,
+                    );
                 }
             }
             ExprKind::Macro(mac, vars) => {
@@ -105,38 +125,38 @@ impl Check<'_> {
             ExprKind::Match(x, _) => {
                 self.host(x, "`match` on a device value", "write `if` on a uniform condition, or `select`");
             }
-            ExprKind::Construct(ty, name, _) => {
-                if ty.is_none() {
-                    let fix = format!("write `Tile::<f32, 16, 64>::{name}`");
-                    self.errors.push(e.span, MISSING_TYPE, "the tile's type is missing", fix);
-                }
+            ExprKind::Construct(None, name, _) => {
+                let fix = format!("write `Tile::<f32, 16, 64>::{name}`");
+                self.errors.push(e.span, MISSING_TYPE, "the tile's type is missing", fix);
             }
-            ExprKind::Call(path, args) => {
-                if self.times.device(e) {
-                    self.generics(path.path.segments.last(), e);
-                }
-                let _ = args;
+            ExprKind::Call(path, _) if self.times.device(e) => self.generics(path.path.segments.last(), e),
+            ExprKind::Lang(name, ..) if name == "pipelined" => {
+                self.errors.push(
+                    e.span,
+                    CONSTRUCT,
+                    "`pipelined` outside of a `for`",
+                    "write `for k in pipelined::<4>(0..n)`",
+                );
             }
-            ExprKind::Lang(name, turbofish, ..) if name == "pipelined" => {
-                self.errors.push(e.span, CONSTRUCT, "`pipelined` outside of a `for`", "write `for k in pipelined::<4>(0..n)`");
-                let _ = turbofish;
-            }
-            ExprKind::Method(recv, name, turbofish, args) => self.method(e, recv, name, turbofish.as_ref(), args),
+            ExprKind::Method(recv, name, turbofish, _) => self.method(e, recv, name, turbofish.as_ref()),
             ExprKind::For { pat, iter, body } => return self.for_loop(pat, iter, body),
             ExprKind::Range { .. } => {
                 self.host(e, "a range of device values outside of a `for`", "write the range in the `for`");
             }
-            ExprKind::Assign { place, .. } => {
-                if place.base().is_none_or(|v| matches!(place.kind, ExprKind::Prefix(..)) && self.times.vars[v].device) {
-                    let fix = "assign to a variable or to an element of a list";
-                    self.errors.push(e.span, CONSTRUCT, "this can't be assigned", fix);
-                }
+            ExprKind::Assign { place, .. }
+                if place
+                    .base()
+                    .is_none_or(|v| matches!(place.kind, ExprKind::Prefix(..)) && self.times.vars[v].device) =>
+            {
+                let fix = "assign to a variable or to an element of a list";
+                self.errors.push(e.span, CONSTRUCT, "this can't be assigned", fix);
             }
-            ExprKind::Keep { params, .. } => {
-                if params.len() != 2 || !params.iter().all(|p| matches!(p.syn, syn::Pat::Ident(_) | syn::Pat::Wild(_))) {
-                    let fix = "write `x.keep(|row, col| condition, other)`";
-                    self.errors.push(e.span, CONSTRUCT, "`keep` takes a condition on the row and the column", fix);
-                }
+            ExprKind::Keep { params, .. }
+                if (params.len() != 2
+                    || !params.iter().all(|p| matches!(p.syn, syn::Pat::Ident(_) | syn::Pat::Wild(_)))) =>
+            {
+                let fix = "write `x.keep(|row, col| condition, other)`";
+                self.errors.push(e.span, CONSTRUCT, "`keep` takes a condition on the row and the column", fix);
             }
             _ => {}
         }
@@ -159,7 +179,6 @@ impl Check<'_> {
         recv: &Expr,
         name: &syn::Ident,
         turbofish: Option<&syn::AngleBracketedGenericArguments>,
-        args: &[Expr],
     ) {
         if !self.times.device(e) || LIST_METHODS.iter().any(|m| name == m) {
             return;
@@ -167,14 +186,37 @@ impl Check<'_> {
         let known = |list: &[&str]| list.iter().any(|m| name == m);
         if !self.times.device(recv) && !known(&OPS) && !self.unsure_list(recv, name) {
             let what = format!("`{name}` runs on the host and can't take a device value");
-            self.errors.push(e.span, HOST_NEEDED, what, "compute it with ops of the language, or from host values only");
+            self.errors.push(
+                e.span,
+                HOST_NEEDED,
+                what,
+                "compute it with ops of the language, or from host values only",
+            );
+            return;
+        }
+        if let ExprKind::Method(_, outer, ..) = &recv.kind
+            && LIST_METHODS.iter().any(|m| outer == m)
+            && !["clone", "to_vec"].iter().any(|m| outer == m)
+        {
+            let what = format!("`{name}` of an iterator over device values");
+            self.errors.push(e.span, CONSTRUCT, what, "write a `for` loop; it runs while staging");
             return;
         }
         if name == "keep" {
-            self.errors.push(e.span, CONSTRUCT, "`keep` takes a closure", "write `x.keep(|row, col| condition, other)`");
+            self.errors.push(
+                e.span,
+                CONSTRUCT,
+                "`keep` takes a closure",
+                "write `x.keep(|row, col| condition, other)`",
+            );
         }
         if (name == "mma" || known(&UNIT_METHODS)) && recv.base().is_none() {
-            self.errors.push(e.span, CONSTRUCT, format!("`{name}` changes a value that has no name"), "bind it with `let mut` first");
+            self.errors.push(
+                e.span,
+                CONSTRUCT,
+                format!("`{name}` changes a value that has no name"),
+                "bind it with `let mut` first",
+            );
         }
         match turbofish {
             Some(list) => {
@@ -184,12 +226,14 @@ impl Check<'_> {
             }
             None => {
                 if let Some((_, form)) = TURBOFISH.iter().find(|(m, _)| name == m) {
-                    let what = format!("`{name}` lacks the {}", if form.contains("<N") || form.contains("<R") { "extents" } else { "type" });
+                    let what = format!(
+                        "`{name}` lacks the {}",
+                        if form.contains("<N") || form.contains("<R") { "extents" } else { "type" }
+                    );
                     self.errors.push(e.span, MISSING_TYPE, what, format!("write `{name}{form}(…)`"));
                 }
             }
         }
-        let _ = args;
     }
 
     fn unsure_list(&self, recv: &Expr, name: &syn::Ident) -> bool {
@@ -201,7 +245,12 @@ impl Check<'_> {
             let (range, span) = match &iter.kind {
                 ExprKind::Lang(_, turbofish, _, args) => {
                     if turbofish.as_ref().is_none_or(|t| t.args.len() != 1) {
-                        self.errors.push(iter.span, MISSING_TYPE, "`pipelined` lacks its depth", "write `pipelined::<4>(0..n)`");
+                        self.errors.push(
+                            iter.span,
+                            MISSING_TYPE,
+                            "`pipelined` lacks its depth",
+                            "write `pipelined::<4>(0..n)`",
+                        );
                     }
                     (args.first().map(|a| &a.kind), iter.span)
                 }
@@ -217,7 +266,9 @@ impl Check<'_> {
                     self.errors.push(span, CONSTRUCT, "a device loop runs over a range with both ends", fix);
                 }
             }
-            if !matches!(&pat.syn, syn::Pat::Ident(p) if p.by_ref.is_none() && p.subpat.is_none()) && !matches!(pat.syn, syn::Pat::Wild(_)) {
+            if !matches!(&pat.syn, syn::Pat::Ident(p) if p.by_ref.is_none() && p.subpat.is_none())
+                && !matches!(pat.syn, syn::Pat::Wild(_))
+            {
                 self.errors.push(iter.span, CONSTRUCT, "a loop variable is one name", "write `for k in 0..n`");
             }
         } else if self.range_inside(iter) {

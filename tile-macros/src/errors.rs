@@ -1,6 +1,7 @@
 //! Diagnostics of the macros: collected, each at the user's token, with a code and one fix.
 
 use proc_macro2::{Span, TokenStream};
+use syn::spanned::Spanned;
 
 /// What went wrong so far.
 #[derive(Default)]
@@ -22,9 +23,12 @@ impl Errors {
         self.0.push(syn::Error::new(span, message));
     }
 
-    /// Adds an error of the Rust parser.
-    pub fn syntax(&mut self, error: syn::Error) {
-        self.0.push(error);
+    /// Adds the Rust parser's error on what should be a function; on another item, that it is none.
+    pub fn not_a_function(&mut self, item: &TokenStream, error: syn::Error) {
+        match syn::parse2::<syn::Item>(item.clone()) {
+            Ok(syn::Item::Fn(_) | syn::Item::Verbatim(_)) | Err(_) => self.0.push(error),
+            Ok(other) => self.push(other.span(), SIGNATURE, "the attribute belongs on a function", "remove it"),
+        }
     }
 
     /// Whether there are none.

@@ -12,6 +12,8 @@ mod expand;
 mod model;
 mod parse;
 mod paths;
+#[cfg(test)]
+mod tests;
 mod text;
 mod time;
 
@@ -48,7 +50,7 @@ fn expand_function(args: TokenStream, item: TokenStream, kind: FunctionKind) -> 
     let parsed = match syn::parse2::<syn::ItemFn>(item.clone()) {
         Ok(parsed) => parsed,
         Err(e) => {
-            errors.syntax(e);
+            errors.not_a_function(&item, e);
             let errors = errors.into_tokens();
             return quote!(#item #errors);
         }
@@ -61,10 +63,8 @@ fn expand_function(args: TokenStream, item: TokenStream, kind: FunctionKind) -> 
         #parsed
     };
     let mut function = parse::function(&parsed, kind, &mut errors);
-    if errors.is_empty() {
-        time::infer(&mut function);
-        check::check(&function, &mut errors);
-    }
+    time::infer(&mut function);
+    check::check(&function, &mut errors);
     if !errors.is_empty() {
         let errors = errors.into_tokens();
         return quote!(#original #errors);

@@ -16,7 +16,7 @@ pub fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut function = match syn::parse2::<syn::ItemFn>(item.clone()) {
         Ok(function) => function,
         Err(e) => {
-            errors.syntax(e);
+            errors.not_a_function(&item, e);
             let errors = errors.into_tokens();
             return quote!(#item #errors);
         }

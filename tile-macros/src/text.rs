@@ -20,9 +20,7 @@ fn write(tokens: &TokenStream, out: &mut String) {
                     Delimiter::Bracket => ("[", "]"),
                     Delimiter::None => ("", ""),
                 };
-                if open == "{ " && !glued {
-                    out.push(' ');
-                } else if open == "(" && out.ends_with([',', '=', '%', '+', '/', '<', '|']) {
+                if (open == "{ " && !glued) || (open == "(" && out.ends_with([',', '=', '%', '+', '/', '<', '|'])) {
                     out.push(' ');
                 }
                 out.push_str(open);
@@ -37,7 +35,8 @@ fn write(tokens: &TokenStream, out: &mut String) {
                     out.push(' ');
                 }
                 out.push(c);
-                glued = punct.spacing() == Spacing::Joint || matches!(c, '.' | ':') || (c == '!' && !out.ends_with(" !"));
+                glued =
+                    punct.spacing() == Spacing::Joint || matches!(c, '.' | ':') || (c == '!' && !out.ends_with(" !"));
             }
             other => {
                 if !glued || out.ends_with(',') {

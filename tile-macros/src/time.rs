@@ -6,7 +6,19 @@ use std::collections::BTreeSet;
 
 /// Methods of lists of device values, run as plain Rust.
 pub const LIST_METHODS: [&str; 13] = [
-    "len", "is_empty", "iter", "into_iter", "push", "clone", "to_vec", "copied", "cloned", "enumerate", "rev", "zip", "swap",
+    "len",
+    "is_empty",
+    "iter",
+    "into_iter",
+    "push",
+    "clone",
+    "to_vec",
+    "copied",
+    "cloned",
+    "enumerate",
+    "rev",
+    "zip",
+    "swap",
 ];
 
 /// Methods that give nothing.
@@ -27,9 +39,11 @@ impl Times<'_> {
             ExprKind::Var(v, _) => self.vars[*v].device,
             ExprKind::Leaf(_) | ExprKind::Opaque(..) | ExprKind::Macro(..) | ExprKind::Require(_) => false,
             ExprKind::For { .. } | ExprKind::Assign { .. } => false,
-            ExprKind::Unary(_, x) | ExprKind::Prefix(_, x) | ExprKind::Cast(x, _) | ExprKind::Field(x, _) | ExprKind::Index(x, _) => {
-                self.device(x)
-            }
+            ExprKind::Unary(_, x)
+            | ExprKind::Prefix(_, x)
+            | ExprKind::Cast(x, _)
+            | ExprKind::Field(x, _)
+            | ExprKind::Index(x, _) => self.device(x),
             ExprKind::Binary(_, a, b) => self.device(a) || self.device(b),
             ExprKind::Lang(name, _, _, args) => name == "work" || name == "mma" || self.any(args),
             ExprKind::Construct(..) | ExprKind::Keep { .. } => true,
@@ -108,12 +122,16 @@ impl Times<'_> {
     pub fn reads_memory(&self, e: &Expr) -> bool {
         match &e.kind {
             ExprKind::Method(recv, name, _, args) => {
-                (name == "at" && self.device(recv)) || self.reads_memory(recv) || args.iter().any(|e| self.reads_memory(e))
+                (name == "at" && self.device(recv))
+                    || self.reads_memory(recv)
+                    || args.iter().any(|e| self.reads_memory(e))
             }
             ExprKind::Call(_, args) => self.any(args),
-            ExprKind::Unary(_, x) | ExprKind::Prefix(_, x) | ExprKind::Cast(x, _) | ExprKind::Field(x, _) | ExprKind::Index(x, _) => {
-                self.reads_memory(x)
-            }
+            ExprKind::Unary(_, x)
+            | ExprKind::Prefix(_, x)
+            | ExprKind::Cast(x, _)
+            | ExprKind::Field(x, _)
+            | ExprKind::Index(x, _) => self.reads_memory(x),
             ExprKind::Binary(_, a, b) => self.reads_memory(a) || self.reads_memory(b),
             ExprKind::Lang(_, _, _, args) => args.iter().any(|e| self.reads_memory(e)),
             ExprKind::Block(_) | ExprKind::If { .. } | ExprKind::Match(..) => true,
@@ -162,9 +180,13 @@ impl Sets {
     fn expr(&mut self, e: &Expr) {
         match &e.kind {
             ExprKind::Assign { place, .. } => self.assigned.extend(place.base()),
-            ExprKind::Method(recv, name, _, args) if changes_receiver(name, args.len()) => self.assigned.extend(recv.base()),
+            ExprKind::Method(recv, name, _, args) if changes_receiver(name, args.len()) => {
+                self.assigned.extend(recv.base())
+            }
             ExprKind::For { pat, .. } => self.declared.extend(pat.vars.iter().map(|(v, _)| *v)),
-            ExprKind::Match(_, arms) => arms.iter().for_each(|a| self.declared.extend(a.pat.vars.iter().map(|(v, _)| *v))),
+            ExprKind::Match(_, arms) => {
+                arms.iter().for_each(|a| self.declared.extend(a.pat.vars.iter().map(|(v, _)| *v)))
+            }
             _ => {}
         }
         for_children(e, &mut |c| match c {
@@ -191,7 +213,9 @@ pub enum Child<'a> {
 pub fn for_children<'a>(e: &'a Expr, f: &mut dyn FnMut(Child<'a>)) {
     match &e.kind {
         ExprKind::Var(..) | ExprKind::Leaf(_) | ExprKind::Opaque(..) | ExprKind::Macro(..) => {}
-        ExprKind::Unary(_, x) | ExprKind::Prefix(_, x) | ExprKind::Cast(x, _) | ExprKind::Field(x, _) => f(Child::Expr(x)),
+        ExprKind::Unary(_, x) | ExprKind::Prefix(_, x) | ExprKind::Cast(x, _) | ExprKind::Field(x, _) => {
+            f(Child::Expr(x))
+        }
         ExprKind::Binary(_, a, b) | ExprKind::Index(a, b) => {
             f(Child::Expr(a));
             f(Child::Expr(b));
@@ -244,13 +268,19 @@ pub fn for_children<'a>(e: &'a Expr, f: &mut dyn FnMut(Child<'a>)) {
 /// back to a variable's `let`.
 pub fn infer(function: &mut Function) {
     loop {
-        let before = function.vars.iter().filter(|v| v.device).count() + function.vars.iter().filter(|v| v.assigned).count();
-        let mut marks = Marks { times: Times { vars: &function.vars, generics: &function.generics }, device: BTreeSet::new(), assigned: BTreeSet::new() };
+        let before =
+            function.vars.iter().filter(|v| v.device).count() + function.vars.iter().filter(|v| v.assigned).count();
+        let mut marks = Marks {
+            times: Times { vars: &function.vars, generics: &function.generics },
+            device: BTreeSet::new(),
+            assigned: BTreeSet::new(),
+        };
         marks.block(&function.body);
         let Marks { device, assigned, .. } = marks;
         device.into_iter().for_each(|v| function.vars[v].device = true);
         assigned.into_iter().for_each(|v| function.vars[v].assigned = true);
-        let after = function.vars.iter().filter(|v| v.device).count() + function.vars.iter().filter(|v| v.assigned).count();
+        let after =
+            function.vars.iter().filter(|v| v.device).count() + function.vars.iter().filter(|v| v.assigned).count();
         if before == after {
             return;
         }
@@ -265,11 +295,11 @@ struct Marks<'a> {
 
 impl Marks<'_> {
     fn pat(&mut self, pat: &crate::ast::Pat, init: &Expr) {
-        if let (Some(parts), ExprKind::Tuple(items)) = (&pat.tuple, &init.kind) {
-            if parts.len() == items.len() {
-                parts.iter().zip(items).for_each(|(p, e)| self.pat(p, e));
-                return;
-            }
+        if let (Some(parts), ExprKind::Tuple(items)) = (&pat.tuple, &init.kind)
+            && parts.len() == items.len()
+        {
+            parts.iter().zip(items).for_each(|(p, e)| self.pat(p, e));
+            return;
         }
         if self.times.device(init) {
             self.device.extend(pat.vars.iter().map(|(v, _)| *v));

@@ -200,7 +200,8 @@ impl KernelDef {
                 Generic::Spec(_) => false,
             });
         if !fits {
-            let expected = self.generics.iter().map(|(n, t)| if *t { format!("{n}: type") } else { format!("{n}: usize") });
+            let expected =
+                self.generics.iter().map(|(n, t)| if *t { format!("{n}: type") } else { format!("{n}: usize") });
             return Err(InstanceError::Generics {
                 kernel: self.name.into(),
                 expected: expected.collect::<Vec<_>>().join(", "),

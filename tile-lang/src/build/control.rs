@@ -96,7 +96,14 @@ impl Cx {
         next
     }
 
-    fn structured(&mut self, span: Span, kind: OpKind, operands: Vec<ValueId>, like: &[Val], blocks: Vec<BlockId>) -> Vec<Val> {
+    fn structured(
+        &mut self,
+        span: Span,
+        kind: OpKind,
+        operands: Vec<ValueId>,
+        like: &[Val],
+        blocks: Vec<BlockId>,
+    ) -> Vec<Val> {
         let results: Vec<ValueId> = like
             .iter()
             .map(|v| {

@@ -8,7 +8,14 @@ use crate::span::Span;
 
 impl Cx {
     /// `recv.name::<generics>(args)`. Methods that return nothing give a value that nobody can use.
-    pub fn method(&mut self, span: Span, recv: impl Into<Arg>, name: &str, generics: &[Generic], args: Vec<Arg>) -> Val {
+    pub fn method(
+        &mut self,
+        span: Span,
+        recv: impl Into<Arg>,
+        name: &str,
+        generics: &[Generic],
+        args: Vec<Arg>,
+    ) -> Val {
         let recv = self.lift(span, recv);
         if self.is_poison(recv) {
             return self.poison();
@@ -98,7 +105,12 @@ impl Cx {
                 let Type::Global(d, _, access) = *self.ty(global) else { return self.poison() };
                 let x = self.lift_like(span, x, d);
                 if access != crate::ir::Access::Write {
-                    return self.error(span, "E14", "this array is read only", &["declare the parameter `&mut Global`".into()]);
+                    return self.error(
+                        span,
+                        "E14",
+                        "this array is read only",
+                        &["declare the parameter `&mut Global`".into()],
+                    );
                 }
                 if *self.ty(x) != Type::Scalar(d) {
                     let message = format!("an element of type {d} is needed, this is {}", self.ty(x));
@@ -143,7 +155,12 @@ impl Cx {
             (_, 1) if UnaryOp::from_name(name).is_some() => {
                 self.unary(span, UnaryOp::from_name(name).unwrap_or(UnaryOp::Neg), args.remove(0))
             }
-            _ => self.error(span, "E01", format!("the language has no function `{name}` with {} arguments", args.len()), &[]),
+            _ => self.error(
+                span,
+                "E01",
+                format!("the language has no function `{name}` with {} arguments", args.len()),
+                &[],
+            ),
         }
     }
 
@@ -163,7 +180,12 @@ impl Cx {
             }
             ("row_index", 0) => self.iota(span, &spec.shape, 0),
             ("col_index", 0) => self.iota(span, &spec.shape, spec.shape.len() - 1),
-            _ => self.error(span, "E01", format!("tiles have no constructor `{name}` with {} arguments", args.len()), &[]),
+            _ => self.error(
+                span,
+                "E01",
+                format!("tiles have no constructor `{name}` with {} arguments", args.len()),
+                &[],
+            ),
         }
     }
 

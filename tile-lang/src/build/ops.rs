@@ -95,7 +95,8 @@ impl Cx {
             return None;
         }
         if ta != tb {
-            let fix = if ta.dtype() != tb.dtype() { "cast one of them" } else { "use `.cols()` or `.rows()` to broadcast" };
+            let fix =
+                if ta.dtype() != tb.dtype() { "cast one of them" } else { "use `.cols()` or `.rows()` to broadcast" };
             self.error(span, "E03", format!("`{what}` of {ta} and {tb}"), &[fix.into()]);
             return None;
         }
@@ -146,9 +147,12 @@ impl Cx {
         match ty.dtype() {
             None => self.poison(),
             Some(d) if d == to => x,
-            Some(_) if matches!(to, DType::E2m1 | DType::E8m0) => {
-                self.error(span, "E04", format!("no conversion to {to}"), &["quantise when the checkpoint is prepared".into()])
-            }
+            Some(_) if matches!(to, DType::E2m1 | DType::E8m0) => self.error(
+                span,
+                "E04",
+                format!("no conversion to {to}"),
+                &["quantise when the checkpoint is prepared".into()],
+            ),
             Some(_) => self.emit(span, OpKind::Cast, &[x], ty.with_dtype(to)),
         }
     }
@@ -174,7 +178,9 @@ impl Cx {
                 }
                 self.emit(span, OpKind::Broadcast(axis), &[x], Type::Tile(d, shape))
             }
-            other => self.error(span, "E03", format!("only a tile with one axis can be broadcast, this is {other}"), &[]),
+            other => {
+                self.error(span, "E03", format!("only a tile with one axis can be broadcast, this is {other}"), &[])
+            }
         }
     }
 
@@ -201,8 +207,12 @@ impl Cx {
     pub fn transpose(&mut self, span: Span, x: Val) -> Val {
         match self.ty(x).clone() {
             Type::Error => self.poison(),
-            Type::Tile(d, s) if s.len() == 2 => self.emit(span, OpKind::Transpose, &[x], Type::Tile(d, vec![s[1], s[0]])),
-            Type::Smem(d, s) if s.len() == 2 => self.emit(span, OpKind::Transpose, &[x], Type::Smem(d, vec![s[1], s[0]])),
+            Type::Tile(d, s) if s.len() == 2 => {
+                self.emit(span, OpKind::Transpose, &[x], Type::Tile(d, vec![s[1], s[0]]))
+            }
+            Type::Smem(d, s) if s.len() == 2 => {
+                self.emit(span, OpKind::Transpose, &[x], Type::Smem(d, vec![s[1], s[0]]))
+            }
             other => self.error(span, "E03", format!("`t` needs a tile with two axes, got {other}"), &[]),
         }
     }
@@ -238,7 +248,8 @@ impl Cx {
                 self.emit(span, OpKind::Reduce(op, axis), &[x], ty)
             }
             other => {
-                let message = format!("`{}` along axis {axis} needs an f32 or i32 tile with that axis, got {other}", op.name());
+                let message =
+                    format!("`{}` along axis {axis} needs an f32 or i32 tile with that axis, got {other}", op.name());
                 self.error(span, "E03", message, &["cast to f32 first".into()])
             }
         }
@@ -257,12 +268,18 @@ impl Cx {
         }
         for t in [&ta, &tb] {
             if t.dtype() != Some(DType::Bf16) {
-                return self.error(span, "E04", format!("a product takes bf16, this operand is {t}"), &["write `.cast::<bf16>()`".into()]);
+                return self.error(
+                    span,
+                    "E04",
+                    format!("a product takes bf16, this operand is {t}"),
+                    &["write `.cast::<bf16>()`".into()],
+                );
             }
         }
         let (m, n, k) = (sa[0], sb[1], sa[1]);
         if m % 16 != 0 || n % 8 != 0 || k % 16 != 0 {
-            let message = format!("product of {m}×{k} and {k}×{n}: rows must be a multiple of 16, columns of 8, depth of 16");
+            let message =
+                format!("product of {m}×{k} and {k}×{n}: rows must be a multiple of 16, columns of 8, depth of 16");
             return self.error(span, "E03", message, &["pad the tile".into()]);
         }
         let ty = Type::Tile(DType::F32, vec![m, n]);
@@ -343,11 +360,18 @@ impl Cx {
             Space::Smem => {
                 let bytes = d.bytes(shape.iter().product());
                 if shape.len() != 2 || bytes % 16 != 0 {
-                    let message = format!("a staged tile of {shape:?} {d} has {bytes} bytes: two axes and a multiple of 16 bytes are needed");
+                    let message = format!(
+                        "a staged tile of {shape:?} {d} has {bytes} bytes: two axes and a multiple of 16 bytes are needed"
+                    );
                     return self.error(span, "E10", message, &[]);
                 }
                 if access == Access::Weight && by_tile == Index::Element {
-                    return self.error(span, "E12", "a weight is staged by tile index", &["use `stage`, not `stage_at`".into()]);
+                    return self.error(
+                        span,
+                        "E12",
+                        "a weight is staged by tile index",
+                        &["use `stage`, not `stage_at`".into()],
+                    );
                 }
                 self.emit(span, OpKind::Stage, &operands, Type::Smem(d, shape))
             }
@@ -357,7 +381,12 @@ impl Cx {
                 }
                 if access == Access::Weight {
                     let fix = "stage it: `w.stage::<Smem<…>>([…])`".to_owned();
-                    return self.error(span, "E12", "a weight's storage order is the compiler's: it can't be loaded into registers directly", &[fix]);
+                    return self.error(
+                        span,
+                        "E12",
+                        "a weight's storage order is the compiler's: it can't be loaded into registers directly",
+                        &[fix],
+                    );
                 }
                 self.emit(span, OpKind::Load, &operands, Type::Tile(d, shape))
             }
@@ -374,7 +403,9 @@ impl Cx {
             }
             return;
         };
-        let Some(offsets) = self.offsets(span, global, index, (by_tile == Index::Tile).then_some(&shape[..])) else { return };
+        let Some(offsets) = self.offsets(span, global, index, (by_tile == Index::Tile).then_some(&shape[..])) else {
+            return;
+        };
         let Type::Global(want, rank, access) = *self.ty(global) else { return };
         if access != Access::Write {
             self.error(span, "E14", "this array is read only", &["declare the parameter `&mut Global`".into()]);

@@ -239,6 +239,19 @@ impl Cx {
         }
     }
 
+    /// `a && b` (`and`) or `a || b` on the device: on uniform conditions `b` is evaluated only where `a` leaves it open.
+    pub fn short_circuit(&mut self, span: Span, and: bool, a: Val, b: impl FnOnce(&mut Cx) -> Val) -> Val {
+        if !self.ty(a).shape().is_empty() {
+            let b = b(self);
+            return self.binary(span, if and { BinaryOp::And } else { BinaryOp::Or }, a, b);
+        }
+        if and {
+            self.branch(span, a, (), |cx, ()| ((), b(cx)), |cx, ()| ((), cx.lift(span, false))).1
+        } else {
+            self.branch(span, a, (), |cx, ()| ((), cx.lift(span, true)), |cx, ()| ((), b(cx))).1
+        }
+    }
+
     /// A list that changed its length inside device control flow is reported and cut to the length it had.
     fn same_length(&mut self, span: Span, mut next: Vec<Val>, like: &[Val]) -> Vec<Val> {
         if next.len() != like.len() {
@@ -264,7 +277,8 @@ impl Cx {
         match <[Val; N]>::try_from(values) {
             Ok(axes) => axes,
             Err(_) => {
-                let wrong = self.error(span, "E03", format!("{N} coordinates are taken of another number of extents"), &[]);
+                let wrong =
+                    self.error(span, "E03", format!("{N} coordinates are taken of another number of extents"), &[]);
                 [wrong; N]
             }
         }
@@ -292,6 +306,15 @@ impl Cx {
             Some(Arg::List(list)) => list.into_iter().map(|x| self.lift(span, x)).collect(),
             other => vec![self.argument(span, other)],
         }
+    }
+
+    /// A list argument of a tile function, of known length.
+    pub fn array_argument<const N: usize>(&mut self, span: Span, arg: Option<Arg>) -> [Val; N] {
+        let mut list = self.list_argument(span, arg).into_iter();
+        std::array::from_fn(|_| match list.next() {
+            Some(v) => v,
+            None => self.error(span, "E56", format!("this call of a tile function lacks one of {N} values"), &[]),
+        })
     }
 
     /// An argument of a tile function that must be known while staging.
@@ -326,11 +349,15 @@ pub const fn generics_written(declared: usize, written: usize) {
 /// A diagnostic with the declared generics.
 pub fn check_generics(kernel: &str, declared: &[(&str, bool)], given: &[Generic]) -> Result<(), Diagnostics> {
     let fits = declared.len() == given.len()
-        && given.iter().zip(declared).all(|(g, (_, is_type))| matches!((g, is_type), (Generic::Int(_), false) | (Generic::Type(_), true)));
+        && given
+            .iter()
+            .zip(declared)
+            .all(|(g, (_, is_type))| matches!((g, is_type), (Generic::Int(_), false) | (Generic::Type(_), true)));
     if fits {
         return Ok(());
     }
-    let list: Vec<String> = declared.iter().map(|(n, t)| format!("{n}: {}", if *t { "type" } else { "usize" })).collect();
+    let list: Vec<String> =
+        declared.iter().map(|(n, t)| format!("{n}: {}", if *t { "type" } else { "usize" })).collect();
     Err(Diagnostics(vec![Diagnostic {
         code: "E56",
         message: format!("`{kernel}` takes generics ({}), got {given:?}", list.join(", ")),

@@ -23,7 +23,9 @@ pub use tile::{MmaOperand, Smem, Tile};
 
 /// The body of everything that only a device can do.
 fn stub() -> ! {
-    unreachable!("a device op ran on the host: it belongs in a `#[tile::kernel]`, or in a `#[tile::func]` called with a device argument or a turbofish")
+    unreachable!(
+        "a device op ran on the host: it belongs in a `#[tile::kernel]`, or in a `#[tile::func]` called with a device argument or a turbofish"
+    )
 }
 
 /// `require!(condition, …)`: facts that hold whenever the kernel is launched. Clauses on dims and scalars are checked

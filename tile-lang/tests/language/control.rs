@@ -94,7 +94,13 @@ fn nested_loops_carry_what_they_assign() {
 #[tile::kernel(crate = tile_lang)]
 fn choices<const N: usize>(x: &Global<i32, 1>, n: i32, y: &mut Global<i32, 1>) {
     let a = x.load::<Tile<i32, N>>([0]);
-    let sign = if n > 0 { 1 } else if n == 0 { 0 } else { -1 };
+    let sign = if n > 0 {
+        1
+    } else if n == 0 {
+        0
+    } else {
+        -1
+    };
     let scaled = if n > 10 {
         let b = a * 2;
         b + n

@@ -128,10 +128,13 @@ fn comparisons() {
 
 #[test]
 fn reductions() {
-    let names = ["row", "col", "all"].iter().flat_map(|p| ReduceOp::ALL.iter().map(move |op| format!("{p}_{}", op.name())));
-    check(reduce::ALL, names.collect(), |k, name| {
-        matches!(k, OpKind::Reduce(op, axis) if name.ends_with(op.name()) && *axis == usize::from(name.starts_with("row")))
-    });
+    let names =
+        ["row", "col", "all"].iter().flat_map(|p| ReduceOp::ALL.iter().map(move |op| format!("{p}_{}", op.name())));
+    check(
+        reduce::ALL,
+        names.collect(),
+        |k, name| matches!(k, OpKind::Reduce(op, axis) if name.ends_with(op.name()) && *axis == usize::from(name.starts_with("row"))),
+    );
 }
 
 #[test]

@@ -126,3 +126,52 @@ fn a_guard_keeps_reads_inside() {
     let kernel = staged(guarded::instance());
     assert_eq!(run(&kernel, &[ints(&[4], &[-3, 1, 8, 9])], DType::I32, &[4]).to_i32(), [0, 0, 5, 0]);
 }
+
+#[tile::func(crate = tile_lang)]
+fn mean(mut n: i32, list: [i32; 2], more: &[i32; 1]) -> i32 {
+    let [a, b] = list;
+    for i in 0..a {
+        n += i;
+    }
+    (n + b + more[0]) / 3
+}
+
+/// A kernel out of a macro.
+macro_rules! summing {
+    ($name:ident, $sum:ident, $step:expr) => {
+        #[cfg(not(any()))]
+        #[tile::kernel(crate = tile_lang)]
+        fn $name(mut n: i32, y: &mut Global<i32, 1>) {
+            let mut $sum = 0;
+            let mut rest = 100;
+            for i in 0..n {
+                $sum += i * $step;
+                rest -= 1;
+            }
+            n += mean(n, [$sum, 4], &[rest]);
+            let r#type = n;
+            y.set([0], $sum);
+            y.set([1], rest);
+            y.set([2], r#type);
+        }
+    };
+}
+summing!(generated, total_of_all, 2 + 1);
+
+#[test]
+fn kernels_may_come_from_macros() {
+    let kernel = staged(generated::instance());
+    assert_eq!(run(&kernel, &[ArgValue::I32(3)], DType::I32, &[3]).to_i32(), [9, 97, 3 + (3 + 36 + 4 + 97) / 3]);
+}
+
+#[tile::kernel(crate = tile_lang)]
+fn masked(x: &Global<i32, 1>, y: &mut Global<i32, 1>) {
+    let a = x.load::<Tile<i32, 4>>([0]);
+    y.store([0], a.keep(|i, _| i > 0 && clamped(i, x.at([0]), 2) == 2 || i == x.at([1]), -1));
+}
+
+#[test]
+fn reads_in_a_mask_are_uniform() {
+    let kernel = staged(masked::instance());
+    assert_eq!(run(&kernel, &[ints(&[4], &[2, 0, 7, 8])], DType::I32, &[4]).to_i32(), [2, 0, 7, 8]);
+}

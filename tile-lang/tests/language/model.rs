@@ -48,7 +48,16 @@ fn statements_announce_their_place_and_name() {
     let g = Graph::default();
     assert_eq!(tiny(&g, 2), 6);
     let first = tiny::LINE;
-    let want = [(1, "x", "embed"), (3, "q, k", "q"), (3, "q, k", "k"), (9, "h", "mlp"), (3, "q, k", "q"), (3, "q, k", "k"), (5, "x", "last"), (16, "", "head")];
+    let want = [
+        (1, "x", "embed"),
+        (3, "q, k", "q"),
+        (3, "q, k", "k"),
+        (9, "h", "mlp"),
+        (3, "q, k", "q"),
+        (3, "q, k", "k"),
+        (5, "x", "last"),
+        (16, "", "head"),
+    ];
     let want: Vec<String> = want.iter().map(|(l, n, op)| format!("{op}@{}:{n}", first + l)).collect();
     assert_eq!(*g.calls.borrow(), want);
     assert_eq!(tiny::NAME, "tiny");

@@ -56,7 +56,9 @@ impl Expand<'_> {
                 let args = args.iter().map(|a| self.expr(a));
                 quote!(#path(#(#args),*))
             }
-            ExprKind::Method(recv, name, turbofish, args) => self.method(e, device, recv, name, turbofish.as_ref(), args),
+            ExprKind::Method(recv, name, turbofish, args) => {
+                self.method(e, device, recv, name, turbofish.as_ref(), args)
+            }
             ExprKind::Keep { recv, params, condition, other } => {
                 let (at, recv, other, condition) = (self.at(e), self.lift(recv), self.arg(other), self.lift(condition));
                 let (x, o, index) = (hidden("x"), hidden("o"), hidden("index"));
@@ -147,11 +149,7 @@ impl Expand<'_> {
         let (cx, rt, at, x) = (&self.cx, &self.rt, self.at(e), hidden("x"));
         let literal = matches!(e.kind, ExprKind::Leaf(ref t) if syn::parse2::<syn::Lit>(t.clone()).is_ok());
         let value = self.expr(e);
-        if literal {
-            quote!(#cx.lift(#at, #value))
-        } else {
-            quote!({ let #x = #value; #rt::lift(#cx, #at, #x) })
-        }
+        if literal { quote!(#cx.lift(#at, #value)) } else { quote!({ let #x = #value; #rt::lift(#cx, #at, #x) }) }
     }
 
     /// An expression that may be indexed, assigned or borrowed.
@@ -203,12 +201,7 @@ impl Expand<'_> {
     fn short_circuit(&self, e: &Expr, and: bool, a: &Expr, b: &Expr) -> TokenStream {
         let (cx, at, test) = (&self.cx, self.at(e), hidden("test"));
         let (a, b) = (self.lift(a), self.lift(b));
-        let (yes, no) = if and {
-            (quote!(((), #b)), quote!(((), #cx.lift(#at, false))))
-        } else {
-            (quote!(((), #cx.lift(#at, true))), quote!(((), #b)))
-        };
-        quote!({ let #test = #a; #cx.branch(#at, #test, (), |#cx, ()| #yes, |#cx, ()| #no).1 })
+        quote!({ let #test = #a; #cx.short_circuit(#at, #and, #test, |#cx| #b) })
     }
 
     fn lang(&self, e: &Expr, device: bool, name: &Ident, path: &syn::Path, args: &[Expr]) -> TokenStream {
@@ -233,7 +226,7 @@ impl Expand<'_> {
     }
 
     fn tile_func(&self, e: &Expr, path: &syn::ExprPath, args: &[Expr]) -> TokenStream {
-        let (cx, rt) = (&self.cx, &self.rt);
+        let cx = &self.cx;
         let mut module = path.path.clone();
         let mut generics: Vec<Generic> = Vec::new();
         if let Some(last) = module.segments.last_mut() {
@@ -246,10 +239,13 @@ impl Expand<'_> {
         let generics = generics.iter().map(|g| self.generic(g));
         let operands: Vec<&Expr> = args.iter().collect();
         let span = path.path.segments.last().map_or(e.span, |s| s.ident.span());
-        let written = quote_spanned!(span=> const _: () = #rt::generics_written(#module::GENERICS, #count););
-        self.call(e, &operands, |at, x| {
-            quote!(#written #module::stage(#cx, #at, &[#(#generics),*], ::std::vec![#(#x),*]))
-        })
+        let rt_here = Ident::new("__rt", span.resolved_at(Span::mixed_site()));
+        let written = quote_spanned!(span=> const _: () = #rt_here::generics_written(#module::GENERICS, #count););
+        self.call(
+            e,
+            &operands,
+            |at, x| quote!(#written #module::stage(#cx, #at, &[#(#generics),*], ::std::vec![#(#x),*])),
+        )
     }
 
     fn method(
@@ -274,7 +270,8 @@ impl Expand<'_> {
             };
         }
         let text = name.to_string();
-        let generics = turbofish.map(|t| types::generic_args(t, self.times.generics).unwrap_or_default()).unwrap_or_default();
+        let generics =
+            turbofish.map(|t| types::generic_args(t, self.times.generics).unwrap_or_default()).unwrap_or_default();
         let generics = generics.iter().map(|g| self.generic(g));
         let mut operands = vec![recv];
         operands.extend(args);

@@ -35,6 +35,7 @@ pub fn module(function: &Function, item: &syn::ItemFn, krate: &syn::Path) -> Tok
     };
     let (name, vis) = (&item.sig.ident, &item.vis);
     let rt = &ex.rt;
+    let cfgs = item.attrs.iter().filter(|a| a.path().is_ident("cfg"));
     let content = match function.kind {
         FunctionKind::Kernel => ex.kernel(function, name),
         FunctionKind::Func => ex.func(function, name),
@@ -49,6 +50,7 @@ pub fn module(function: &Function, item: &syn::ItemFn, krate: &syn::Path) -> Tok
             non_snake_case, unused, unused_qualifications, clippy::all, clippy::pedantic,
             reason = "staged form of the function of the same name"
         )]
+        #(#cfgs)*
         #vis mod #name {
             use super::*;
             use #krate::build::stage as #rt;
@@ -75,13 +77,13 @@ impl Expand<'_> {
             match &p.kind {
                 ParamKind::Array(elem, rank, access) => {
                     let (elem, access) = (self.elem(elem), Ident::new(access, Span::mixed_site()));
-                    quote!(let #name = #cx.param_global(#text, #elem, #rank, #rt::Access::#access);)
+                    quote!(let mut #name = #cx.param_global(#text, #elem, #rank, #rt::Access::#access);)
                 }
                 ParamKind::Scalar(d) => {
                     let d = Ident::new(d, Span::mixed_site());
-                    quote!(let #name = #cx.param_scalar(#text, #rt::DType::#d);)
+                    quote!(let mut #name = #cx.param_scalar(#text, #rt::DType::#d);)
                 }
-                ParamKind::Tile | ParamKind::Host | ParamKind::List => quote!(),
+                ParamKind::Tile | ParamKind::Host | ParamKind::List(_) => quote!(),
             }
         });
         let body = self.block(&function.body, false);
@@ -133,13 +135,16 @@ impl Expand<'_> {
         let count = function.generics.len();
         let params = function.params.iter().map(|p| {
             let name = &p.name;
-            let reader = match p.kind {
+            let reader = match &p.kind {
                 ParamKind::Array(..) | ParamKind::Scalar(_) | ParamKind::Tile => "argument",
                 ParamKind::Host => "host_argument",
-                ParamKind::List => "list_argument",
+                ParamKind::List(None) => "list_argument",
+                ParamKind::List(Some(n)) => {
+                    return quote!(let mut #name = #cx.array_argument::<#n>(#at, #args.next()););
+                }
             };
             let reader = Ident::new(reader, Span::mixed_site());
-            quote!(let #name = #cx.#reader(#at, #args.next());)
+            quote!(let mut #name = #cx.#reader(#at, #args.next());)
         });
         let result = self.result(&function.result);
         let body = self.block(&function.body, !matches!(function.result, ResultType::Unit));

@@ -3,7 +3,7 @@
 use super::{Expand, hidden};
 use crate::ast::{Block, Expr, ExprKind, Let, Pat, Stmt, VarId};
 use crate::time::{LIST_METHODS, carried, carried_by};
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use std::collections::BTreeSet;
 
@@ -39,21 +39,21 @@ impl Expand<'_> {
 
     /// The initial value: lifted where a variable is assigned later.
     fn init(&self, pat: &Pat, init: &Expr) -> TokenStream {
-        if let (Some(parts), ExprKind::Tuple(items)) = (&pat.tuple, &init.kind) {
-            if parts.len() == items.len() {
-                let items = parts.iter().zip(items).map(|(p, e)| self.init(p, e));
-                return quote!((#(#items,)*));
-            }
+        if let (Some(parts), ExprKind::Tuple(items)) = (&pat.tuple, &init.kind)
+            && parts.len() == items.len()
+        {
+            let items = parts.iter().zip(items).map(|(p, e)| self.init(p, e));
+            return quote!((#(#items,)*));
         }
         let lifted = pat.vars.iter().any(|(v, _)| self.times.vars[*v].device && self.times.vars[*v].assigned);
         self.value(init, lifted)
     }
 
     fn labels(&self, pat: &Pat, init: &Expr) -> TokenStream {
-        if let (Some(parts), ExprKind::Tuple(items)) = (&pat.tuple, &init.kind) {
-            if parts.len() == items.len() {
-                return parts.iter().zip(items).map(|(p, e)| self.labels(p, e)).collect();
-            }
+        if let (Some(parts), ExprKind::Tuple(items)) = (&pat.tuple, &init.kind)
+            && parts.len() == items.len()
+        {
+            return parts.iter().zip(items).map(|(p, e)| self.labels(p, e)).collect();
         }
         if matches!(&init.kind, ExprKind::Method(_, name, ..) if LIST_METHODS.iter().any(|m| name == m)) {
             return quote!();
@@ -87,7 +87,7 @@ impl Expand<'_> {
     /// The carried variables as a nested pair, by `f`.
     fn cons(&self, vars: &BTreeSet<VarId>, f: impl Fn(Ident) -> TokenStream) -> TokenStream {
         vars.iter().rev().fold(quote!(()), |rest, v| {
-            let item = f(Ident::new(&self.times.vars[*v].name, Span::call_site()));
+            let item = f(self.times.vars[*v].name.clone());
             quote!((#item, #rest))
         })
     }

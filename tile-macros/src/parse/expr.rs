@@ -94,24 +94,30 @@ impl Parser<'_> {
             E::Struct(s) => self.opaque(s, "a struct"),
             E::While(w) => {
                 let fix = "write `for i in 0..n`; stop early by making the rest a no-op with `select`";
-                self.reject(w.while_token.span, "`while` in a kernel", fix)
+                self.reject(w.while_token.span, "kernels have no `while`", fix)
             }
-            E::Loop(l) => self.reject(l.loop_token.span, "`loop` in a kernel", "write `for i in 0..n`"),
+            E::Loop(l) => self.reject(l.loop_token.span, "kernels have no `loop`", "write `for i in 0..n`"),
             E::Break(b) => {
                 let fix = "run all iterations; make the rest a no-op with `if` or `select`";
-                self.reject(b.break_token.span, "`break` in a kernel", fix)
+                self.reject(b.break_token.span, "kernels have no `break`", fix)
             }
-            E::Continue(c) => self.reject(c.continue_token.span, "`continue` in a kernel", "put the rest of the body in an `if`"),
+            E::Continue(c) => {
+                self.reject(c.continue_token.span, "kernels have no `continue`", "put the rest of the body in an `if`")
+            }
             E::Return(r) => {
                 let fix = "give the value as the last expression of the function; put the rest of the body in an `if`";
-                self.reject(r.return_token.span, "early `return` in a kernel", fix)
+                self.reject(r.return_token.span, "kernels have no early `return`", fix)
             }
-            E::Try(t) => self.reject(t.question_token.span(), "`?` in a kernel", "check it on the host, before the launch"),
-            E::Unsafe(u) => self.reject(u.unsafe_token.span, "`unsafe` in a kernel", "write it without"),
-            E::Async(a) => self.reject(a.async_token.span, "`async` in a kernel", "write it without"),
-            E::Await(a) => self.reject(a.await_token.span, "`await` in a kernel", "write it without"),
-            E::Let(l) => self.reject(l.let_token.span, "`let` inside of a condition", "write `if let … { }` on its own"),
-            E::Block(b) => self.reject(b.span(), "a labelled block in a kernel", "use `if` and a variable"),
+            E::Try(t) => {
+                self.reject(t.question_token.span(), "kernels have no `?`", "check it on the host, before the launch")
+            }
+            E::Unsafe(u) => self.reject(u.unsafe_token.span, "kernels have no `unsafe`", "write it without"),
+            E::Async(a) => self.reject(a.async_token.span, "kernels have no `async`", "write it without"),
+            E::Await(a) => self.reject(a.await_token.span, "kernels have no `await`", "write it without"),
+            E::Let(l) => {
+                self.reject(l.let_token.span, "`let` inside of a condition", "write `if let … { }` on its own")
+            }
+            E::Block(b) => self.reject(b.span(), "kernels have no labelled blocks", "use `if` and a variable"),
             other => self.opaque(other, "this expression"),
         }
     }
@@ -148,10 +154,10 @@ impl Parser<'_> {
             Some(o) if ["dsl", "prelude"].iter().any(|m| o.ident == m) && FUNCTIONS.iter().any(|f| name == f) => {
                 ExprKind::Lang(name, turbofish, func.path.clone(), args)
             }
-            Some(o) if o.ident == "Tile" => {
-                self.construct(o, name, args)
-            }
-            Some(o) if segments.len() == 2 && matches!(o.ident.to_string().as_str(), "f32" | "i32") && !args.is_empty() => {
+            Some(o) if o.ident == "Tile" => self.construct(o, name, args),
+            Some(o)
+                if segments.len() == 2 && matches!(o.ident.to_string().as_str(), "f32" | "i32") && !args.is_empty() =>
+            {
                 let mut args = args;
                 let recv = Box::new(args.remove(0));
                 ExprKind::Method(recv, name, None, args)
@@ -177,22 +183,23 @@ impl Parser<'_> {
     fn method(&mut self, m: &syn::ExprMethodCall) -> Expr {
         let recv = Box::new(self.expr(&m.receiver));
         let span = m.method.span();
-        if m.method == "keep" && m.args.len() == 2 {
-            if let syn::Expr::Closure(c) = &m.args[0] {
-                let (params, condition) = self.scoped(|p| {
-                    let params: Vec<Pat> = c
-                        .inputs
-                        .iter()
-                        .map(|i| match i {
-                            syn::Pat::Type(t) => p.pat(&t.pat),
-                            other => p.pat(other),
-                        })
-                        .collect();
-                    (params, Box::new(p.expr(&c.body)))
-                });
-                let other = Box::new(self.expr(&m.args[1]));
-                return Expr { kind: ExprKind::Keep { recv, params, condition, other }, span };
-            }
+        if m.method == "keep"
+            && m.args.len() == 2
+            && let syn::Expr::Closure(c) = &m.args[0]
+        {
+            let (params, condition) = self.scoped(|p| {
+                let params: Vec<Pat> = c
+                    .inputs
+                    .iter()
+                    .map(|i| match i {
+                        syn::Pat::Type(t) => p.pat(&t.pat),
+                        other => p.pat(other),
+                    })
+                    .collect();
+                (params, Box::new(p.expr(&c.body)))
+            });
+            let other = Box::new(self.expr(&m.args[1]));
+            return Expr { kind: ExprKind::Keep { recv, params, condition, other }, span };
         }
         let args = self.list(&m.args);
         Expr { kind: ExprKind::Method(recv, m.method.clone(), m.turbofish.clone(), args), span }

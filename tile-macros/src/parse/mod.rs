@@ -25,7 +25,7 @@ pub struct Parser<'e> {
 impl Parser<'_> {
     /// Binds a name in the innermost scope.
     pub fn bind(&mut self, name: &Ident) -> VarId {
-        self.vars.push(Var { name: name.to_string(), device: false, assigned: false });
+        self.vars.push(Var { name: name.clone(), device: false, assigned: false });
         let id = self.vars.len() - 1;
         if let Some(scope) = self.scopes.last_mut() {
             scope.insert(name.to_string(), id);
@@ -95,10 +95,11 @@ pub fn function(item: &syn::ItemFn, kind: FunctionKind, errors: &mut Errors) -> 
     };
     let mut block = (*item.block).clone();
     paths::deepen_block(&mut block);
-    if let (syn::ReturnType::Type(_, ty), Some(syn::Stmt::Expr(tail, None))) = (&signature.output, block.stmts.last_mut()) {
-        if types::is_tile(ty) {
-            stmt::complete(tail, ty);
-        }
+    if let (syn::ReturnType::Type(_, ty), Some(syn::Stmt::Expr(tail, None))) =
+        (&signature.output, block.stmts.last_mut())
+        && types::is_tile(ty)
+    {
+        stmt::complete(tail, ty);
     }
     let body = parser.block(&block);
     let vars = parser.vars;

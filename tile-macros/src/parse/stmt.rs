@@ -20,18 +20,18 @@ impl Parser<'_> {
         let last = block.stmts.len().wrapping_sub(1);
         for (i, stmt) in block.stmts.iter().enumerate() {
             match stmt {
-                syn::Stmt::Local(local) => stmts.push(Stmt::Let(self.local(local))),
+                syn::Stmt::Local(local) => stmts.push(Stmt::Let(Box::new(self.local(local)))),
                 syn::Stmt::Item(syn::Item::Macro(m)) => {
                     let fix = "declare it outside of the kernel";
-                    self.errors.push(m.span(), CONSTRUCT, "an item macro inside of a kernel", fix);
+                    self.errors.push(m.span(), CONSTRUCT, "kernels have no macros that declare items", fix);
                 }
-                syn::Stmt::Item(item) => stmts.push(Stmt::Item(item.clone())),
+                syn::Stmt::Item(item) => stmts.push(Stmt::Item(Box::new(item.clone()))),
                 syn::Stmt::Expr(e, semi) => {
                     let expr = self.expr(e);
                     if semi.is_none() && i == last {
                         tail = Some(Box::new(expr));
                     } else {
-                        stmts.push(Stmt::Expr(expr));
+                        stmts.push(Stmt::Expr(Box::new(expr)));
                     }
                 }
                 syn::Stmt::Macro(m) => {
@@ -40,7 +40,7 @@ impl Parser<'_> {
                     if m.semi_token.is_none() && i == last && !is_require {
                         tail = Some(Box::new(expr));
                     } else {
-                        stmts.push(Stmt::Expr(expr));
+                        stmts.push(Stmt::Expr(Box::new(expr)));
                     }
                 }
             }
@@ -55,7 +55,7 @@ impl Parser<'_> {
         };
         let init = local.init.as_ref().map(|init| {
             if let Some((token, _)) = &init.diverge {
-                self.errors.push(token.span, CONSTRUCT, "`let … else` in a kernel", "test the condition with `if`");
+                self.errors.push(token.span, CONSTRUCT, "kernels have no `let … else`", "test the condition with `if`");
             }
             let mut e = (*init.expr).clone();
             if let Some(ty) = ty.as_ref().filter(|t| types::is_tile(t)) {
@@ -64,7 +64,12 @@ impl Parser<'_> {
             self.expr(&e)
         });
         if init.is_none() {
-            self.errors.push(local.pat.span(), CONSTRUCT, "`let` without a value", "give the variable its initial value");
+            self.errors.push(
+                local.pat.span(),
+                CONSTRUCT,
+                "kernels have no `let` without a value",
+                "give the variable its initial value",
+            );
         }
         Let { pat: self.pat(&syn_pat), ty, init }
     }
@@ -80,12 +85,12 @@ impl Parser<'_> {
                 }
             }
         }
-        if let syn::Pat::Tuple(t) = pat {
-            if !t.elems.iter().any(|p| matches!(p, syn::Pat::Rest(_))) {
-                let parts: Vec<Pat> = t.elems.iter().map(|p| self.pat(p)).collect();
-                let vars = parts.iter().flat_map(|p| p.vars.iter().cloned()).collect();
-                return Pat { syn: pat.clone(), vars, tuple: Some(parts) };
-            }
+        if let syn::Pat::Tuple(t) = pat
+            && !t.elems.iter().any(|p| matches!(p, syn::Pat::Rest(_)))
+        {
+            let parts: Vec<Pat> = t.elems.iter().map(|p| self.pat(p)).collect();
+            let vars = parts.iter().flat_map(|p| p.vars.iter().cloned()).collect();
+            return Pat { syn: pat.clone(), vars, tuple: Some(parts) };
         }
         let mut names = Names(Vec::new());
         names.visit_pat(pat);
@@ -104,8 +109,7 @@ impl Parser<'_> {
 pub fn complete(e: &mut syn::Expr, ty: &syn::Type) {
     match e {
         syn::Expr::MethodCall(m)
-            if m.turbofish.is_none()
-                && ["load", "load_at", "stage", "stage_at"].iter().any(|n| m.method == n) =>
+            if m.turbofish.is_none() && ["load", "load_at", "stage", "stage_at"].iter().any(|n| m.method == n) =>
         {
             m.turbofish = Some(syn::parse_quote!(::<#ty>));
         }
@@ -113,10 +117,10 @@ pub fn complete(e: &mut syn::Expr, ty: &syn::Type) {
             let syn::Expr::Path(path) = &mut *call.func else { return };
             let n = path.path.segments.len();
             let bare = n == 2 && path.path.segments[0].ident == "Tile" && path.path.segments[0].arguments.is_none();
-            if let (true, syn::Type::Path(full)) = (bare, ty) {
-                if let (Some(full), Some(first)) = (full.path.segments.last(), path.path.segments.first_mut()) {
-                    first.arguments = full.arguments.clone();
-                }
+            if let (true, syn::Type::Path(full)) = (bare, ty)
+                && let (Some(full), Some(first)) = (full.path.segments.last(), path.path.segments.first_mut())
+            {
+                first.arguments = full.arguments.clone();
             }
         }
         _ => {}

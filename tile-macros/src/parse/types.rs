@@ -41,7 +41,7 @@ pub fn elem_variant(name: &str) -> Option<&'static str> {
 
 fn elem(ty: &Type, generics: &[GenericParam]) -> Result<Elem, Wrong> {
     let name = last_name(ty).unwrap_or_default();
-    if let Some(g) = generics.iter().find(|g| g.is_type && name == g.name.to_string()) {
+    if let Some(g) = generics.iter().find(|g| g.is_type && g.name == name) {
         return Ok(Elem::Param(g.name.clone()));
     }
     elem_variant(&name).map(Elem::Named).ok_or_else(|| {
@@ -80,7 +80,8 @@ pub fn tile(segment: &syn::PathSegment, generics: &[GenericParam]) -> Result<Til
         let form = if smem { "`Smem<T, A, B>`" } else { "`Tile<T, A>` or `Tile<T, A, B>`" };
         ("this tile type is not complete".to_owned(), format!("write {form}"))
     };
-    let (Some(GenericArgument::Type(first)), true) = (args.first(), if smem { args.len() == 3 } else { matches!(args.len(), 2 | 3) })
+    let (Some(GenericArgument::Type(first)), true) =
+        (args.first(), if smem { args.len() == 3 } else { matches!(args.len(), 2 | 3) })
     else {
         return Err(form());
     };
@@ -99,7 +100,10 @@ pub fn tile_of(ty: &Type, generics: &[GenericParam]) -> Option<Result<TileType, 
 }
 
 /// Generic arguments of an op or a tile function.
-pub fn generic_args(args: &syn::AngleBracketedGenericArguments, generics: &[GenericParam]) -> Result<Vec<Generic>, Wrong> {
+pub fn generic_args(
+    args: &syn::AngleBracketedGenericArguments,
+    generics: &[GenericParam],
+) -> Result<Vec<Generic>, Wrong> {
     args.args
         .iter()
         .filter(|a| !matches!(a, GenericArgument::Lifetime(_)))
@@ -130,7 +134,12 @@ pub fn param(ty: &Type, kind: FunctionKind, generics: &[GenericParam]) -> Result
                 Some("Global") => "Read",
                 Some("Weight") if r.mutability.is_none() => "Weight",
                 Some("Weight") => return Err(("a weight is constant".into(), "write `&Weight<…>`".into())),
-                _ if func && matches!(&*r.elem, Type::Array(_) | Type::Slice(_)) => return Ok(ParamKind::List),
+                _ if func && matches!(&*r.elem, Type::Array(_) | Type::Slice(_)) => {
+                    return Ok(ParamKind::List(match &*r.elem {
+                        Type::Array(a) => literal(&a.len),
+                        _ => None,
+                    }));
+                }
                 _ if func && is_tile(&r.elem) => {
                     return Err(("tiles are passed by value".into(), "remove the `&`; return the changed tile".into()));
                 }
@@ -138,20 +147,29 @@ pub fn param(ty: &Type, kind: FunctionKind, generics: &[GenericParam]) -> Result
             };
             let args = segment.map(arguments).unwrap_or_default();
             let [GenericArgument::Type(first), rank] = &args[..] else {
-                return Err(("this array type is not complete".into(), "write the element type and the number of axes: `Global<f32, 2>`".into()));
+                return Err((
+                    "this array type is not complete".into(),
+                    "write the element type and the number of axes: `Global<f32, 2>`".into(),
+                ));
             };
             let rank = number(rank).ok_or_else(|| unsupported(func))?;
-            Ok(ParamKind::Array(elem(first, generics)?, rank, access))
+            Ok(ParamKind::Array(elem(first, generics)?, Box::new(rank), access))
         }
-        Type::Array(_) if func => Ok(ParamKind::List),
+        Type::Array(a) if func => Ok(ParamKind::List(literal(&a.len))),
         _ => match last_segment(ty).map(|s| s.ident.to_string()).as_deref() {
             Some("f32") => Ok(ParamKind::Scalar("F32")),
             Some("i32") => Ok(ParamKind::Scalar("I32")),
             Some("bool") => Ok(ParamKind::Scalar("Bool")),
             Some("Tile" | "Smem") if func => Ok(ParamKind::Tile),
             Some("usize") if func => Ok(ParamKind::Host),
-            Some("usize") => Err(("a kernel has no `usize` parameters".into(), "make it a const parameter, or an `i32` known at launch".into())),
-            Some("Global" | "Weight") => Err(("arrays are passed by reference".into(), "write `&Global<…>`, `&mut Global<…>` or `&Weight<…>`".into())),
+            Some("usize") => Err((
+                "a kernel has no `usize` parameters".into(),
+                "make it a const parameter, or an `i32` known at launch".into(),
+            )),
+            Some("Global" | "Weight") => Err((
+                "arrays are passed by reference".into(),
+                "write `&Global<…>`, `&mut Global<…>` or `&Weight<…>`".into(),
+            )),
             Some(name) if generics.iter().any(|g| g.is_type && g.name == name) && func => Ok(ParamKind::Tile),
             _ => Err(unsupported(func)),
         },
@@ -167,6 +185,13 @@ fn unsupported(func: bool) -> Wrong {
     ("this parameter type has no device form".into(), fix.into())
 }
 
+fn literal(len: &syn::Expr) -> Option<syn::LitInt> {
+    match len {
+        syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Int(n), .. }) => Some(n.clone()),
+        _ => None,
+    }
+}
+
 /// Type of a tile function's result.
 pub fn result(ty: &Type) -> ResultType {
     match ty {
@@ -174,13 +199,7 @@ pub fn result(ty: &Type) -> ResultType {
         Type::Tuple(t) => ResultType::Tuple(t.elems.iter().map(result).collect()),
         Type::Paren(p) => result(&p.elem),
         Type::Group(p) => result(&p.elem),
-        Type::Array(a) => {
-            let literal = match &a.len {
-                syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Int(n), .. }) => Some(n.clone()),
-                _ => None,
-            };
-            ResultType::Array(Box::new(result(&a.elem)), literal)
-        }
+        Type::Array(a) => ResultType::Array(Box::new(result(&a.elem)), literal(&a.len)),
         Type::Path(_) if last_segment(ty).is_some_and(|s| s.ident == "Vec") => {
             let inner = last_segment(ty).map(arguments).unwrap_or_default();
             match inner.first() {
