@@ -16,6 +16,7 @@ pub mod launch;
 pub mod packing;
 pub mod plan;
 pub mod record;
+pub mod sim;
 pub mod span;
 
 pub use dtype::DType;
