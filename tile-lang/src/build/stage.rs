@@ -335,12 +335,24 @@ impl Cx {
     }
 }
 
-/// Called while compiling, once per call of a tile function.
-///
-/// # Panics
-/// If the call does not write all generics; as a constant's value it is a compile error at the call.
-pub const fn generics_written(declared: usize, written: usize) {
-    assert!(declared == written, "a tile function's generics must all be written at the call: `name::<…>(…)`");
+/// How many generics a call of a tile function writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Count<const N: usize>;
+
+/// Holds where a call of a tile function writes as many generics as the function declares.
+#[diagnostic::on_unimplemented(
+    message = "a tile function's generics must all be written at the call: `name::<…>(…)`",
+    label = "this function has {DECLARED}"
+)]
+pub trait Written<const DECLARED: usize> {}
+impl<const N: usize> Written<N> for Count<N> {}
+
+/// The generics that a call of a tile function writes.
+pub fn written<const DECLARED: usize, const N: usize>(list: [Generic; N]) -> [Generic; N]
+where
+    Count<N>: Written<DECLARED>,
+{
+    list
 }
 
 /// Whether the generics fit those declared, by number and kind.

@@ -239,13 +239,15 @@ impl Expand<'_> {
         let generics = generics.iter().map(|g| self.generic(g));
         let operands: Vec<&Expr> = args.iter().collect();
         let span = path.path.segments.last().map_or(e.span, |s| s.ident.span());
-        let rt_here = Ident::new("__rt", span.resolved_at(Span::mixed_site()));
-        let written = quote_spanned!(span=> const _: () = #rt_here::generics_written(#module::GENERICS, #count););
-        self.call(
-            e,
-            &operands,
-            |at, x| quote!(#written #module::stage(#cx, #at, &[#(#generics),*], ::std::vec![#(#x),*])),
-        )
+        let here = span.resolved_at(Span::mixed_site());
+        let (rt_here, list) = (Ident::new("__rt", here), hidden("generics"));
+        let written = quote_spanned!(here=> #rt_here::written::<{ #module::GENERICS }, #count>([#(#generics),*]));
+        self.call(e, &operands, |at, x| {
+            quote!(
+                let #list = #written;
+                #module::stage(#cx, #at, &#list, ::std::vec![#(#x),*])
+            )
+        })
     }
 
     fn method(
