@@ -1,7 +1,7 @@
 //! Procedural macros of the tile language.
 //!
-//! A function under one of the attributes is parsed into the macros' own tree ([`ast`]), binding times are inferred
-//! ([`time`]), everything wrong is reported at once ([`check`]), and only an accepted tree is expanded ([`expand`]). The
+//! A function under one of the attributes is parsed into the macros' own tree (`ast`), binding times are inferred
+//! (`time`), everything wrong is reported at once (`check`), and only an accepted tree is expanded (`expand`). The
 //! function itself always stays, so that rustc checks it.
 
 mod ast;
@@ -57,7 +57,7 @@ fn expand_function(args: TokenStream, item: TokenStream, kind: FunctionKind) -> 
     };
     let original = quote! {
         #[allow(
-            dead_code, unused_labels, clippy::too_many_arguments, clippy::needless_range_loop,
+            dead_code, unused_labels, clippy::too_many_arguments, clippy::needless_range_loop, clippy::manual_clamp,
             reason = "kept for rustc's checks; its staged form runs"
         )]
         #parsed

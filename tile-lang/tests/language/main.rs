@@ -1,4 +1,15 @@
 //! Kernels that use every construct of the language, staged, verified, and run by the interpreter.
+#![allow(
+    clippy::assign_op_pattern,
+    clippy::eq_op,
+    clippy::nonminimal_bool,
+    clippy::precedence,
+    clippy::erasing_op,
+    clippy::identity_op,
+    clippy::useless_vec,
+    clippy::manual_range_contains,
+    reason = "kernels here try every way to write an expression"
+)]
 
 mod control;
 mod drift;
