@@ -2,7 +2,11 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod graph;
 pub mod kernels;
 pub mod quant;
 pub mod reference;
+pub mod session;
 pub mod tokenizer;
+pub mod weights;
+pub mod zoo;

@@ -65,15 +65,7 @@ pub fn step_mxfp4<const T: usize, const BM: usize, const BK: usize, const BS: us
 
 /// y = W·x: `w` [N, K], `x` [T, K], `y` [T, N].
 #[tile::kernel(crate = tile_lang)]
-pub fn linear<
-    W: Elem,
-    X: Elem,
-    Y: Elem,
-    const NORM: usize,
-    const T: usize,
-    const BM: usize,
-    const BK: usize,
->(
+pub fn linear<W: Elem, X: Elem, Y: Elem, const NORM: usize, const T: usize, const BM: usize, const BK: usize>(
     w: &Weight<W, 2>,
     x: &Global<X, 2>,
     gain: &Global<f32, 1>,

@@ -177,7 +177,16 @@ pub fn sample<const BV: usize, const BC: usize>(
                 request.at([SEQUENCE]),
                 state.at([POSITION]) + t,
             );
-            chosen = draw::<BV>(logits, best, t, top, 1.0 / temperature, request.at([TOP_K]), from_bits(request.at([TOP_P])), u);
+            chosen = draw::<BV>(
+                logits,
+                best,
+                t,
+                top,
+                1.0 / temperature,
+                request.at([TOP_K]),
+                from_bits(request.at([TOP_P])),
+                u,
+            );
         }
         choice.set([t], chosen);
     }

@@ -1,0 +1,262 @@
+//! Running a model's plan on any executor: generation here, checks against a reference in [`verify`].
+
+pub mod verify;
+
+use crate::kernels::state;
+use crate::reference::sampling::Sampling;
+use std::ops::ControlFlow;
+use std::time::Duration;
+use tile_lang::exec::{Data, ExecError, Executor};
+use tile_lang::plan::Plan;
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The plan is not one of a language model.
+    #[error("the plan `{plan}` has no {what}; it was not made from a model of this version")]
+    Plan {
+        /// Its name.
+        plan: String,
+        /// What is missing.
+        what: String,
+    },
+    /// The request can't be served.
+    #[error("{0}")]
+    Request(String),
+    /// The device failed.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+}
+
+/// What to generate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateOptions {
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Keys the random numbers, with the position.
+    pub seed: u64,
+    /// Most tokens to produce.
+    pub max_new: usize,
+    /// Tokens that end the text; they are produced too. At most [`state::STOPS`].
+    pub stops: Vec<u32>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        GenerateOptions { sampling: Sampling::GREEDY, seed: 0, max_new: 128, stops: Vec::new() }
+    }
+}
+
+/// What was generated.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Generation {
+    /// The tokens after the prompt.
+    pub tokens: Vec<u32>,
+    /// Time of the whole run, prompt included.
+    pub elapsed: Duration,
+    /// Passes, those for the prompt included.
+    pub passes: usize,
+}
+
+/// Indices of the buffers that a session works with.
+#[derive(Clone, Copy, Debug)]
+struct Handles {
+    state: usize,
+    request: usize,
+    prompt: usize,
+    stops: usize,
+    tokens: usize,
+    choice: usize,
+    out: usize,
+    x: usize,
+    logits: usize,
+    rows: usize,
+    context: usize,
+    hidden: usize,
+    vocab: usize,
+}
+
+impl Handles {
+    fn of(plan: &Plan) -> Result<Self, SessionError> {
+        let missing = |what: String| SessionError::Plan { plan: plan.name.clone(), what };
+        let find = |name: &str| {
+            let at = plan.buffers.iter().position(|b| b.name == name);
+            at.ok_or_else(|| missing(format!("buffer `{name}`")))
+        };
+        let extent = |buffer: usize, axis: usize| {
+            let b = &plan.buffers[buffer];
+            b.dims.get(axis).copied().ok_or_else(|| missing(format!("axis {axis} of buffer `{}`", b.name)))
+        };
+        let (tokens, prompt, x, logits) = (find("tokens")?, find("prompt")?, find("x")?, find("logits")?);
+        Ok(Handles {
+            state: find("state")?,
+            request: find("request")?,
+            prompt,
+            stops: find("stops")?,
+            tokens,
+            choice: find("choice")?,
+            out: find("out")?,
+            x,
+            logits,
+            rows: extent(tokens, 0)?,
+            context: extent(prompt, 0)?,
+            hidden: extent(x, 1)?,
+            vocab: extent(logits, 1)?,
+        })
+    }
+
+    /// Writes everything that a run starts from.
+    fn begin(
+        &self,
+        executor: &mut dyn Executor,
+        prompt: &[u32],
+        options: &GenerateOptions,
+        every_row: bool,
+    ) -> Result<(), SessionError> {
+        self.check(prompt, options)?;
+        let mut request = vec![0; state::REQUEST_WORDS];
+        let mut set = |word: i32, value: i32| request[word as usize] = value;
+        set(state::PROMPT_LEN, prompt.len() as i32);
+        set(state::MAX_NEW, i32::try_from(options.max_new).unwrap_or(i32::MAX));
+        set(state::CONTEXT, self.context as i32);
+        set(state::SEED_LOW, options.seed as i32);
+        set(state::SEED_HIGH, (options.seed >> 32) as i32);
+        set(state::TEMPERATURE, options.sampling.temperature.max(0.0).to_bits() as i32);
+        set(state::TOP_K, options.sampling.top_k.map_or(0, |k| k.clamp(1, 1 << 30) as i32));
+        set(state::TOP_P, options.sampling.top_p.to_bits() as i32);
+        set(state::EVERY_ROW, i32::from(every_row));
+        set(state::STOP_COUNT, options.stops.len() as i32);
+        executor.write(self.request, 0, &Data::I32(request))?;
+        let ids: Vec<i32> = prompt.iter().map(|id| *id as i32).collect();
+        let rows = ids.len().min(self.rows);
+        let mut block = ids[..rows].to_vec();
+        block.resize(self.rows, 0);
+        executor.write(self.tokens, 0, &Data::I32(block))?;
+        executor.write(self.prompt, 0, &Data::I32(ids))?;
+        executor.write(self.stops, 0, &Data::I32(options.stops.iter().map(|id| *id as i32).collect()))?;
+        executor.write(self.out, 0, &Data::I32(vec![0; self.context]))?;
+        let choices = match (every_row, rows == prompt.len()) {
+            (true, _) => rows,
+            (false, last) => usize::from(last),
+        };
+        self.place(executor, 0, rows, choices)
+    }
+
+    /// Where the next pass stands.
+    fn place(
+        &self,
+        executor: &mut dyn Executor,
+        position: usize,
+        rows: usize,
+        choices: usize,
+    ) -> Result<(), SessionError> {
+        let mut words = vec![0; state::STATE_WORDS];
+        words[state::POSITION as usize] = position as i32;
+        words[state::ROWS as usize] = rows as i32;
+        words[state::CHOICES as usize] = choices as i32;
+        Ok(executor.write(self.state, 0, &Data::I32(words))?)
+    }
+
+    fn check(&self, prompt: &[u32], options: &GenerateOptions) -> Result<(), SessionError> {
+        let refuse = |message: String| Err(SessionError::Request(message));
+        if prompt.is_empty() {
+            return refuse("the prompt is empty; a text needs at least one token".into());
+        }
+        if prompt.len() > self.context {
+            let (have, most) = (prompt.len(), self.context);
+            return refuse(format!("the prompt has {have} tokens, the plan was made for {most}; raise --context"));
+        }
+        if let Some(id) = prompt.iter().find(|id| **id as usize >= self.vocab) {
+            return refuse(format!("token {id} is outside the vocabulary of {}", self.vocab));
+        }
+        if options.stops.len() > state::STOPS {
+            return refuse(format!("{} stop tokens, at most {} are possible", options.stops.len(), state::STOPS));
+        }
+        let Sampling { temperature, top_p, .. } = options.sampling;
+        if !(temperature.is_finite() && temperature >= 0.0) {
+            return refuse(format!("a temperature of {temperature}; expected 0 or more"));
+        }
+        if !(0.0..=1.0).contains(&top_p) {
+            return refuse(format!("top-p {top_p}; expected 0 to 1"));
+        }
+        Ok(())
+    }
+}
+
+fn integers(data: Data) -> Vec<i32> {
+    match data {
+        Data::I32(x) => x,
+        Data::F32(x) => x.into_iter().map(|v| v as i32).collect(),
+    }
+}
+
+fn reals(data: Data) -> Vec<f32> {
+    match data {
+        Data::F32(x) => x,
+        Data::I32(x) => x.into_iter().map(|v| v as f32).collect(),
+    }
+}
+
+/// Continues `prompt`. `on_token` sees each token as it appears, and ends the run by breaking.
+///
+/// # Errors
+/// A prompt that is empty, too long or holds unknown tokens; wrong options; a failing device.
+pub fn generate(
+    executor: &mut dyn Executor,
+    prompt: &[u32],
+    options: &GenerateOptions,
+    on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+) -> Result<Generation, SessionError> {
+    let handles = Handles::of(executor.plan())?;
+    handles.begin(executor, prompt, options, false)?;
+    let mut result = Generation::default();
+    if options.max_new == 0 {
+        return Ok(result);
+    }
+    let blocks = prompt.len().div_ceil(handles.rows);
+    let passes = blocks.saturating_add(options.max_new - 1).min(blocks + handles.context);
+    let all = 0..executor.plan().program.len();
+    let mut tokens = Vec::new();
+    let stats = executor.run(all, passes, &mut |mailbox| {
+        while tokens.len() < handles.context {
+            let Ok(token) = u32::try_from(mailbox.peek(handles.out, tokens.len()) - 1) else { break };
+            tokens.push(token);
+            if on_token(token).is_break() {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    result.passes = blocks + tokens.len().saturating_sub(1);
+    result.tokens = tokens;
+    result.elapsed = stats.elapsed;
+    Ok(result)
+}
+
+/// What a pass over a whole text gives, row by row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Forced {
+    /// Logits, [tokens, vocab].
+    pub logits: Vec<f32>,
+    /// The token chosen after each, [tokens].
+    pub choices: Vec<u32>,
+}
+
+/// Runs a text as one prompt and reads logits and choices of every token: what follows each token if the text up to
+/// it is given.
+///
+/// # Errors
+/// As [`generate`].
+pub fn forced(executor: &mut dyn Executor, ids: &[u32], options: &GenerateOptions) -> Result<Forced, SessionError> {
+    let handles = Handles::of(executor.plan())?;
+    handles.begin(executor, ids, options, true)?;
+    let all = 0..executor.plan().program.len();
+    let mut result = Forced::default();
+    for block in ids.chunks(handles.rows) {
+        executor.run(all.clone(), 1, &mut |_| ControlFlow::Continue(()))?;
+        result.logits.extend(reals(executor.read(handles.logits, 0, block.len() * handles.vocab)?));
+        let choices = integers(executor.read(handles.choice, 0, block.len())?);
+        result.choices.extend(choices.into_iter().map(|c| c as u32));
+    }
+    Ok(result)
+}
