@@ -1,9 +1,10 @@
 //! Whole models on the simulator, against the answers of another implementation.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
+use tile_lang::ir::{BinaryOp, CmpOp, OpKind, UnaryOp};
 use tile_lang::plan::Plan;
 use tile_lang::sim::{Precision, SimExecutor};
 use tile_models::checkpoint::{Checkpoint, Weights};
@@ -16,10 +17,6 @@ use tile_models::session::{GenerateOptions, generate};
 use tile_models::weights::PlanWeights;
 use tile_models::zoo;
 
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
-}
-
 struct Model {
     config: ModelConfig,
     checkpoint: Checkpoint,
@@ -27,10 +24,13 @@ struct Model {
 }
 
 impl Model {
-    fn open(name: &str) -> Model {
-        let folder = folder(name);
-        let config = ModelConfig::open(&folder).unwrap();
-        let checkpoint = Checkpoint::open(&folder).unwrap();
+    fn golden(name: &str) -> Model {
+        Model::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name))
+    }
+
+    fn open(folder: &Path) -> Model {
+        let config = ModelConfig::open(folder).unwrap();
+        let checkpoint = Checkpoint::open(folder).unwrap();
         let file = folder.join("reference.safetensors");
         let golden = Golden::open(&file, config.layers.len(), config.hidden, config.vocab).unwrap();
         Model { config, checkpoint, golden }
@@ -69,7 +69,7 @@ fn options() -> GraphOptions {
 }
 
 fn check(name: &str) {
-    let model = Model::open(name);
+    let model = Model::golden(name);
     let plan = model.plan(options());
     println!("{name}: {} instructions, {} kernels", plan.program.len(), plan.kernels.len());
     assert!(model.verify(plan.clone(), Precision::F32, &Tolerance::F32).passed());
@@ -105,4 +105,65 @@ fn mimo_mxfp4() {
 #[test]
 fn mimo_as_published() {
     check("mimo-nano-fp8");
+}
+
+/// Replaces the last op of a kernel that `change` takes.
+fn mutate(plan: &mut Plan, kernel: &str, change: impl Fn(&OpKind) -> Option<OpKind>) {
+    let k = plan.kernels.iter_mut().find(|k| k.name == kernel).unwrap();
+    let op = k.ops.iter_mut().rev().find(|op| change(&op.kind).is_some()).unwrap();
+    op.kind = change(&op.kind).unwrap();
+}
+
+#[test]
+fn a_changed_op_is_found() {
+    let model = Model::golden("mimo-nano-mxfp4");
+    type Change = (&'static str, fn(&OpKind) -> Option<OpKind>);
+    let sub_to_add = |k: &OpKind| (*k == OpKind::Binary(BinaryOp::Sub)).then_some(OpKind::Binary(BinaryOp::Add));
+    let add_to_sub = |k: &OpKind| (*k == OpKind::Binary(BinaryOp::Add)).then_some(OpKind::Binary(BinaryOp::Sub));
+    let rsqrt = |k: &OpKind| (*k == OpKind::Unary(UnaryOp::Rsqrt)).then_some(OpKind::Unary(UnaryOp::Sqrt));
+    let gt_to_ge = |k: &OpKind| (*k == OpKind::Cmp(CmpOp::Gt)).then_some(OpKind::Cmp(CmpOp::Ge));
+    let changes: [Change; 6] = [
+        ("linear", rsqrt),
+        ("linear_add", add_to_sub),
+        ("rope_cache", sub_to_add),
+        ("attention", gt_to_ge),
+        ("router_logits", rsqrt),
+        ("experts_swiglu_mxfp4", rsqrt),
+    ];
+    for (kernel, change) in changes {
+        let mut plan = model.plan(options());
+        mutate(&mut plan, kernel, change);
+        let report = model.verify(plan, Precision::Native, &Tolerance::NATIVE);
+        assert!(!report.passed(), "{kernel}");
+    }
+}
+
+#[test]
+fn blocks_norms_and_splits_change_nothing_but_rounding() {
+    for name in ["llama-nano", "mimo-nano-fp8"] {
+        let model = Model::golden(name);
+        for (rows, fuse_norms, splits, slot_bytes) in
+            [(16, true, 2, 16 << 10), (8, false, 1, 4 << 10), (8, true, 5, 1 << 12)]
+        {
+            let options = GraphOptions { rows, fuse_norms, splits, slot_bytes, context: 128 };
+            assert!(model.verify(model.plan(options), Precision::F32, &Tolerance::F32).passed(), "{name}");
+        }
+    }
+}
+
+/// The model that lies beside the code: verified as the others, and how fast it runs.
+#[test]
+fn pico() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pico");
+    let model = Model::open(&folder);
+    let plan = model.plan(options());
+    assert!(model.verify(plan.clone(), Precision::F32, &Tolerance::F32).passed());
+    assert!(model.verify(plan.clone(), Precision::Native, &Tolerance::NATIVE).passed());
+    let mut sim = model.sim(plan, Precision::Native);
+    let prompt = &model.golden.prompts[0].ids;
+    let options = GenerateOptions { max_new: 48, ..GenerateOptions::default() };
+    let result = generate(&mut sim, prompt, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    let rate = result.tokens.len() as f64 / result.elapsed.as_secs_f64();
+    println!("{} tokens after {}: {rate:.1} tokens/s", result.tokens.len(), prompt.len());
+    assert_eq!(result.tokens.len(), 48);
 }

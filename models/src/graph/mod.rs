@@ -204,6 +204,8 @@ impl<'a> Graph<'a> {
             inner.plan.marks.push(Mark { name, begin, end });
         }
         inner.plan.stop = ElementRef { buffer: state, element: state::DONE as usize };
+        let request = inner.plan.buffers.iter().position(|b| b.name == "request");
+        inner.plan.cancel = request.map(|buffer| ElementRef { buffer, element: state::CANCEL as usize });
         inner.plan.link();
         Ok(inner.plan)
     }

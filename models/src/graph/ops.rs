@@ -227,11 +227,11 @@ impl Graph<'_> {
         self.push(caller, label, def, generics, operands)
     }
 
-    /// The logits of the rows that need a choice, the choice, and the end of the pass. Gives the logits.
+    /// The logits of the rows that need a choice; then, in a range `next` of its own, the choice and the end of the
+    /// pass. Gives the logits.
     #[track_caller]
     pub fn lm_head(&self, step: Step, h: Node, w: W, vocab: usize) -> Node {
         let caller = Location::caller();
-        self.mark("head");
         self.record(h, || {
             let rows = self.options.rows;
             let m = self.matrix(&w, vocab, h.columns, None)?;

@@ -120,11 +120,12 @@ fn uniform(seed_low: i32, seed_high: i32, sequence: i32, position: i32) -> f32 {
     let mut low = seed_low;
     let mut high = seed_high;
     for _ in 0..10 {
-        let (x, y) = (mul_high(a, PHILOX_A) ^ b ^ low, mul_high(c, PHILOX_B) ^ d ^ high);
+        let first = mul_high(c, PHILOX_B) ^ b ^ low;
+        let third = mul_high(a, PHILOX_A) ^ d ^ high;
         b = c * PHILOX_B;
         d = a * PHILOX_A;
-        a = y;
-        c = x;
+        a = first;
+        c = third;
         low += WEYL_A;
         high += WEYL_B;
     }

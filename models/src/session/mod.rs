@@ -2,7 +2,7 @@
 
 pub mod verify;
 
-use crate::kernels::state;
+use crate::kernels::{sample, state};
 use crate::reference::sampling::Sampling;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -259,4 +259,28 @@ pub fn forced(executor: &mut dyn Executor, ids: &[u32], options: &GenerateOption
         result.choices.extend(choices.into_iter().map(|c| c as u32));
     }
     Ok(result)
+}
+
+/// The number in [0, 1) that a row at `position` draws its token with: Philox 4x32-10 with the seed as key and the position
+/// and the sequence as counter. The kernel [`crate::kernels::sample`] computes the same.
+pub fn uniform(seed: u64, sequence: u32, position: u32) -> f32 {
+    let (mut x, mut key) = ([position, sequence, 0, 0], [seed as u32, (seed >> 32) as u32]);
+    for _ in 0..10 {
+        let wide = |a: u32, b: i32| u64::from(a) * u64::from(b as u32);
+        let (a, b) = (wide(x[0], sample::PHILOX_A), wide(x[2], sample::PHILOX_B));
+        x = [(b >> 32) as u32 ^ x[1] ^ key[0], b as u32, (a >> 32) as u32 ^ x[3] ^ key[1], a as u32];
+        key = [key[0].wrapping_add(sample::WEYL_A as u32), key[1].wrapping_add(sample::WEYL_B as u32)];
+    }
+    (x[0] >> 8) as f32 / 16_777_216.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::uniform;
+
+    #[test]
+    fn philox_gives_its_published_numbers() {
+        // The first words of the generator's own test vectors, for a counter and key of zeros.
+        assert_eq!(uniform(0, 0, 0), (0x6627_e8d5_u32 >> 8) as f32 / 16_777_216.0);
+    }
 }

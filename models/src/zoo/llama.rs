@@ -22,6 +22,7 @@ pub fn llama(g: &Graph<'_>, cfg: &ModelConfig, w: W) {
             x = g.swiglu_add(h, w.get("mlp"), inner, x);
         }
     }
+    g.mark("head");
     let h = g.rms_norm(x, w.get("norm"), cfg.eps);
     g.lm_head(step, h, w.get("lm_head"), cfg.vocab);
 }

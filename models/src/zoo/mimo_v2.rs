@@ -28,6 +28,7 @@ pub fn mimo_v2(g: &Graph<'_>, cfg: &ModelConfig, w: W) {
             }
         };
     }
+    g.mark("head");
     let h = g.rms_norm(x, w.get("norm"), cfg.eps);
     g.lm_head(step, h, w.get("lm_head"), cfg.vocab);
 }
