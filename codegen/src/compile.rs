@@ -14,7 +14,10 @@ pub const TARGETS: [&str; 1] = ["sm_90a"];
 /// An unknown target, a kernel that can't be lowered, or PTX that ptxas rejects.
 pub fn compile(plan: &Plan, target: &str) -> Result<Image, CodegenError> {
     if !TARGETS.contains(&target) {
-        return Err(CodegenError::Plan(format!("target `{target}` is unknown; this compiler knows {}", TARGETS.join(", "))));
+        return Err(CodegenError::Plan(format!(
+            "target `{target}` is unknown; this compiler knows {}",
+            TARGETS.join(", ")
+        )));
     }
     let facts = lower::facts(plan);
     let assembled = lower::assemble(&plan.name, &plan.kernels, &facts, Machine::SM_90A)?;

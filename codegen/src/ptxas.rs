@@ -97,7 +97,8 @@ pub fn assemble(ptx: &str, target: &str) -> Result<Assembly, CodegenError> {
 /// # Errors
 /// nvdisasm is missing or rejects the code.
 pub fn disassemble(cubin: &[u8]) -> Result<String, CodegenError> {
-    let missing = || CodegenError::Ptxas("nvdisasm not found; `cargo xtask setup` installs it, or set CUDA_HOME".into());
+    let missing =
+        || CodegenError::Ptxas("nvdisasm not found; `cargo xtask setup` installs it, or set CUDA_HOME".into());
     let nvdisasm = find("nvdisasm").ok_or_else(missing)?;
     let io = |e: std::io::Error| CodegenError::Ptxas(e.to_string());
     let scratch = Scratch::new().map_err(io)?;

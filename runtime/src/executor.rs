@@ -216,7 +216,12 @@ impl GpuExecutor {
     }
 
     /// Queues one launch.
-    pub(crate) fn launch(&self, [begin, end, max_passes]: [i32; 3]) -> Result<(), RuntimeError> {
+    pub(crate) fn launch(&self, span: [i32; 3]) -> Result<(), RuntimeError> {
+        self.launch_traced(span, 0)
+    }
+
+    /// Queues one launch that writes its times to a trace at this address.
+    pub(crate) fn launch_traced(&self, [begin, end, max_passes]: [i32; 3], trace: u64) -> Result<(), RuntimeError> {
         let stop = self.plan.stop;
         let arguments = Arguments {
             records: self.records.address(),
@@ -226,6 +231,7 @@ impl GpuExecutor {
             control: self.control.address(),
             stop: self.buffers[stop.buffer].address() + 4 * stop.element as u64,
             timeout_ns: u64::try_from(self.options.timeout.as_nanos()).unwrap_or(u64::MAX),
+            trace,
         };
         self.module.launch(&self.stream, self.loaded.ctas, &arguments)
     }

@@ -4,12 +4,13 @@
 //!
 //! In reading order: [`device`] (what there is), [`error`] (what can go wrong), `layout` (where a plan's arrays lie and the
 //! records that name them), `memory` and `weights` (how contents get there), `module` (machine code), [`executor`] (running a
-//! plan), [`timing`] (measuring one).
+//! plan), [`timing`] and [`trace`] (measuring one).
 
 pub mod device;
 pub mod error;
 pub mod executor;
 pub mod timing;
+pub mod trace;
 
 mod convert;
 mod layout;
@@ -21,3 +22,4 @@ pub use device::{DeviceInfo, list_devices};
 pub use error::RuntimeError;
 pub use executor::{GpuExecutor, Loaded, Options};
 pub use timing::{Timing, TimingOptions};
+pub use trace::{RunAhead, Trace};

@@ -33,6 +33,8 @@ pub(crate) struct Arguments {
     pub control: u64,
     pub stop: u64,
     pub timeout_ns: u64,
+    /// Address of the trace, 0 for none.
+    pub trace: u64,
 }
 
 impl Module {
@@ -138,6 +140,7 @@ impl Module {
             pointer((&raw const arguments.control).cast()),
             pointer((&raw const arguments.stop).cast()),
             pointer((&raw const arguments.timeout_ns).cast()),
+            pointer((&raw const arguments.trace).cast()),
         ];
         // SAFETY: the parameters are the entry's, in number, order and size, and the driver copies them before it returns; the
         // addresses are those of allocations that outlive the launch (the executor waits for its end); the grid was found to

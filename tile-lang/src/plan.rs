@@ -202,14 +202,27 @@ impl Plan {
     ///
     /// # Errors
     /// Wrong number, kind, type or rank of operands, views outside their buffer, a failed `require!`.
-    pub fn push(&mut self, kernel: usize, operands: Vec<Operand>, label: &str, place: (&str, u32)) -> Result<usize, PlanError> {
-        let fail = |message: String| PlanError::Operand { label: label.into(), file: place.0.into(), line: place.1, message };
+    pub fn push(
+        &mut self,
+        kernel: usize,
+        operands: Vec<Operand>,
+        label: &str,
+        place: (&str, u32),
+    ) -> Result<usize, PlanError> {
+        let fail =
+            |message: String| PlanError::Operand { label: label.into(), file: place.0.into(), line: place.1, message };
         let k = &self.kernels[kernel];
         if operands.len() != k.params.len() {
             return Err(fail(format!("kernel `{}` takes {} operands, got {}", k.name, k.params.len(), operands.len())));
         }
         for (param, operand) in k.params.iter().zip(&operands) {
             self.check_operand(k.ty(param.value), operand).map_err(|m| fail(format!("`{}`: {m}", param.name)))?;
+        }
+        if let Some((a, b)) = self.aliases(k, &operands) {
+            return Err(fail(format!(
+                "`{}` and `{}` are bound to the same elements and one of them is written; give the kernel one `&mut` parameter",
+                k.params[a].name, k.params[b].name
+            )));
         }
         let args: Vec<LaunchArg> = operands
             .iter()
@@ -233,6 +246,24 @@ impl Plan {
         Ok(self.program.len() - 1)
     }
 
+    /// Two parameters that share elements, one of which is written: a work item would not see its own writes in order.
+    fn aliases(&self, kernel: &Kernel, operands: &[Operand]) -> Option<(usize, usize)> {
+        let span = |o: &Operand| match o {
+            Operand::Buffer { id, offset, dims } => Some((*id, *offset, offset + dims.iter().product::<usize>())),
+            _ => None,
+        };
+        let writes = |p: usize| matches!(kernel.ty(kernel.params[p].value), Type::Global(_, _, Access::Write));
+        let n = operands.len();
+        (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))).find(|(a, b)| {
+            match (span(&operands[*a]), span(&operands[*b])) {
+                (Some((ia, sa, ea)), Some((ib, sb, eb))) => {
+                    ia == ib && sa < eb && sb < ea && (writes(*a) || writes(*b))
+                }
+                _ => false,
+            }
+        })
+    }
+
     fn check_operand(&self, ty: &Type, operand: &Operand) -> Result<(), String> {
         let (d, dims, writable) = match operand {
             Operand::Buffer { id, offset, dims } => {
@@ -254,10 +285,16 @@ impl Plan {
                     Operand::I32(_) => DType::I32,
                     _ => DType::Bool,
                 };
-                return if *ty == Type::Scalar(d) { Ok(()) } else { Err(format!("the parameter is {ty}, the operand {d}")) };
+                return if *ty == Type::Scalar(d) {
+                    Ok(())
+                } else {
+                    Err(format!("the parameter is {ty}, the operand {d}"))
+                };
             }
         };
-        let Type::Global(want, rank, access) = ty else { return Err(format!("the parameter is {ty}, the operand an array")) };
+        let Type::Global(want, rank, access) = ty else {
+            return Err(format!("the parameter is {ty}, the operand an array"));
+        };
         if *want != d || *rank != dims.len() {
             return Err(format!("the parameter is {ty}, the operand {d} with extents {dims:?}"));
         }
@@ -298,7 +335,8 @@ impl Plan {
     /// Whether two instructions touch the same elements and one of them writes.
     fn conflicts(&self, a: usize, b: usize) -> bool {
         let (a, b) = (&self.program[a], &self.program[b]);
-        self.spans(a).any(|(ia, sa, wa)| self.spans(b).any(|(ib, sb, wb)| ia == ib && (wa || wb) && sa.0 < sb.1 && sb.0 < sa.1))
+        self.spans(a)
+            .any(|(ia, sa, wa)| self.spans(b).any(|(ib, sb, wb)| ia == ib && (wa || wb) && sa.0 < sb.1 && sb.0 < sa.1))
     }
 
     /// Buffers that an instruction touches: id, element range, whether it writes.

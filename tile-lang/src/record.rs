@@ -46,6 +46,21 @@ pub mod control {
     pub const COUNTER_STRIDE: usize = 128;
 }
 
+/// The optional trace: for each CTA and each instruction of the range, four times in cycles of the SM's clock. Zero where
+/// the CTA had no items.
+pub mod trace {
+    /// The producer starts to request this CTA's bytes.
+    pub const PRODUCER_BEGIN: usize = 0;
+    /// All of them are requested.
+    pub const PRODUCER_END: usize = 1;
+    /// The consumers' dependencies are met.
+    pub const CONSUMER_BEGIN: usize = 2;
+    /// The consumers are done with this CTA's items.
+    pub const CONSUMER_END: usize = 3;
+    /// Times of one instruction and CTA.
+    pub const WORDS: usize = 4;
+}
+
 /// Byte offset of each parameter in a record: a global array is its address (u64) and its extents (i32 each), a number
 /// four bytes. The last element is the end.
 pub fn param_offsets(kernel: &Kernel) -> Vec<usize> {

@@ -84,7 +84,9 @@ impl Assigner<'_> {
                 let layout = self.wanted(v, 0).unwrap_or_else(|| Layout::blocked(self.k.ty(v).shape()));
                 self.set(v, layout);
             }
-            OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast => self.elementwise(op),
+            OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast => {
+                self.elementwise(op)
+            }
             OpKind::Transpose if self.is_tile(op.results[0]) => {
                 if let Some(l) = self.native(op.operands[0]) {
                     self.set(op.results[0], l.transposed());
@@ -232,7 +234,8 @@ impl Assigner<'_> {
             OpKind::Binary(BinaryOp::Div) => count == 1 && partial[0],
             _ => false,
         };
-        let position = if count > 0 { partial.iter().position(|p| *p) } else { natives.iter().position(Option::is_some) };
+        let position =
+            if count > 0 { partial.iter().position(|p| *p) } else { natives.iter().position(Option::is_some) };
         let Some(base) = position.and_then(|i| natives[i].clone()) else { return };
         let base = if count > 0 && !linear {
             natives.iter().flatten().find(|n| !n.is_partial()).cloned().unwrap_or_else(|| base.combined())
@@ -278,7 +281,9 @@ impl Assigner<'_> {
                 OpKind::Transpose => result().map(|l| l.transposed()),
                 OpKind::Broadcast(axis) => result().map(|l| l.without(*axis)),
                 OpKind::Repeat(times) => result().map(|l| l.before_repeat(*times)),
-                OpKind::Reduce(_, axis) if self.k.ty(v).shape()[*axis] == 1 => result().map(|l| l.with_unit_axis(*axis)),
+                OpKind::Reduce(_, axis) if self.k.ty(v).shape()[*axis] == 1 => {
+                    result().map(|l| l.with_unit_axis(*axis))
+                }
                 _ => None,
             };
             if found.is_some() {
@@ -324,7 +329,9 @@ impl Assigner<'_> {
                 OpKind::Mma => op.operands[1] == v,
                 OpKind::Slice(ref at) => at[0] % 16 == 0 && at[1] % 64 == 0 && self.read_as_a(op.results[0]),
                 OpKind::Read => self.native(op.results[0]).is_some_and(|l| {
-                    l.reg.starts_with(&[(1, 0), (0, 3), (1, 3)]) && l.lane[0] == Some((1, 1)) && l.lane[4] == Some((0, 2))
+                    l.reg.starts_with(&[(1, 0), (0, 3), (1, 3)])
+                        && l.lane[0] == Some((1, 1))
+                        && l.lane[4] == Some((0, 2))
                 }),
                 _ => false,
             }

@@ -6,8 +6,8 @@
 
 mod assign;
 
-pub use assign::{Assignment, Split, assign};
 pub(crate) use assign::ring_sources;
+pub use assign::{Assignment, Split, assign};
 
 /// log2 of the consumer warps of a CTA.
 pub const WARP_BITS: usize = 3;

@@ -130,7 +130,9 @@ impl Body<'_> {
                 Ok(())
             }
             OpKind::Require(_) | OpKind::Yield => Ok(()),
-            OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast => self.elementwise(op),
+            OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast => {
+                self.elementwise(op)
+            }
             OpKind::Splat | OpKind::Iota(_) | OpKind::Broadcast(_) | OpKind::Repeat(_) => Ok(()),
             OpKind::Transpose => self.transpose(op),
             OpKind::Slice(at) => {
@@ -206,7 +208,8 @@ impl Body<'_> {
             self.remember(v, layout.clone(), masked.clone());
             return Ok(masked);
         }
-        let permuted = self.tiles.iter().rev().flat_map(|s| s.iter()).find(|((w, l), _)| *w == v && l.same_threads(layout));
+        let permuted =
+            self.tiles.iter().rev().flat_map(|s| s.iter()).find(|((w, l), _)| *w == v && l.same_threads(layout));
         if let Some(((_, from), h)) = permuted {
             let held = permute(h, from, layout);
             self.remember(v, layout.clone(), held.clone());
@@ -288,13 +291,8 @@ impl Body<'_> {
     /// This thread's coordinates in a layout, as i32, one per axis; they depend on the thread alone.
     pub fn coordinates(&mut self, layout: &Layout) -> Vec<Ssa> {
         let thread = self.thread.clone();
-        let bits: Vec<(usize, (u8, u8))> = layout
-            .lane
-            .iter()
-            .chain(&layout.warp)
-            .enumerate()
-            .filter_map(|(i, b)| b.map(|b| (i, b)))
-            .collect();
+        let bits: Vec<(usize, (u8, u8))> =
+            layout.lane.iter().chain(&layout.warp).enumerate().filter_map(|(i, b)| b.map(|b| (i, b))).collect();
         (0..layout.shape.len())
             .map(|axis| {
                 let terms: Vec<(usize, usize)> =

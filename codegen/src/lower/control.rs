@@ -13,7 +13,9 @@ impl Body<'_> {
         for (v, l) in values.iter().zip(like) {
             let ty = register_type(self.dtype(*l));
             if self.is_tile(*l) {
-                let Some(layout) = self.layouts.native.get(l).cloned() else { return self.broken("carried tile without layout") };
+                let Some(layout) = self.layouts.native.get(l).cloned() else {
+                    return self.broken("carried tile without layout");
+                };
                 out.extend(self.elements(*v, &layout)?.into_iter().map(|e| (e, ty)));
             } else {
                 out.push((self.scalar(*v)?, ty));
@@ -82,7 +84,8 @@ impl Body<'_> {
         let (head, inside, exit) = (self.e.label(), self.e.label(), self.e.label());
         let index = self.e.fresh();
         let (declared, bound) = self.arguments(&block.args[1..])?;
-        let after: Vec<(ValueId, Vec<Ssa>)> = op.results.iter().copied().zip(bound.iter().map(|b| b.1.clone())).collect();
+        let after: Vec<(ValueId, Vec<Ssa>)> =
+            op.results.iter().copied().zip(bound.iter().map(|b| b.1.clone())).collect();
         let mut enter = vec![(lo, "i32")];
         enter.extend(init);
         self.e.br(&head, &enter);

@@ -14,7 +14,8 @@ impl Body<'_> {
         match (from, to) {
             (DType::E4m3 | DType::E5m2, _) => {
                 let halves = self.fp8_to_f16(x, from);
-                let wide: Vec<Ssa> = halves.iter().map(|h| self.e.op(&format!("llvm.fpext {h} : f16 to f32"))).collect();
+                let wide: Vec<Ssa> =
+                    halves.iter().map(|h| self.e.op(&format!("llvm.fpext {h} : f16 to f32"))).collect();
                 self.cast_elements(&wide, DType::F32, to)
             }
             (DType::E8m0, DType::Bf16) => Ok(x.iter().map(|c| self.e8m0_to_bf16(c)).collect()),
@@ -117,7 +118,8 @@ impl Body<'_> {
                 let high = self.nibble_to_top(high, second.1);
                 self.join_halves(&low, pair[0].1, &high, second.1)
             };
-            let (sign_mask, code_mask, six) = (self.e.i32(0x8000_8000u32 as i32 as i64), self.e.i32(0x01C0_01C0), self.e.i32(6));
+            let (sign_mask, code_mask, six) =
+                (self.e.i32(0x8000_8000u32 as i32 as i64), self.e.i32(0x01C0_01C0), self.e.i32(6));
             let sign = self.e.bin("and", &word, &sign_mask, "i32");
             let moved = self.e.bin("lshr", &word, &six, "i32");
             let code = self.e.bin("and", &moved, &code_mask, "i32");
@@ -144,7 +146,11 @@ impl Body<'_> {
     /// The low half from one word and the high half from another; each word's nibble is at the top of half `n / 4`.
     fn join_halves(&mut self, low: &Ssa, n_low: u8, high: &Ssa, n_high: u8) -> Ssa {
         let (mask, sixteen) = (self.e.i32(0xFFFF), self.e.i32(16));
-        let low = if n_low / 4 == 0 { self.e.bin("and", low, &mask, "i32") } else { self.e.bin("lshr", low, &sixteen, "i32") };
+        let low = if n_low / 4 == 0 {
+            self.e.bin("and", low, &mask, "i32")
+        } else {
+            self.e.bin("lshr", low, &sixteen, "i32")
+        };
         let high = if n_high / 4 == 0 {
             self.e.bin("shl", high, &sixteen, "i32")
         } else {

@@ -172,7 +172,9 @@ impl Emitter {
 
     /// Address `bytes` after a pointer.
     pub(super) fn offset(&mut self, pointer: &str, bytes: &str, index_ty: &str, space: u8) -> Ssa {
-        self.op(&format!("llvm.getelementptr {pointer}[{bytes}] : (!llvm.ptr<{space}>, {index_ty}) -> !llvm.ptr<{space}>, i8"))
+        self.op(&format!(
+            "llvm.getelementptr {pointer}[{bytes}] : (!llvm.ptr<{space}>, {index_ty}) -> !llvm.ptr<{space}>, i8"
+        ))
     }
 
     /// Address a constant number of bytes after a pointer.
@@ -194,10 +196,17 @@ impl Emitter {
     }
 
     /// One PTX instruction (and the predicate it needs) with side effects; operands are name and type.
-    pub(super) fn asm(&mut self, text: &str, constraints: &str, operands: &[(&str, &str)], result: Option<&str>) -> Ssa {
+    pub(super) fn asm(
+        &mut self,
+        text: &str,
+        constraints: &str,
+        operands: &[(&str, &str)],
+        result: Option<&str>,
+    ) -> Ssa {
         let names: Vec<&str> = operands.iter().map(|o| o.0).collect();
         let types: Vec<&str> = operands.iter().map(|o| o.1).collect();
-        let clobber = if constraints.is_empty() { "~{memory}".to_owned() } else { format!("{constraints},~{{memory}}") };
+        let clobber =
+            if constraints.is_empty() { "~{memory}".to_owned() } else { format!("{constraints},~{{memory}}") };
         let result_ty = result.unwrap_or("()");
         let result_ty = if result.is_none() { "()" } else { result_ty };
         let call = format!(

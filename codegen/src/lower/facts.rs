@@ -16,7 +16,8 @@ pub struct ParamFacts {
 
 /// Facts for every kernel and parameter of a plan.
 pub fn facts(plan: &Plan) -> Vec<Vec<ParamFacts>> {
-    let copied: Vec<bool> = (0..plan.buffers.len()).map(|b| plan.program.iter().any(|i| stages_buffer(plan, i, b))).collect();
+    let copied: Vec<bool> =
+        (0..plan.buffers.len()).map(|b| plan.program.iter().any(|i| stages_buffer(plan, i, b))).collect();
     plan.kernels
         .iter()
         .enumerate()

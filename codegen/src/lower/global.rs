@@ -99,7 +99,13 @@ impl Body<'_> {
         Ok(sum)
     }
 
-    fn place(&mut self, array: &ArrayArg, offsets: &[ValueId], d: DType, layout: &Layout) -> Result<Place, CodegenError> {
+    fn place(
+        &mut self,
+        array: &ArrayArg,
+        offsets: &[ValueId],
+        d: DType,
+        layout: &Layout,
+    ) -> Result<Place, CodegenError> {
         let lead = offsets.len() - layout.shape.len();
         let size = memory_size(d);
         let mut whole: Option<Ssa> = None;
@@ -224,7 +230,9 @@ impl Body<'_> {
         if d == DType::E2m1 {
             return self.fail(op, "E04", "4-bit elements can't be loaded into registers directly".into(), "stage them");
         }
-        let Some(layout) = self.layouts.native.get(&result).cloned() else { return self.broken("a load without layout") };
+        let Some(layout) = self.layouts.native.get(&result).cloned() else {
+            return self.broken("a load without layout");
+        };
         self.before_read(global);
         let array = self.array(global)?;
         let place = self.place(&array, &op.operands[1..], d, &layout)?;
@@ -295,7 +303,8 @@ impl Body<'_> {
 
     /// Holds for exactly one of the threads that hold copies of an element.
     fn one_copy(&mut self, layout: &Layout) -> Option<Ssa> {
-        let mask: i64 = layout.lane.iter().chain(&layout.warp).enumerate().filter(|(_, b)| b.is_none()).map(|(i, _)| 1 << i).sum();
+        let mask: i64 =
+            layout.lane.iter().chain(&layout.warp).enumerate().filter(|(_, b)| b.is_none()).map(|(i, _)| 1 << i).sum();
         if mask == 0 {
             return None;
         }
@@ -342,8 +351,13 @@ impl Body<'_> {
             (0..count).map(|i| self.e.extract(&v, i, &vector_ty)).collect()
         };
         let list: Vec<String> = (0..count).map(|i| format!("${}", i + 1)).collect();
-        let (suffix, list) = if count == 1 { (String::new(), list[0].clone()) } else { (format!(".v{count}"), format!("{{{}}}", list.join(","))) };
-        let text = format!("{{ .reg .pred p; setp.ne.b32 p, ${}, 0; @p st.global{suffix}.b32 [$0], {list}; }}", count + 1);
+        let (suffix, list) = if count == 1 {
+            (String::new(), list[0].clone())
+        } else {
+            (format!(".v{count}"), format!("{{{}}}", list.join(",")))
+        };
+        let text =
+            format!("{{ .reg .pred p; setp.ne.b32 p, ${}, 0; @p st.global{suffix}.b32 [$0], {list}; }}", count + 1);
         let mut operands = vec![(pointer.as_str(), "!llvm.ptr<1>")];
         operands.extend(words.iter().map(|w| (w.as_str(), "i32")));
         operands.push((&flag, "i32"));

@@ -10,9 +10,12 @@ use tile_lang::ir::{OpData, OpId, ValueId};
 impl Body<'_> {
     pub fn product(&mut self, id: OpId, op: &OpData) -> Result<(), CodegenError> {
         let [acc, a, b] = [op.operands[0], op.operands[1], op.operands[2]];
-        let Some(split) = self.layouts.splits.get(&id).copied() else { return self.broken("a product without warp split") };
+        let Some(split) = self.layouts.splits.get(&id).copied() else {
+            return self.broken("a product without warp split");
+        };
         let (m, n, k) = (self.k.ty(acc).shape()[0], self.k.ty(acc).shape()[1], self.k.ty(a).shape()[1]);
-        let (lc, la, lb) = (Layout::accumulator(m, n, split), Layout::operand_a(m, k, split), Layout::operand_b(k, n, split));
+        let (lc, la, lb) =
+            (Layout::accumulator(m, n, split), Layout::operand_a(m, k, split), Layout::operand_b(k, n, split));
         let mut c = self.elements(acc, &lc)?;
         let a = self.operand(a, &la)?;
         let b = self.operand(b, &lb)?;
@@ -46,10 +49,13 @@ impl Body<'_> {
             let v = body.e.vector(&[x[l.register_at(&first)].clone(), x[l.register_at(&second)].clone()], "bf16");
             body.e.bitcast(&v, "vector<2xbf16>", "i32")
         };
-        let a: Vec<Ssa> =
-            [(0, 0), (8, 0), (0, 8), (8, 8)].iter().map(|(r, s)| pair(self, a, la, [m + r, k + s], [m + r, k + s + 1])).collect();
+        let a: Vec<Ssa> = [(0, 0), (8, 0), (0, 8), (8, 8)]
+            .iter()
+            .map(|(r, s)| pair(self, a, la, [m + r, k + s], [m + r, k + s + 1]))
+            .collect();
         let b: Vec<Ssa> = [0, 8].iter().map(|s| pair(self, b, lb, [k + s, n], [k + s + 1, n])).collect();
-        let slots: Vec<usize> = [(0, 0), (0, 1), (8, 0), (8, 1)].iter().map(|(r, s)| lc.register_at(&[m + r, n + s])).collect();
+        let slots: Vec<usize> =
+            [(0, 0), (0, 1), (8, 0), (8, 1)].iter().map(|(r, s)| lc.register_at(&[m + r, n + s])).collect();
         let f = "f32";
         let d = self.e.pure_asm(
             "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$0,$1,$2,$3};",

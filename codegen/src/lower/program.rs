@@ -19,13 +19,13 @@ use std::collections::{HashMap, HashSet};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Access, Kernel, OpKind, Role, Type};
 use tile_lang::packing::{Packing, TileOrder, fragment_width};
-use tile_lang::record::{self, control};
+use tile_lang::record::{self, control, trace};
 
 /// Threads of a CTA: the consumers and one warpgroup for the producer.
 pub const THREADS: usize = WARPS * 32 + 128;
-/// Registers of a producer and of a consumer thread: 128 × 40 + 256 × 232 ≤ 65,536.
-const PRODUCER_REGISTERS: usize = 40;
-const CONSUMER_REGISTERS: usize = 232;
+/// Registers of a producer and of a consumer thread: 128 × 56 + 256 × 224 ≤ 65,536.
+const PRODUCER_REGISTERS: usize = 56;
+const CONSUMER_REGISTERS: usize = 224;
 /// Records in flight.
 const RECORD_SLOTS: usize = 4;
 /// Name of the kernel.
@@ -97,14 +97,20 @@ struct Prepared {
 ///
 /// # Errors
 /// An instance can't be lowered, or shared memory is too small.
-pub fn assemble(name: &str, kernels: &[Kernel], facts: &[Vec<ParamFacts>], machine: Machine) -> Result<Assembled, CodegenError> {
+pub fn assemble(
+    name: &str,
+    kernels: &[Kernel],
+    facts: &[Vec<ParamFacts>],
+    machine: Machine,
+) -> Result<Assembled, CodegenError> {
     let prepared = kernels
         .iter()
         .zip(facts)
         .map(|(k, f)| prepare(k, f, machine.group_bytes))
         .collect::<Result<Vec<_>, CodegenError>>()?;
     // One slot size for the whole program: what its largest transaction takes.
-    let slot_bytes = prepared.iter().map(|p| p.slot_bytes).max().unwrap_or(0).max(machine.group_bytes).next_multiple_of(1024);
+    let slot_bytes =
+        prepared.iter().map(|p| p.slot_bytes).max().unwrap_or(0).max(machine.group_bytes).next_multiple_of(1024);
     // The first emission only measures the exchange area; the ring gets what is left.
     let (_, exchange) = emit(&prepared, slot_bytes, 2)?;
     let exchange = exchange.next_multiple_of(1024);
@@ -152,7 +158,10 @@ fn prepare(kernel: &Kernel, facts: &[ParamFacts], group_bytes: usize) -> Result<
         }
     });
     let all_fragments = |param| {
-        fills.iter().zip(&waits).all(|(f, w)| f.iter().zip(w).all(|((g, _), v)| *g != param || layouts.fragments.contains(v)))
+        fills
+            .iter()
+            .zip(&waits)
+            .all(|(f, w)| f.iter().zip(w).all(|((g, _), v)| *g != param || layouts.fragments.contains(v)))
     };
     let mut packings = vec![None; kernel.params.len()];
     let mut ring = Vec::new();
@@ -169,7 +178,11 @@ fn prepare(kernel: &Kernel, facts: &[ParamFacts], group_bytes: usize) -> Result<
             };
             let packing = Packing { tile, order };
             if weight {
-                let slot = lowered.params.iter().position(|p| p.value == *global).ok_or_else(|| broken("a copy from no parameter"))?;
+                let slot = lowered
+                    .params
+                    .iter()
+                    .position(|p| p.value == *global)
+                    .ok_or_else(|| broken("a copy from no parameter"))?;
                 if packings[slot].as_ref().is_some_and(|p| *p != packing) {
                     return Err(CodegenError::Plan(format!(
                         "kernel `{}`: weight `{}` is staged in tiles of different shapes; use one shape, or two parameters",
@@ -220,7 +233,7 @@ struct Frame {
 }
 
 fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<(String, usize), CodegenError> {
-        let mut e = Emitter::default();
+    let mut e = Emitter::default();
     let (thread, cta, ctas, shared, address, states) = e.entry(|e| {
         let thread = e.op("nvvm.read.ptx.sreg.tid.x : i32");
         let cta = e.op("nvvm.read.ptx.sreg.ctaid.x : i32");
@@ -228,7 +241,8 @@ fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<(Strin
         let shared = e.op("llvm.mlir.addressof @shared : !llvm.ptr<3>");
         let address = e.op(&format!("llvm.ptrtoint {shared} : !llvm.ptr<3> to i32"));
         let one = e.i32(1);
-        let states: Vec<Ssa> = (0..11).map(|_| e.op(&format!("llvm.alloca {one} x i32 : (i32) -> !llvm.ptr"))).collect();
+        let states: Vec<Ssa> =
+            (0..11).map(|_| e.op(&format!("llvm.alloca {one} x i32 : (i32) -> !llvm.ptr"))).collect();
         (thread, cta, ctas, shared, address, states)
     });
     let at = |e: &mut Emitter, offset: usize| e.entry(|e| e.add_const(&address, offset as i64));
@@ -272,7 +286,7 @@ fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<(Strin
     let text = format!(
         "module attributes {{gpu.container_module}} {{\n  gpu.module @kernels [#nvvm.target<chip = \"sm_90a\", features = \"+ptx86\", O = 3>] {{\n  \
          llvm.mlir.global external @shared() {{addr_space = 3 : i32, alignment = 1024 : i64}} : !llvm.array<0 x i8>\n  \
-         llvm.func @{ENTRY}(%records: !llvm.ptr<1> {{llvm.noalias}}, %begin: i32, %end: i32, %passes: i32, %control: !llvm.ptr<1>, %stop: !llvm.ptr<1>, %timeout: i64) \
+         llvm.func @{ENTRY}(%records: !llvm.ptr<1> {{llvm.noalias}}, %begin: i32, %end: i32, %passes: i32, %control: !llvm.ptr<1>, %stop: !llvm.ptr<1>, %timeout: i64, %trace: i64) \
          attributes {{gpu.kernel, nvvm.kernel, nvvm.reqntid = array<i32: {THREADS}, 1, 1>, nvvm.minctasm = 1 : i32}} {{\n{body}  }}\n  }}\n}}\n"
     );
     Ok((text, exchange_bytes))
@@ -329,7 +343,8 @@ impl Frame {
         let more = self.e.icmp("slt", &index, &count, "i32");
         self.e.cond_br(&more, &inside, &pass_end);
         self.e.block(&inside, "");
-        let next_issued = if role == Role::Producer { self.fetch_ahead(&index, &issued, &count, &fetch_state) } else { issued };
+        let next_issued =
+            if role == Role::Producer { self.fetch_ahead(&index, &issued, &count, &fetch_state) } else { issued };
 
         let (slot, phase) = (self.e.load(&read_state.0, "i32", 4, 0), self.e.load(&read_state.1, "i32", 4, 0));
         let full = self.e.add_const(&self.address.clone(), RECORD_FULL as i64);
@@ -347,10 +362,17 @@ impl Frame {
         self.e.block(&work, "");
         if role == Role::Consumer {
             self.wait_dependencies_as_group(&record, &pass);
+            self.stamp(&index, &count, trace::CONSUMER_BEGIN);
+        } else {
+            self.stamp(&index, &count, trace::PRODUCER_BEGIN);
         }
         self.dispatch(role, prepared, &record, &items, &pass, exchange_bytes)?;
         if role == Role::Consumer {
+            sync::consumer_barrier(&mut self.e);
+            self.stamp(&index, &count, trace::CONSUMER_END);
             self.signal(&record);
+        } else {
+            self.stamp(&index, &count, trace::PRODUCER_END);
         }
         self.e.br(&done, &[]);
         self.e.block(&done, "");
@@ -611,7 +633,8 @@ impl Frame {
         let start = timer(&mut self.e);
         self.e.br(&spin, &[]);
         self.e.block(&spin, "");
-        let value = self.e.asm("ld.acquire.gpu.global.u32 $0, [$1];", "=r,l", &[(&address, "!llvm.ptr<1>")], Some("i32"));
+        let value =
+            self.e.asm("ld.acquire.gpu.global.u32 $0, [$1];", "=r,l", &[(&address, "!llvm.ptr<1>")], Some("i32"));
         let ahead = self.e.bin("sub", &value, target, "i32");
         let zero = self.e.i32(0);
         let reached = self.e.icmp("sge", &ahead, &zero, "i32");
@@ -644,9 +667,35 @@ impl Frame {
         self.e.block(&done, "");
     }
 
-    /// Consumer: everything written is visible before the counter rises.
+    /// Writes the SM's clock into the trace, if there is one: the producer thread, or the first consumer thread.
+    fn stamp(&mut self, index: &Ssa, count: &Ssa, word: usize) {
+        let (write, join) = (self.e.label(), self.e.label());
+        let none = self.e.i64(0);
+        let wanted = self.e.icmp("ne", "%trace", &none, "i64");
+        let mask = self.e.i32((WARPS * 32 - 1) as i64);
+        let place = self.e.bin("and", &self.thread.clone(), &mask, "i32");
+        let zero = self.e.i32(0);
+        // Thread 0 of the consumers, and the producer: the thread after all of them.
+        let leads = self.e.icmp("eq", &place, &zero, "i32");
+        let both = self.e.bin("and", &wanted, &leads, "i1");
+        self.e.cond_br(&both, &write, &join);
+        self.e.block(&write, "");
+        let row = self.e.bin("mul", &self.cta.clone(), count, "i32");
+        let row = self.e.bin("add", &row, index, "i32");
+        let row = self.e.op(&format!("llvm.sext {row} : i32 to i64"));
+        let stride = self.e.i64((8 * trace::WORDS) as i64);
+        let offset = self.e.bin("mul", &row, &stride, "i64");
+        let offset = self.e.bin("add", "%trace", &offset, "i64");
+        let p = self.e.op(&format!("llvm.inttoptr {offset} : i64 to !llvm.ptr<1>"));
+        let p = self.e.offset_const(&p, 8 * word, 1);
+        let clock = self.e.asm("mov.u64 $0, %clock64;", "=l", &[], Some("i64"));
+        self.e.store(&clock, &p, "i64", 8, 1);
+        self.e.br(&join, &[]);
+        self.e.block(&join, "");
+    }
+
+    /// Consumer: everything written is visible before the counter rises. All consumers have met.
     fn signal(&mut self, record: &Ssa) {
-        sync::consumer_barrier(&mut self.e);
         let (raise, join) = (self.e.label(), self.e.label());
         let zero = self.e.i32(0);
         let first = self.e.icmp("eq", &self.thread.clone(), &zero, "i32");

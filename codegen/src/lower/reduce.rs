@@ -41,13 +41,15 @@ impl Body<'_> {
                 best = best
                     .into_iter()
                     .map(|b| {
-                        let other = (self.shuffle(&b.0, d, 1 << i), b.1.clone().map(|x| self.shuffle(&x, DType::I32, 1 << i)));
+                        let other =
+                            (self.shuffle(&b.0, d, 1 << i), b.1.clone().map(|x| self.shuffle(&x, DType::I32, 1 << i)));
                         self.better(kind, d, b, other)
                     })
                     .collect();
             }
         }
-        let across: Vec<usize> = (0..WARP_BITS).filter(|i| layout.warp[*i].is_some_and(|b| b.0 as usize == axis)).collect();
+        let across: Vec<usize> =
+            (0..WARP_BITS).filter(|i| layout.warp[*i].is_some_and(|b| b.0 as usize == axis)).collect();
         if !across.is_empty() {
             best = self.across_warps(kind, d, best, &rest, &across);
         }
@@ -103,7 +105,14 @@ impl Body<'_> {
         self.e.bitcast(&moved, "i32", ty)
     }
 
-    fn across_warps(&mut self, kind: ReduceOp, d: DType, best: Vec<Best>, rest: &Layout, across: &[usize]) -> Vec<Best> {
+    fn across_warps(
+        &mut self,
+        kind: ReduceOp,
+        d: DType,
+        best: Vec<Best>,
+        rest: &Layout,
+        across: &[usize],
+    ) -> Vec<Best> {
         let count = 1usize << across.len();
         let elements: usize = rest.shape.iter().product::<usize>().max(1);
         let pair = if kind == ReduceOp::ArgMax { 2 } else { 1 };

@@ -111,7 +111,9 @@ impl Body<'_> {
 
     /// Consumer: one arrival from each warp, after all its lanes have read.
     pub fn ring_release(&mut self, op: &OpData) -> Result<(), CodegenError> {
-        let Some(index) = self.slots.get(&op.operands[0]).cloned() else { return self.broken("release of an unknown slot") };
+        let Some(index) = self.slots.get(&op.operands[0]).cloned() else {
+            return self.broken("release of an unknown slot");
+        };
         let empty = self.barrier_address(&self.map.ring_empty.clone(), &index);
         self.arrive_warp(&empty);
         Ok(())
@@ -205,7 +207,9 @@ impl Body<'_> {
         vector: usize,
     ) -> Result<Held, CodegenError> {
         if vector < 8 {
-            return self.broken("4-bit codes are read a word at a time: stage them from a weight and use them as a first operand");
+            return self.broken(
+                "4-bit codes are read a word at a time: stage them from a weight and use them as a first operand",
+            );
         }
         let byte_terms: Vec<(usize, usize)> = thread_terms.iter().map(|(i, t)| (*i, t / 2)).collect();
         let thread = self.thread.clone();
@@ -221,10 +225,13 @@ impl Body<'_> {
                 let count = vector / 8;
                 let ty = if count == 1 { "i32".to_owned() } else { format!("vector<{count}xi32>") };
                 let raw = self.e.load(&pointer, &ty, vector / 2, 3);
-                let list = if count == 1 { vec![raw] } else { (0..count).map(|i| self.e.extract(&raw, i, &ty)).collect() };
+                let list =
+                    if count == 1 { vec![raw] } else { (0..count).map(|i| self.e.extract(&raw, i, &ty)).collect() };
                 words.push((first, list));
             }
-            let Some((_, list)) = words.iter().find(|(f, _)| *f == first) else { return self.broken("a word went missing") };
+            let Some((_, list)) = words.iter().find(|(f, _)| *f == first) else {
+                return self.broken("a word went missing");
+            };
             out.push((list[(at - first) / 8].clone(), ((at - first) % 8) as u8));
         }
         Ok(Held::Nibbles(out))

@@ -71,7 +71,13 @@ fn yielded(k: &Kernel, block: BlockId, position: usize) -> Option<ValueId> {
     k.op(last).operands.get(position).copied()
 }
 
-fn collect(k: &Kernel, block: BlockId, inside: Option<OpId>, sources: &mut HashMap<ValueId, Source>, parent: &mut HashMap<OpId, OpId>) {
+fn collect(
+    k: &Kernel,
+    block: BlockId,
+    inside: Option<OpId>,
+    sources: &mut HashMap<ValueId, Source>,
+    parent: &mut HashMap<OpId, OpId>,
+) {
     if let Some(owner) = inside {
         for (i, a) in k.block(block).args.iter().enumerate() {
             sources.insert(*a, Source::Arg(owner, i));
@@ -102,14 +108,17 @@ fn ops_below(k: &Kernel, block: BlockId) -> Vec<OpId> {
 }
 
 fn rebuild(k: &mut Kernel, block: BlockId, ops: &HashSet<OpId>, values: &HashSet<ValueId>) {
-    let kept: Vec<OpId> = k.block(block).ops.iter().copied().filter(|id| ops.contains(id) || k.op(*id).kind == OpKind::Yield).collect();
+    let kept: Vec<OpId> =
+        k.block(block).ops.iter().copied().filter(|id| ops.contains(id) || k.op(*id).kind == OpKind::Yield).collect();
     for &id in &kept {
         let op = k.op(id).clone();
         if op.blocks.is_empty() {
             continue;
         }
         let live: Vec<bool> = op.results.iter().map(|r| values.contains(r)).collect();
-        let filter = |list: &[ValueId]| -> Vec<ValueId> { list.iter().zip(&live).filter(|(_, l)| **l).map(|(v, _)| *v).collect() };
+        let filter = |list: &[ValueId]| -> Vec<ValueId> {
+            list.iter().zip(&live).filter(|(_, l)| **l).map(|(v, _)| *v).collect()
+        };
         for &b in &op.blocks {
             rebuild(k, b, ops, values);
             if let Some(&end) = k.block(b).ops.last() {

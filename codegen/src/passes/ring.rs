@@ -56,7 +56,9 @@ fn visit(kernel: &Kernel, block: BlockId, group_bytes: usize, groups: &mut Vec<R
         if !matches!(op.kind, OpKind::Stage) {
             continue;
         }
-        let (Type::Smem(dtype, shape), Type::Global(_, rank, _)) = (kernel.ty(op.results[0]), kernel.ty(op.operands[0])) else {
+        let (Type::Smem(dtype, shape), Type::Global(_, rank, _)) =
+            (kernel.ty(op.results[0]), kernel.ty(op.operands[0]))
+        else {
             continue;
         };
         let mut part = RingPart { dtype: *dtype, shape: shape.clone(), rank: *rank, offset: 0 };

@@ -47,7 +47,13 @@ fn clone_block(
                     continue;
                 }
                 let operands = group.loads.iter().flat_map(|l| loads.remove(l).unwrap_or_default()).collect();
-                OpData { kind: OpKind::RingFill(group.parts.clone()), operands, results: Vec::new(), blocks, span: op.span }
+                OpData {
+                    kind: OpKind::RingFill(group.parts.clone()),
+                    operands,
+                    results: Vec::new(),
+                    blocks,
+                    span: op.span,
+                }
             }
         };
         let fresh = k.add_op(fresh);
@@ -91,12 +97,18 @@ fn insert_consumer_ops(k: &mut Kernel, block: BlockId, groups: &[RingGroup]) {
             if reads(k, id, &views) {
                 last = id;
                 if matches!(k.op(id).kind, OpKind::Slice(_) | OpKind::Transpose) {
-                    views.extend(k.op(id).results.iter().filter(|r| matches!(k.ty(**r), tile_lang::ir::Type::Smem(..))));
+                    views
+                        .extend(k.op(id).results.iter().filter(|r| matches!(k.ty(**r), tile_lang::ir::Type::Smem(..))));
                 }
             }
         }
-        let release =
-            k.add_op(OpData { kind: OpKind::RingRelease, operands: results, results: Vec::new(), blocks: Vec::new(), span });
+        let release = k.add_op(OpData {
+            kind: OpKind::RingRelease,
+            operands: results,
+            results: Vec::new(),
+            blocks: Vec::new(),
+            span,
+        });
         let at = ops.iter().position(|o| *o == last).map_or(ops.len(), |i| i + 1);
         ops.insert(at, release);
     }
@@ -107,5 +119,6 @@ fn insert_consumer_ops(k: &mut Kernel, block: BlockId, groups: &[RingGroup]) {
 fn reads(k: &Kernel, id: OpId, values: &[ValueId]) -> bool {
     let op = k.op(id);
     !matches!(op.kind, OpKind::RingRelease)
-        && (op.operands.iter().any(|v| values.contains(v)) || op.blocks.iter().any(|b| k.block(*b).ops.iter().any(|o| reads(k, *o, values))))
+        && (op.operands.iter().any(|v| values.contains(v))
+            || op.blocks.iter().any(|b| k.block(*b).ops.iter().any(|o| reads(k, *o, values))))
 }
