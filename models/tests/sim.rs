@@ -107,11 +107,12 @@ fn mimo_as_published() {
     check("mimo-nano-fp8");
 }
 
-/// Replaces the last op of a kernel that `change` takes.
+/// Replaces the last op that `change` takes in every instance of a kernel.
 fn mutate(plan: &mut Plan, kernel: &str, change: impl Fn(&OpKind) -> Option<OpKind>) {
-    let k = plan.kernels.iter_mut().find(|k| k.name == kernel).unwrap();
-    let op = k.ops.iter_mut().rev().find(|op| change(&op.kind).is_some()).unwrap();
-    op.kind = change(&op.kind).unwrap();
+    for k in plan.kernels.iter_mut().filter(|k| k.name == kernel) {
+        let op = k.ops.iter_mut().rev().find(|op| change(&op.kind).is_some()).unwrap();
+        op.kind = change(&op.kind).unwrap();
+    }
 }
 
 #[test]
