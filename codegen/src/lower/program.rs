@@ -54,6 +54,8 @@ pub struct Assembled {
     pub shared_bytes: usize,
     /// Slots of the ring.
     pub slots: usize,
+    /// Bytes of each.
+    pub slot_bytes: usize,
     /// Bytes of the area for changes of layout.
     pub exchange_bytes: usize,
     /// Storage of staged weights, by kernel and parameter.
@@ -128,6 +130,7 @@ pub fn assemble(
         mlir,
         shared_bytes: RING_BASE + slots * slot_bytes + exchange,
         slots,
+        slot_bytes,
         exchange_bytes: exchange,
         packings: prepared.into_iter().map(|p| p.packings).collect(),
     })

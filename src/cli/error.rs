@@ -1,0 +1,124 @@
+//! Errors of the command and their exit codes.
+
+use tile_codegen::CodegenError;
+use tile_lang::artifact::ArtifactError;
+use tile_lang::build::InstanceError;
+use tile_lang::diag::Diagnostics;
+use tile_lang::exec::ExecError;
+use tile_lang::interp::LaunchError;
+use tile_lang::plan::PlanError;
+use tile_models::checkpoint::{CheckpointError, ValidationError};
+use tile_models::config::ConfigError;
+use tile_models::graph::GraphError;
+use tile_models::reference::ReferenceError;
+use tile_models::session::SessionError;
+use tile_models::session::verify::VerifyError;
+use tile_models::tokenizer::TokenizerError;
+use tile_runtime::RuntimeError;
+
+/// Why a command ends.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Arguments or files that can't be used.
+    #[error("{0}")]
+    Input(String),
+    /// The job itself failed.
+    #[error("{0}")]
+    Failed(String),
+    /// What the command prints can't be written.
+    #[error("the output can't be written: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl CliError {
+    /// Input that can't be used.
+    pub fn input(text: impl Into<String>) -> Self {
+        CliError::Input(text.into())
+    }
+
+    /// A job that failed.
+    pub fn failed(text: impl Into<String>) -> Self {
+        CliError::Failed(text.into())
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            CliError::Input(_) => 2,
+            CliError::Failed(_) | CliError::Output(_) => 1,
+        }
+    }
+}
+
+macro_rules! input_errors {
+    ($($t:ty),* $(,)?) => {$(
+        impl From<$t> for CliError {
+            fn from(e: $t) -> Self {
+                CliError::Input(e.to_string())
+            }
+        }
+    )*};
+}
+input_errors!(
+    ArtifactError,
+    CheckpointError,
+    ConfigError,
+    Diagnostics,
+    GraphError,
+    InstanceError,
+    PlanError,
+    ReferenceError,
+    TokenizerError,
+    ValidationError,
+);
+
+impl From<CodegenError> for CliError {
+    fn from(e: CodegenError) -> Self {
+        match e {
+            CodegenError::Program(_) | CodegenError::Plan(_) => CliError::Input(e.to_string()),
+            CodegenError::Lowering { .. } | CodegenError::Ptxas(_) => CliError::Failed(e.to_string()),
+        }
+    }
+}
+
+impl From<RuntimeError> for CliError {
+    fn from(e: RuntimeError) -> Self {
+        match e {
+            RuntimeError::Driver { .. } | RuntimeError::Load { .. } => CliError::Failed(e.to_string()),
+            _ => CliError::Input(e.to_string()),
+        }
+    }
+}
+
+impl From<ExecError> for CliError {
+    fn from(e: ExecError) -> Self {
+        CliError::Failed(e.to_string())
+    }
+}
+
+impl From<LaunchError> for CliError {
+    fn from(e: LaunchError) -> Self {
+        match e {
+            LaunchError::Item(_) => CliError::Failed(e.to_string()),
+            _ => CliError::Input(e.to_string()),
+        }
+    }
+}
+
+impl From<SessionError> for CliError {
+    fn from(e: SessionError) -> Self {
+        match e {
+            SessionError::Exec(e) => e.into(),
+            _ => CliError::Input(e.to_string()),
+        }
+    }
+}
+
+impl From<VerifyError> for CliError {
+    fn from(e: VerifyError) -> Self {
+        match e {
+            VerifyError::Session(e) => e.into(),
+            _ => CliError::Input(e.to_string()),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+const PAGES: &[(&str, &str)] = &[];
