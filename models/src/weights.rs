@@ -10,8 +10,8 @@
 //! | `layers.L.router`, `.router_bias` | router [E, K] (bf16 where that loses nothing), correction bias \[E\] |
 //! | `layers.L.experts.gate`, `.up`, `.down` | all experts [E, N, K] |
 //!
-//! Matrices that are not plain have `.scales`: FP8 f32 [⌈K/128⌉, N], MXFP4 E8M0 [N, K/32], after the experts' axis. Where the
-//! matrices that make up one weight are stored differently, the weight is f32.
+//! Matrices that are not plain have `.scales`: FP8 f32 [⌈K/128⌉, N], MXFP4 E8M0 [N, K/32], after the experts' axis.
+//! Where the matrices that make up one weight are stored differently, the weight is f32.
 
 use crate::checkpoint::{CheckpointError, Matrix, WeightData, Weights};
 use crate::config::Mlp;

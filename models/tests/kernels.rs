@@ -89,8 +89,8 @@ fn gated_mlps_in_every_format() {
             let generics = [kind.element(), types, kind.blocks(bk)].concat();
             for (precision, tolerance) in PRECISIONS {
                 let out = zeros(Bf16, &[t, n]);
-                let mut args = weights(kind, &[gate.clone()], false);
-                args.extend(weights(kind, &[up.clone()], false));
+                let mut args = weights(kind, std::slice::from_ref(&gate), false);
+                args.extend(weights(kind, std::slice::from_ref(&up), false));
                 args.extend([reals(F32, &[t, k], &x).into(), reals(F32, &[k], &gain).into(), out.clone().into()]);
                 args.push(1e-6.into());
                 run(def, &generics, &args, precision);

@@ -55,8 +55,8 @@ impl Graph<'_> {
         Shape { columns, slice, values, keys, splits, positions: context.next_multiple_of(keys) }
     }
 
-    /// The projections of a block, rotated; keys and values go to the cache of layer `layer`. `w` holds `qkv` (queries, keys and
-    /// values, head after head) and `inv_freq`.
+    /// The projections of a block, rotated; keys and values go to the cache of layer `layer`. `w` holds `qkv`
+    /// (queries, keys and values, head after head) and `inv_freq`.
     #[track_caller]
     pub fn qkv_rope(&self, step: Step, h: Node, w: W, layer: usize, a: &AttentionConfig) -> (Node, KvCache) {
         let caller = Location::caller();

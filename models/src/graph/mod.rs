@@ -1,8 +1,8 @@
 //! Recording a model as a plan.
 //!
 //! A [`Graph`] is what a model function records on: each operation picks a kernel of the library for its types and
-//! shapes, allocates what it writes, and appends instructions. Handles are small and copied freely; the first thing that
-//! goes wrong is kept and reported by [`Graph::finish`], so that models read as a list of operations.
+//! shapes, allocates what it writes, and appends instructions. Handles are small and copied freely; the first thing
+//! that goes wrong is kept and reported by [`Graph::finish`], so that models read as a list of operations.
 
 mod attention;
 mod mlp;

@@ -18,15 +18,15 @@ pub struct Step {
     pub state: usize,
     /// [`state`] words of the host.
     pub request: usize,
-    /// The prompt, [context].
+    /// The prompt, \[context\].
     pub prompt: usize,
     /// Tokens that end a text.
     pub stops: usize,
-    /// Tokens of the block, [rows].
+    /// Tokens of the block, \[rows\].
     pub tokens: usize,
-    /// The chosen tokens, [rows].
+    /// The chosen tokens, \[rows\].
     pub choice: usize,
-    /// Produced tokens + 1, [context], visible to the host while the program runs.
+    /// Produced tokens + 1, \[context\], visible to the host while the program runs.
     pub out: usize,
 }
 

@@ -4,9 +4,9 @@ use super::state::*;
 use tile_lang::dsl::*;
 use tile_lang::tile;
 
-/// Takes the next block of the prompt, or the chosen token: writes `state`, and `tokens` [T] for the next pass. A chosen token also goes
-/// to `out` [context], as token + 1 (0 stands for none yet), and ends the text when it is one of `stops`, the last one
-/// asked for, or has no place in the caches. One item.
+/// Takes the next block of the prompt, or the chosen token: writes `state`, and `tokens` \[T\] for the next pass. A
+/// chosen token also goes to `out` \[context\], as token + 1 (0 stands for none yet), and ends the text when it is one
+/// of `stops`, the last one asked for, or has no place in the caches. One item.
 #[tile::kernel(crate = tile_lang)]
 pub fn advance<const T: usize>(
     request: &Global<i32, 1>,

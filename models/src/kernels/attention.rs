@@ -1,7 +1,8 @@
 //! Attention of a block of rows over the caches, split along the keys.
 //!
-//! Row t stands at position p = `state[POSITION]` + t and sees the keys at p − `window` < position ≤ p. The tiles of BKV keys that
-//! hold them are dealt to at most S splits, at least one tile each; how many splits there are depends on p.
+//! Row t stands at position p = `state[POSITION]` + t and sees the keys at p − `window` < position ≤ p. The tiles of
+//! BKV keys that hold them are dealt to at most S splits, at least one tile each; how many splits there are depends on
+//! p.
 
 use super::state::{POSITION, ROWS};
 use tile_lang::dsl::*;
@@ -23,10 +24,10 @@ fn tiles<const BKV: usize>(position: i32, window: i32, splits: i32) -> (i32, i32
 /// One split: for every row and query head the largest score, the sum of exponentials relative to it, and the values
 /// weighed by them.
 ///
-/// `q` [H, T·D] holds queries times log2 e / √d, `k` [KV, positions, KP] and `v` [KV, positions, VP] the caches, D = ND·DC
-/// columns of queries and keys being used. `part` [T, S, H, DVP], `top` and `sum` [T, H, S] are written for valid rows and
-/// splits in use. GROUP query heads share a KV head; GP, a power of two of at least 16, holds them. One item for each row,
-/// KV head and split.
+/// `q` [H, T·D] holds queries times log2 e / √d, `k` [KV, positions, KP] and `v` [KV, positions, VP] the caches, D =
+/// ND·DC columns of queries and keys being used. `part` [T, S, H, DVP], `top` and `sum` [T, H, S] are written for
+/// valid rows and splits in use. GROUP query heads share a KV head; GP, a power of two of at least 16, holds them. One
+/// item for each row, KV head and split.
 #[tile::kernel(crate = tile_lang)]
 pub fn attention<
     const GROUP: usize,
@@ -76,7 +77,7 @@ pub fn attention<
             let p = (x - next.cols::<BKV>()).exp2();
             let shrink = (m - next).exp2();
             l = l * shrink + p.row_sum();
-            o = o * shrink.cols::<DVP>();
+            o *= shrink.cols::<DVP>();
             o.mma(p.cast::<bf16>(), values.slice::<BKV, DVP>(0, 0));
             m = next;
         }
@@ -116,7 +117,7 @@ fn merge<const DV: usize, const DVP: usize, const SP: usize, const BKV: usize>(
     out.store_masked_at([t, h * DV as i32], (o / total).cast::<bf16>(), columns);
 }
 
-/// The attention's output from its splits: `part` [T, S, H, DVP], `top`, `sum` [T, H, S] as [`attention`] wrote them,
+/// The attention's output from its splits: `part` [T, S, H, DVP], `top`, `sum` [T, H, S] as [`attention()`] wrote them,
 /// `out` [T, H·DV]. SP is a power of two that holds S. One item for each row and head.
 #[tile::kernel(crate = tile_lang)]
 pub fn combine<const DV: usize, const DVP: usize, const SP: usize, const BKV: usize>(
@@ -134,7 +135,7 @@ pub fn combine<const DV: usize, const DVP: usize, const SP: usize, const BKV: us
     }
 }
 
-/// [`combine`] with a sink for each head: `sinks` [H] are natural logits that take weight and give nothing.
+/// [`combine()`] with a sink for each head: `sinks` \[H\] are natural logits that take weight and give nothing.
 #[tile::kernel(crate = tile_lang)]
 pub fn combine_sink<const DV: usize, const DVP: usize, const SP: usize, const BKV: usize>(
     part: &Global<f32, 4>,

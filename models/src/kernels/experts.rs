@@ -1,7 +1,7 @@
 //! Routed experts: each expert that some row uses computes all rows of the block, and rows take their share.
 //!
-//! `list` and `count` are those of [`super::router::route`]: slot s of S holds the s-th expert in use. Weights of all experts are one
-//! array each, expert first. Weights and the prologue are otherwise as in [`super::linear`].
+//! `list` and `count` are those of [`super::router::route()`]: slot s of S holds the s-th expert in use. Weights of
+//! all experts are one array each, expert first. Weights and the prologue are otherwise as in [`super::linear`].
 
 use super::linear::{BLOCK, step, step_fp8, step_mxfp4};
 use super::mlp::gated;
@@ -9,8 +9,8 @@ use super::norm::{operand, row_scale};
 use tile_lang::dsl::*;
 use tile_lang::tile;
 
-/// First half: y\[s\] = silu(G\[e\]·x) · (U\[e\]·x) for the expert e of each slot: `gate`, `up` [E, N, K], `x` [T, K], `y`
-/// [S, T, N] bf16. One item for each slot and BM rows; items of slots not in use do nothing.
+/// First half: y\[s\] = silu(G\[e\]·x) · (U\[e\]·x) for the expert e of each slot: `gate`, `up` [E, N, K], `x` [T, K],
+/// `y` [S, T, N] bf16. One item for each slot and BM rows; items of slots not in use do nothing.
 #[tile::kernel(crate = tile_lang)]
 pub fn experts_swiglu<W: Elem, X: Elem, const NORM: usize, const T: usize, const BM: usize, const BK: usize>(
     gate: &Weight<W, 3>,
@@ -41,7 +41,7 @@ pub fn experts_swiglu<W: Elem, X: Elem, const NORM: usize, const T: usize, const
     }
 }
 
-/// [`experts_swiglu`] for FP8 weights: scales [E, ⌈K/128⌉, N].
+/// [`experts_swiglu()`] for FP8 weights: scales [E, ⌈K/128⌉, N].
 #[tile::kernel(crate = tile_lang)]
 pub fn experts_swiglu_fp8<
     X: Elem,
@@ -83,7 +83,7 @@ pub fn experts_swiglu_fp8<
     }
 }
 
-/// [`experts_swiglu`] for MXFP4 weights: scales [E, N, K/32].
+/// [`experts_swiglu()`] for MXFP4 weights: scales [E, N, K/32].
 #[tile::kernel(crate = tile_lang)]
 pub fn experts_swiglu_mxfp4<
     X: Elem,
@@ -126,8 +126,8 @@ pub fn experts_swiglu_mxfp4<
     }
 }
 
-/// Second half: y += Σ weights\[e\] · (D\[e\]·x\[s\]) over the slots in order, on an f32 residual: `down` [E, N, K], `weights`
-/// [E, T], `x` [S, T, K] bf16, `y` [T, N]. One item for each BM outputs.
+/// Second half: y += Σ weights\[e\] · (D\[e\]·x\[s\]) over the slots in order, on an f32 residual: `down` [E, N, K],
+/// `weights` [E, T], `x` [S, T, K] bf16, `y` [T, N]. One item for each BM outputs.
 #[tile::kernel(crate = tile_lang)]
 pub fn experts_down<W: Elem, const T: usize, const BM: usize, const BK: usize>(
     down: &Weight<W, 3>,
@@ -153,7 +153,7 @@ pub fn experts_down<W: Elem, const T: usize, const BM: usize, const BK: usize>(
     y.store([0, i], y.load::<Tile<f32, T, BM>>([0, i]) + sum.t());
 }
 
-/// [`experts_down`] for FP8 weights: `scales` [E, ⌈K/128⌉, N].
+/// [`experts_down()`] for FP8 weights: `scales` [E, ⌈K/128⌉, N].
 #[tile::kernel(crate = tile_lang)]
 pub fn experts_down_fp8<const T: usize, const BM: usize, const BK: usize, const KB: usize>(
     down: &Weight<e4m3, 3>,
@@ -186,7 +186,7 @@ pub fn experts_down_fp8<const T: usize, const BM: usize, const BK: usize, const 
     y.store([0, i], y.load::<Tile<f32, T, BM>>([0, i]) + sum.t());
 }
 
-/// [`experts_down`] for MXFP4 weights: `scales` [E, N, K/32].
+/// [`experts_down()`] for MXFP4 weights: `scales` [E, N, K/32].
 #[tile::kernel(crate = tile_lang)]
 pub fn experts_down_mxfp4<const T: usize, const BM: usize, const BK: usize, const BS: usize>(
     down: &Weight<e2m1, 3>,

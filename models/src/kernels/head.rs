@@ -6,8 +6,8 @@ use super::state::CHOICES;
 use tile_lang::dsl::*;
 use tile_lang::tile;
 
-/// logits = W·x, where a row of the block needs a choice: `w` [V, K], `x` [T, K], `logits` [T, V] f32. The prologue is that of
-/// [`super::linear`].
+/// logits = W·x, where a row of the block needs a choice: `w` [V, K], `x` [T, K], `logits` [T, V] f32. The prologue is
+/// that of [`super::linear`].
 #[tile::kernel(crate = tile_lang)]
 pub fn head<W: Elem, X: Elem, const NORM: usize, const T: usize, const BM: usize, const BK: usize>(
     w: &Weight<W, 2>,
@@ -31,7 +31,7 @@ pub fn head<W: Elem, X: Elem, const NORM: usize, const T: usize, const BM: usize
     }
 }
 
-/// [`head`] for an FP8 weight: `scales` [⌈K/128⌉, V].
+/// [`head()`] for an FP8 weight: `scales` [⌈K/128⌉, V].
 #[tile::kernel(crate = tile_lang)]
 pub fn head_fp8<X: Elem, const NORM: usize, const T: usize, const BM: usize, const BK: usize, const KB: usize>(
     w: &Weight<e4m3, 2>,

@@ -1,14 +1,14 @@
 //! Products of a weight with the rows of a block: y = W·x.
 //!
-//! A block has T rows (tokens), which are the columns of the product; the weight's rows, BM at a time, are its rows. One
-//! work item makes BM outputs of all T rows and streams its BM × K part of the weight in tiles of BM × BK.
+//! A block has T rows (tokens), which are the columns of the product; the weight's rows, BM at a time, are its rows.
+//! One work item makes BM outputs of all T rows and streams its BM × K part of the weight in tiles of BM × BK.
 //!
-//! Kernels come in three kinds of weights. Plain: any element type that bf16 can hold. `_fp8`: E4M3 codes [N, K] with an
-//! f32 scale for each row and 128 columns, `scales` [⌈K/128⌉, N] (columns first, so that a tile's scales of one block
-//! are neighbours); each block's product is scaled before it is added. `_mxfp4`: E2M1 codes [N, K] and E8M0 scales
-//! [N, K/32], multiplied exactly in bf16.
+//! Kernels come in three kinds of weights. Plain: any element type that bf16 can hold. `_fp8`: E4M3 codes [N, K] with
+//! an f32 scale for each row and 128 columns, `scales` [⌈K/128⌉, N] (columns first, so that a tile's scales of one
+//! block are neighbours); each block's product is scaled before it is added. `_mxfp4`: E2M1 codes [N, K] and E8M0
+//! scales [N, K/32], multiplied exactly in bf16.
 //!
-//! Where `NORM` is 1 the input is a residual that is normalised on the way, `gain` [K] being the norm's weight;
+//! Where `NORM` is 1 the input is a residual that is normalised on the way, `gain` \[K\] being the norm's weight;
 //! otherwise `gain` and `eps` are not used.
 
 use super::norm::{operand, row_scale};

@@ -1,4 +1,5 @@
-//! The first half of a gated MLP: y = silu(G·x) · (U·x). The second half is [`super::linear::linear_add`] and its kin.
+//! The first half of a gated MLP: y = silu(G·x) · (U·x). The second half is [`super::linear::linear_add()`] and its
+//! kin.
 //!
 //! Weights and the prologue are as in [`super::linear`].
 

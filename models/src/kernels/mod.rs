@@ -1,9 +1,9 @@
 //! The kernel library: everything a model runs, in the tile language.
 //!
 //! A pass works on a block of T rows (tokens at neighbouring positions of one text), of which the first
-//! [`state::ROWS`] are valid. Rows after those hold garbage that never leaves its row: caches, routing and sampling leave them out.
-//! Activations are row-major [T, width]; the residual is f32, what goes into products bf16. No two work items write the
-//! same element, and sums have a fixed order.
+//! [`state::ROWS`] are valid. Rows after those hold garbage that never leaves its row: caches, routing and sampling
+//! leave them out. Activations are row-major [T, width]; the residual is f32, what goes into products bf16. No two
+//! work items write the same element, and sums have a fixed order.
 
 pub mod advance;
 pub mod attention;

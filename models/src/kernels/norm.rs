@@ -15,7 +15,7 @@ pub fn inv_rms<X: Elem, const T: usize, const BK: usize>(x: &Global<X, 2>, eps: 
     (squares.row_sum() / n as f32 + eps).rsqrt()
 }
 
-/// What [`rows_f32`] multiplies rows by: [`inv_rms`] when `NORM` is 1; unused otherwise.
+/// What [`rows_f32()`] multiplies rows by: [`inv_rms()`] when `NORM` is 1; unused otherwise.
 #[tile::func(crate = tile_lang)]
 pub fn row_scale<X: Elem, const NORM: usize, const T: usize, const BK: usize>(
     x: &Global<X, 2>,
@@ -24,8 +24,8 @@ pub fn row_scale<X: Elem, const NORM: usize, const T: usize, const BK: usize>(
     if NORM == 1 { inv_rms::<X, T, BK>(x, eps) } else { Tile::<f32, T>::zero() }
 }
 
-/// Columns `k·BK …` of all rows of `x` [T, K], in f32: normalised when `NORM` is 1, as they are otherwise. `scale` comes
-/// from [`row_scale`], `gain` is the norm's weight [K].
+/// Columns `k·BK …` of all rows of `x` [T, K], in f32: normalised when `NORM` is 1, as they are otherwise. `scale`
+/// comes from [`row_scale()`], `gain` is the norm's weight \[K\].
 #[tile::func(crate = tile_lang)]
 pub fn rows_f32<X: Elem, const NORM: usize, const T: usize, const BK: usize>(
     x: &Global<X, 2>,
@@ -37,7 +37,7 @@ pub fn rows_f32<X: Elem, const NORM: usize, const T: usize, const BK: usize>(
     if NORM == 1 { v * scale.cols::<BK>() * gain.load::<Tile<f32, BK>>([k]).rows::<T>() } else { v }
 }
 
-/// [`rows_f32`] as a product's operand: rounded to bf16, the rows being columns.
+/// [`rows_f32()`] as a product's operand: rounded to bf16, the rows being columns.
 #[tile::func(crate = tile_lang)]
 pub fn operand<X: Elem, const NORM: usize, const T: usize, const BK: usize>(
     x: &Global<X, 2>,
@@ -48,7 +48,7 @@ pub fn operand<X: Elem, const NORM: usize, const T: usize, const BK: usize>(
     rows_f32::<X, NORM, T, BK>(x, gain, scale, k).cast::<bf16>().t()
 }
 
-/// y = x / √(mean(x²) + eps) · gain for each row: `x` [T, K], `gain` [K], `y` [T, K]. One item for each row, which
+/// y = x / √(mean(x²) + eps) · gain for each row: `x` [T, K], `gain` \[K\], `y` [T, K]. One item for each row, which
 /// takes chunks of BK columns.
 #[tile::kernel(crate = tile_lang)]
 pub fn rms_norm<X: Elem, Y: Elem, const BK: usize>(

@@ -16,7 +16,7 @@ fn put<const T: usize, const P: usize, const N: usize>(
 ) {
     let mut mask = Tile::<i32, T, P>::row_index().lt(rows);
     if N < P {
-        mask = mask & Tile::<i32, T, P>::col_index().lt(N as i32);
+        mask &= Tile::<i32, T, P>::col_index().lt(N as i32);
     }
     to.store_masked_at([head, row, at], x.cast::<bf16>(), mask);
 }
@@ -24,10 +24,11 @@ fn put<const T: usize, const P: usize, const N: usize>(
 /// Takes the projections of a block apart: `qkv` [T, H·D + KV·D + KV·DV] f32 holds queries, keys and values, head after
 /// head. Row t stands at `state[POSITION]` + t.
 ///
-/// The first 2·HALF dimensions of queries and keys turn: dimension i with i + HALF, by position · `inv_freq`\[i\]. Queries
-/// are multiplied by `scale` and go to `q` [H, T, ≥D]; keys to `k` [KV, positions, ≥D] and values times `value_scale` to `v`
-/// [KV, positions, ≥DV] at the rows' positions. Only valid rows are written; columns beyond D and DV stay as they are.
-/// HALFP, RESTP and DVP are the powers of two that hold HALF, REST = D − 2·HALF (1 for none) and DV. One item for each head.
+/// The first 2·HALF dimensions of queries and keys turn: dimension i with i + HALF, by position · `inv_freq`\[i\].
+/// Queries are multiplied by `scale` and go to `q` [H, T, ≥D]; keys to `k` [KV, positions, ≥D] and values times
+/// `value_scale` to `v` [KV, positions, ≥DV] at the rows' positions. Only valid rows are written; columns beyond D and
+/// DV stay as they are. HALFP, RESTP and DVP are the powers of two that hold HALF, REST = D − 2·HALF (1 for none) and
+/// DV. One item for each head.
 #[tile::kernel(crate = tile_lang)]
 pub fn rope_cache<
     const T: usize,

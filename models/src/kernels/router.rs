@@ -55,12 +55,13 @@ pub fn router_logits<
     part.store([s, 0, i], acc.t());
 }
 
-/// Chooses experts from router logits `part` [S, T, E]: scores are sigmoids; the TOPK largest of score + `bias` are chosen
-/// (ties: the lower index), and weighed by their scores, divided by their sum if `NORMALIZE` is 1, times `scaling`.
+/// Chooses experts from router logits `part` [S, T, E]: scores are sigmoids; the TOPK largest of score + `bias` are
+/// chosen (ties: the lower index), and weighed by their scores, divided by their sum if `NORMALIZE` is 1, times
+/// `scaling`.
 ///
-/// Gives `weights` [E, T] (0 where a row doesn't use the expert, and for rows that are not valid), and the experts that any
-/// valid row uses: `list` [at most T·TOPK] in ascending order, `count` [1] of them. One item. EP and SP are powers of two that
-/// hold all experts and the whole list.
+/// Gives `weights` [E, T] (0 where a row doesn't use the expert, and for rows that are not valid), and the experts
+/// that any valid row uses: `list` [at most T·TOPK] in ascending order, `count` \[1\] of them. One item. EP and SP are
+/// powers of two that hold all experts and the whole list.
 #[tile::kernel(crate = tile_lang)]
 pub fn route<const T: usize, const EP: usize, const SP: usize, const TOPK: usize, const NORMALIZE: usize>(
     part: &Global<f32, 3>,

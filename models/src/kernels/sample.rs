@@ -1,8 +1,9 @@
 //! The choice of the next token.
 //!
-//! [`logits_max`] finds the largest logit of each chunk of the vocabulary, [`sample`] chooses. Tokens are ranked by logit, equal
-//! ones by index. Sets of kept tokens are described by a [key](key) and an index: kept is what lies above the key, and
-//! what lies at it below the index. Sums run over chunks in order, so the same logits and the same number give the same token.
+//! [`logits_max()`] finds the largest logit of each chunk of the vocabulary, [`sample()`] chooses. Tokens are ranked
+//! by logit, equal ones by index. Sets of kept tokens are described by a key (see `key`) and an index: kept is what
+//! lies above the key, and what lies at it below the index. Sums run over chunks in order, so the same logits and the
+//! same number give the same token.
 
 use super::state::{CHOICES, POSITION, ROWS, SEED_HIGH, SEED_LOW, SEQUENCE, TEMPERATURE, TOP_K, TOP_P};
 use tile_lang::dsl::*;
@@ -11,8 +12,8 @@ use tile_lang::tile;
 /// Below every logit.
 const NONE: f32 = f32::NEG_INFINITY;
 
-/// The largest logit of each row and chunk of BV tokens and its index: `logits` [T, V], `best`, `token` [T, ⌈V/BV⌉]. One item for
-/// each row and chunk; only rows that need a choice are looked at.
+/// The largest logit of each row and chunk of BV tokens and its index: `logits` [T, V], `best`, `token` [T, ⌈V/BV⌉].
+/// One item for each row and chunk; only rows that need a choice are looked at.
 #[tile::kernel(crate = tile_lang)]
 pub fn logits_max<const BV: usize>(
     logits: &Global<f32, 2>,
@@ -39,7 +40,7 @@ fn key<const BV: usize>(x: Tile<f32, BV>) -> Tile<i32, BV> {
     bits ^ ((bits >> 31) & 0x7fff_ffff)
 }
 
-/// [`key`] of one number.
+/// `key` of one number.
 #[tile::func(crate = tile_lang)]
 fn key_of(x: f32) -> i32 {
     let bits = to_bits(x);
@@ -53,8 +54,8 @@ fn kept<const BV: usize>(keys: Tile<i32, BV>, c: i32, vocab: i32, least: i32, ti
     index.lt(vocab) & (keys.gt(least) | (keys.eq(least) & index.lt(ties)))
 }
 
-/// The number of tokens with a key of at least `least`, and the sum of exp((x − top) / temperature) over those of them that
-/// `floor` and `floor_ties` keep. Chunks without such a token are passed over.
+/// The number of tokens with a key of at least `least`, and the sum of exp((x − top) / temperature) over those of them
+/// that `floor` and `floor_ties` keep. Chunks without such a token are passed over.
 #[tile::func(crate = tile_lang)]
 fn above<const BV: usize>(
     logits: &Global<f32, 2>,
@@ -141,12 +142,12 @@ pub const WEYL_A: i32 = 0x9e37_79b9_u32 as i32;
 /// Step of the second key word.
 pub const WEYL_B: i32 = 0xbb67_ae85_u32 as i32;
 
-/// Chooses the next token of each row that needs one: `logits` [T, V], `best`, `token` as [`logits_max`] wrote them, `choice`
-/// [T]. One item for each row.
+/// Chooses the next token of each row that needs one: `logits` [T, V], `best`, `token` as [`logits_max()`] wrote them,
+/// `choice` \[T\]. One item for each row.
 ///
 /// Temperature 0: the largest logit, the lowest index of several. Else the k largest are kept (k = 0: all), of those
-/// the fewest largest whose probabilities reach top-p, and the choice is the first kept token, in the order of indices, at
-/// which the sum of probabilities exceeds the row's [number](uniform).
+/// the fewest largest whose probabilities reach top-p, and the choice is the first kept token, in the order of
+/// indices, at which the sum of probabilities exceeds the row's number (see `uniform`).
 #[tile::kernel(crate = tile_lang)]
 pub fn sample<const BV: usize, const BC: usize>(
     logits: &Global<f32, 2>,
@@ -250,7 +251,8 @@ fn draw<const BV: usize>(
     pick::<BV>(logits, best, t, top, inverse, least, ties, total * u)
 }
 
-/// The first kept token, in the order of indices, at which the sum of weights exceeds `target`; the last kept one if none does.
+/// The first kept token, in the order of indices, at which the sum of weights exceeds `target`; the last kept one if
+/// none does.
 #[tile::func(crate = tile_lang)]
 fn pick<const BV: usize>(
     logits: &Global<f32, 2>,

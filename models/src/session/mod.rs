@@ -238,7 +238,7 @@ pub fn generate(
 pub struct Forced {
     /// Logits, [tokens, vocab].
     pub logits: Vec<f32>,
-    /// The token chosen after each, [tokens].
+    /// The token chosen after each, \[tokens\].
     pub choices: Vec<u32>,
 }
 
@@ -261,8 +261,8 @@ pub fn forced(executor: &mut dyn Executor, ids: &[u32], options: &GenerateOption
     Ok(result)
 }
 
-/// The number in [0, 1) that a row at `position` draws its token with: Philox 4x32-10 with the seed as key and the position
-/// and the sequence as counter. The kernel [`crate::kernels::sample`] computes the same.
+/// The number in [0, 1) that a row at `position` draws its token with: Philox 4x32-10 with the seed as key and the
+/// position and the sequence as counter. The kernel [`crate::kernels::sample`] computes the same.
 pub fn uniform(seed: u64, sequence: u32, position: u32) -> f32 {
     let (mut x, mut key) = ([position, sequence, 0, 0], [seed as u32, (seed >> 32) as u32]);
     for _ in 0..10 {

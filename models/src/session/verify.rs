@@ -1,10 +1,10 @@
 //! Whether a device computes what a reference computed.
 //!
-//! Three kinds of checks: each layer fed with the reference's own input, the whole model, and the tokens it would choose
-//! (teacher-forced). Errors are largest differences in standard deviations (σ) of what is compared. A layer with
-//! experts may choose otherwise where the reference's choice is nearly tied; rows that miss the tolerance for that reason
-//! are excused and counted, as are greedy choices whose margin is smaller than the error of their logits; how large that
-//! may be is bounded by its median over all rows, since a flipped expert moves single rows far.
+//! Three kinds of checks: each layer fed with the reference's own input, the whole model, and the tokens it would
+//! choose (teacher-forced). Errors are largest differences in standard deviations (σ) of what is compared. A layer
+//! with experts may choose otherwise where the reference's choice is nearly tied; rows that miss the tolerance for
+//! that reason are excused and counted, as are greedy choices whose margin is smaller than the error of their logits;
+//! how large that may be is bounded by its median over all rows, since a flipped expert moves single rows far.
 
 use super::{Forced, GenerateOptions, Handles, SessionError, forced, reals};
 use crate::reference::golden::Golden;
