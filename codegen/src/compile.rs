@@ -51,7 +51,10 @@ pub fn compile(plan: &Plan, target: &str) -> Result<Image, CodegenError> {
 /// As [`compile`].
 pub fn compile_and_report(plan: &Plan, target: &str) -> Result<Compiled, CodegenError> {
     if !TARGETS.contains(&target) {
-        return Err(CodegenError::Plan(format!("target `{target}` is unknown; this compiler knows {}", TARGETS.join(", "))));
+        return Err(CodegenError::Plan(format!(
+            "target `{target}` is unknown; this compiler knows {}",
+            TARGETS.join(", ")
+        )));
     }
     let mut times = Times::default();
     let begin = Instant::now();

@@ -171,12 +171,13 @@ pub fn report(
     let kernels = kernels
         .iter()
         .zip(&assembled.packings)
-        .map(|(k, packings)| Ok(kernel(&lower_to_roles(k, machine.group_bytes)?, packings)))
+        .map(|(k, packings)| Ok(kernel_report(&lower_to_roles(k, machine.group_bytes)?, packings)))
         .collect::<Result<_, CodegenError>>()?;
     Ok(ProgramReport { name: name.into(), shared, kernels })
 }
 
-fn kernel(k: &Kernel, packings: &[Option<Packing>]) -> KernelReport {
+/// The report on one kernel that is split into roles; `packings` say how its weights are stored.
+pub(super) fn kernel_report(k: &Kernel, packings: &[Option<Packing>]) -> KernelReport {
     let mut report = KernelReport {
         name: k.name.clone(),
         generics: k.generics.clone(),
@@ -199,7 +200,8 @@ fn kernel(k: &Kernel, packings: &[Option<Packing>]) -> KernelReport {
     report
 }
 
-fn ops_in(k: &Kernel, block: BlockId) -> Vec<OpId> {
+/// All ops of a block, nested ones after their own.
+pub(super) fn ops_in(k: &Kernel, block: BlockId) -> Vec<OpId> {
     let mut out = Vec::new();
     for &id in &k.block(block).ops {
         out.push(id);
@@ -208,7 +210,8 @@ fn ops_in(k: &Kernel, block: BlockId) -> Vec<OpId> {
     out
 }
 
-fn place(k: &Kernel, span: Span) -> Place {
+/// A span with its file's name.
+pub(super) fn place(k: &Kernel, span: Span) -> Place {
     let file = k.files.get(span.file as usize).filter(|_| span.is_known()).cloned().unwrap_or_default();
     Place { file, line: span.line, col: span.col }
 }

@@ -112,7 +112,13 @@ impl fmt::Display for Counts {
         write!(
             f,
             "{} instructions: {} mma, {} bulk copies, {} barrier ops, {} shared loads, {} global loads, {} local accesses",
-            self.instructions, self.mma, self.bulk_copies, self.barriers, self.shared_loads, self.global_loads, self.local
+            self.instructions,
+            self.mma,
+            self.bulk_copies,
+            self.barriers,
+            self.shared_loads,
+            self.global_loads,
+            self.local
         )
     }
 }

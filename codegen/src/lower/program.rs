@@ -27,7 +27,9 @@ pub const THREADS: usize = WARPS * 32 + 128;
 const PRODUCER_REGISTERS: usize = 56;
 const CONSUMER_REGISTERS: usize = 224;
 /// Records in flight.
-const RECORD_SLOTS: usize = 4;
+const RECORD_SLOTS: usize = 8;
+/// Polls of a counter between two looks at the clock and at the abort flag; a power of two.
+const POLLS: i64 = 256;
 /// Name of the kernel.
 pub const ENTRY: &str = "monotile_program";
 
@@ -219,7 +221,8 @@ const FULL: usize = 0;
 const EMPTY: usize = FULL + 8 * MAX_SLOTS;
 const RECORD_FULL: usize = EMPTY + 8 * MAX_SLOTS;
 const RECORD_EMPTY: usize = RECORD_FULL + 8 * RECORD_SLOTS;
-const PASS_END: usize = RECORD_EMPTY + 8 * RECORD_SLOTS;
+const READY: usize = RECORD_EMPTY + 8 * RECORD_SLOTS;
+const PASS_END: usize = READY + 8 * RECORD_SLOTS;
 const VERDICT: usize = PASS_END + 8;
 const RECORDS: usize = 1024;
 const RING_BASE: usize = (RECORDS + RECORD_SLOTS * record::RECORD_BYTES).next_multiple_of(1024);
@@ -308,7 +311,10 @@ impl Frame {
         self.e.block(&init, "");
         let mut barriers: Vec<(usize, usize)> = Vec::new();
         barriers.extend((0..self.slots).flat_map(|i| [(FULL + 8 * i, 1), (EMPTY + 8 * i, WARPS)]));
-        barriers.extend((0..RECORD_SLOTS).flat_map(|i| [(RECORD_FULL + 8 * i, 1), (RECORD_EMPTY + 8 * i, WARPS)]));
+        barriers.extend(
+            (0..RECORD_SLOTS)
+                .flat_map(|i| [(RECORD_FULL + 8 * i, 1), (RECORD_EMPTY + 8 * i, WARPS), (READY + 8 * i, 1)]),
+        );
         barriers.push((PASS_END, 1));
         for (offset, count) in barriers {
             let at = self.e.add_const(&self.address.clone(), offset as i64);
@@ -359,17 +365,24 @@ impl Frame {
         let items = self.field(&record, record::ITEMS);
         let arrivals = self.e.op(&format!("llvm.intr.smin({items}, {}) : (i32, i32) -> i32", self.ctas));
         self.e.store(&arrivals, arrivals_state, "i32", 4, 0);
-        let (work, done) = (self.e.label(), self.e.label());
+        let ready = self.e.add_const(&self.address.clone(), READY as i64);
+        let ready = sync::barrier_address(&mut self.e, &ready, &slot);
+        let (work, idle, done) = (self.e.label(), self.e.label(), self.e.label());
         let mine = self.e.icmp("slt", &self.cta.clone(), &items, "i32");
-        self.e.cond_br(&mine, &work, &done);
+        self.e.cond_br(&mine, &work, &idle);
+        self.e.block(&idle, "");
+        if role == Role::Consumer {
+            sync::arrive_first(&mut self.e, &ready, &self.thread.clone());
+        }
+        self.e.br(&done, &[]);
         self.e.block(&work, "");
         if role == Role::Consumer {
-            self.wait_dependencies_as_group(&record, &pass);
+            self.wait_dependencies_as_group(&record, &pass, &ready);
             self.stamp(&index, &count, trace::CONSUMER_BEGIN);
         } else {
             self.stamp(&index, &count, trace::PRODUCER_BEGIN);
         }
-        self.dispatch(role, prepared, &record, &items, &pass, exchange_bytes)?;
+        self.dispatch(role, prepared, &record, &items, (&ready, &phase), exchange_bytes)?;
         if role == Role::Consumer {
             sync::consumer_barrier(&mut self.e);
             self.stamp(&index, &count, trace::CONSUMER_END);
@@ -404,7 +417,9 @@ impl Frame {
         Ok(())
     }
 
-    /// Producer: starts copies of records until the record ring is full. Returns how many of this pass are started.
+    /// Producer: makes sure that the copy of the present record is started, and starts those of the following ones as far as
+    /// their slots are free already: waiting for a slot would tie the producer to the consumers. Returns how many of this
+    /// pass are started.
     fn fetch_ahead(&mut self, index: &Ssa, issued: &Ssa, count: &Ssa, state: &(Ssa, Ssa)) -> Ssa {
         let (head, one, done, at) = (self.e.label(), self.e.label(), self.e.label(), self.e.fresh());
         let limit = self.e.add_const(index, RECORD_SLOTS as i64);
@@ -419,7 +434,16 @@ impl Frame {
         let other = self.e.bin("xor", &phase, &turn, "i32");
         let empty = self.e.add_const(&self.address.clone(), RECORD_EMPTY as i64);
         let empty = sync::barrier_address(&mut self.e, &empty, &slot);
+        let (must, may, start) = (self.e.label(), self.e.label(), self.e.label());
+        let present = self.e.icmp("eq", &at, index, "i32");
+        self.e.cond_br(&present, &must, &may);
+        self.e.block(&must, "");
         sync::wait_phase(&mut self.e, &empty, &other, &"%control".to_owned());
+        self.e.br(&start, &[]);
+        self.e.block(&may, "");
+        let free = sync::test_phase(&mut self.e, &empty, &other);
+        self.e.cond_br(&free, &start, &done);
+        self.e.block(&start, "");
         let full = self.e.add_const(&self.address.clone(), RECORD_FULL as i64);
         let full = sync::barrier_address(&mut self.e, &full, &slot);
         let bytes = self.e.i32(record::RECORD_BYTES as i64);
@@ -462,7 +486,7 @@ impl Frame {
         prepared: &[Prepared],
         record: &Ssa,
         items: &Ssa,
-        pass: &Ssa,
+        (ready, phase): (&Ssa, &Ssa),
         exchange_bytes: &mut usize,
     ) -> Result<(), CodegenError> {
         let op = self.field(record, record::KERNEL);
@@ -477,7 +501,7 @@ impl Frame {
                 continue;
             }
             if role == Role::Producer && p.dependent {
-                self.wait_dependencies(record, pass, role);
+                sync::wait_phase(&mut self.e, ready, phase, &"%control".to_owned());
                 self.e.asm("fence.proxy.async;", "", &[], None);
             }
             self.instance(role, p, record, items, exchange_bytes)?;
@@ -578,21 +602,22 @@ impl Frame {
         Ok(())
     }
 
-    /// Consumer: one thread waits, the others wait for it.
-    fn wait_dependencies_as_group(&mut self, record: &Ssa, pass: &Ssa) {
+    /// Consumer: one thread waits and tells the producer; the other consumers wait for it.
+    fn wait_dependencies_as_group(&mut self, record: &Ssa, pass: &Ssa, ready: &Ssa) {
         let (poll, join) = (self.e.label(), self.e.label());
         let zero = self.e.i32(0);
         let first = self.e.icmp("eq", &self.thread.clone(), &zero, "i32");
         self.e.cond_br(&first, &poll, &join);
         self.e.block(&poll, "");
-        self.wait_dependencies(record, pass, Role::Consumer);
+        self.wait_dependencies(record, pass);
+        self.e.asm("mbarrier.arrive.shared::cta.b64 _, [$0];", "r", &[(ready, "i32")], None);
         self.e.br(&join, &[]);
         self.e.block(&join, "");
         sync::consumer_barrier(&mut self.e);
     }
 
     /// Waits for every dependency of a record that belongs to this run.
-    fn wait_dependencies(&mut self, record: &Ssa, pass: &Ssa, role: Role) {
+    fn wait_dependencies(&mut self, record: &Ssa, pass: &Ssa) {
         let (head, one, wait, next, done, i) =
             (self.e.label(), self.e.label(), self.e.label(), self.e.label(), self.e.label(), self.e.fresh());
         let count = self.field(record, record::DEPS);
@@ -612,7 +637,7 @@ impl Frame {
         self.e.block(&wait, "");
         let passes = self.e.add_const(pass, 1);
         let target = self.e.bin("mul", &arrivals, &passes, "i32");
-        self.wait_counter(&counter, &target, &own, role);
+        self.wait_counter(&counter, &target, &own);
         self.e.br(&next, &[]);
         self.e.block(&next, "");
         let following = self.e.add_const(&i, 1);
@@ -628,28 +653,34 @@ impl Frame {
 
     /// One thread waits until a counter reaches its target. A wait that takes longer than the limit writes what it saw and
     /// ends the kernel.
-    fn wait_counter(&mut self, counter: &Ssa, target: &Ssa, record: &Ssa, role: Role) {
+    fn wait_counter(&mut self, counter: &Ssa, target: &Ssa, record: &Ssa) {
         let address = self.counter_address(counter);
         let timer = |e: &mut Emitter| e.asm("mov.u64 $0, %globaltimer;", "=l", &[], Some("i64"));
-        let (spin, slow, check, late, report, done) =
-            (self.e.label(), self.e.label(), self.e.label(), self.e.label(), self.e.label(), self.e.label());
+        let [spin, slow, look, check, late, report, done] = std::array::from_fn(|_| self.e.label());
+        let (polls, zero) = (self.e.fresh(), self.e.i32(0));
         let start = timer(&mut self.e);
-        self.e.br(&spin, &[]);
-        self.e.block(&spin, "");
+        self.e.br(&spin, &[(zero.clone(), "i32")]);
+        self.e.block(&spin, &format!("({polls}: i32)"));
         let value =
-            self.e.asm("ld.acquire.gpu.global.u32 $0, [$1];", "=r,l", &[(&address, "!llvm.ptr<1>")], Some("i32"));
+            self.e.asm("ld.relaxed.gpu.global.u32 $0, [$1];", "=r,l", &[(&address, "!llvm.ptr<1>")], Some("i32"));
         let ahead = self.e.bin("sub", &value, target, "i32");
-        let zero = self.e.i32(0);
         let reached = self.e.icmp("sge", &ahead, &zero, "i32");
         self.e.cond_br(&reached, &done, &slow);
+        // The clock and the abort flag are looked at now and then only: each look costs as much as a poll.
         self.e.block(&slow, "");
+        let next = self.e.add_const(&polls, 1);
+        let mask = self.e.i32(POLLS - 1);
+        let turn = self.e.bin("and", &next, &mask, "i32");
+        let due = self.e.icmp("eq", &turn, &zero, "i32");
+        self.e.line(&format!("llvm.cond_br {due}, {look}, {spin}({next} : i32)"));
+        self.e.block(&look, "");
         let stop = sync::aborted(&mut self.e, &"%control".to_owned());
         self.e.cond_br(&stop, &done, &check);
         self.e.block(&check, "");
         let now = timer(&mut self.e);
         let waited = self.e.bin("sub", &now, &start, "i64");
         let over = self.e.icmp("ugt", &waited, "%timeout", "i64");
-        self.e.cond_br(&over, &late, &spin);
+        self.e.line(&format!("llvm.cond_br {over}, {late}, {spin}({next} : i32)"));
         self.e.block(&late, "");
         let old = self.e.asm(
             "atom.relaxed.sys.global.cas.b32 $0, [$1], 0, 1;",
@@ -660,7 +691,7 @@ impl Frame {
         let first = self.e.icmp("eq", &old, &zero, "i32");
         self.e.cond_br(&first, &report, &done);
         self.e.block(&report, "");
-        let role_number = self.e.i32(i64::from(role == Role::Consumer));
+        let role_number = self.e.i32(1);
         let words = [self.cta.clone(), role_number, record.clone(), counter.clone(), value, target.clone()];
         for (i, w) in words.iter().enumerate() {
             let p = self.e.offset_const("%control", 4 * (control::REPORT + i), 1);
@@ -668,6 +699,8 @@ impl Frame {
         }
         self.e.br(&done, &[]);
         self.e.block(&done, "");
+        // What the others wrote before they raised the counter is visible from here on.
+        self.e.asm("fence.acq_rel.gpu;", "", &[], None);
     }
 
     /// Writes the SM's clock into the trace, if there is one: the producer thread, or the first consumer thread.
@@ -724,7 +757,7 @@ impl Frame {
         let arrivals = self.e.load(arrivals_state, "i32", 4, 0);
         let target = self.e.bin("mul", &arrivals, next_pass, "i32");
         let last = self.e.add_const("%end", -1);
-        self.wait_counter(&last, &target, &last.clone(), Role::Consumer);
+        self.wait_counter(&last, &target, &last.clone());
         let flag = self.e.asm("ld.relaxed.sys.global.b32 $0, [$1];", "=r,l", &[("%stop", "!llvm.ptr<1>")], Some("i32"));
         let running = self.e.icmp("eq", &flag, &zero, "i32");
         let aborted = sync::aborted(&mut self.e, &"%control".to_owned());

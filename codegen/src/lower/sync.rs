@@ -42,6 +42,18 @@ pub(super) fn wait_phase(e: &mut Emitter, barrier: &Ssa, phase: &Ssa, control: &
     e.block(&done, "");
 }
 
+/// Whether the barrier's phase with this parity is complete now.
+pub(super) fn test_phase(e: &mut Emitter, barrier: &Ssa, phase: &Ssa) -> Ssa {
+    let ok = e.asm(
+        "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [$1], $2; selp.b32 $0, 1, 0, p; }",
+        "=r,r,r",
+        &[(barrier, "i32"), (phase, "i32")],
+        Some("i32"),
+    );
+    let zero = e.i32(0);
+    e.icmp("ne", &ok, &zero, "i32")
+}
+
 /// Whether some wait ran out of time, so that the kernel must end.
 pub(super) fn aborted(e: &mut Emitter, control: &Ssa) -> Ssa {
     let flag = e.asm("ld.relaxed.sys.global.b32 $0, [$1];", "=r,l", &[(control, "!llvm.ptr<1>")], Some("i32"));
@@ -55,6 +67,19 @@ pub(super) fn arrive_warp(e: &mut Emitter, barrier: &Ssa, thread: &Ssa) {
     let (mask, zero) = (e.i32(31), e.i32(0));
     let lane = e.bin("and", thread, &mask, "i32");
     let first = e.icmp("eq", &lane, &zero, "i32");
+    let flag = e.op(&format!("llvm.zext {first} : i1 to i32"));
+    e.asm(
+        "{ .reg .pred p; setp.ne.b32 p, $1, 0; @p mbarrier.arrive.shared::cta.b64 _, [$0]; }",
+        "r,r",
+        &[(barrier, "i32"), (&flag, "i32")],
+        None,
+    );
+}
+
+/// One arrival from thread 0.
+pub(super) fn arrive_first(e: &mut Emitter, barrier: &Ssa, thread: &Ssa) {
+    let zero = e.i32(0);
+    let first = e.icmp("eq", thread, &zero, "i32");
     let flag = e.op(&format!("llvm.zext {first} : i1 to i32"));
     e.asm(
         "{ .reg .pred p; setp.ne.b32 p, $1, 0; @p mbarrier.arrive.shared::cta.b64 _, [$0]; }",
