@@ -160,8 +160,8 @@ fn mimos() {
         "model_type": "mimo_v2", "hidden_size": 160, "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 24,
         "v_head_dim": 20, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 1, "swa_head_dim": 32,
         "swa_v_head_dim": 8, "intermediate_size": 96, "moe_intermediate_size": 64, "n_routed_experts": 5,
-        "num_experts_per_tok": 2, "num_hidden_layers": 3, "hybrid_layer_pattern": [0, 1, 1], "moe_layer_freq": [0, 1, 1],
-        "layernorm_epsilon": 1e-5, "max_position_embeddings": 512, "partial_rotary_factor": 0.5, "rope_theta": 1e6,
+        "num_experts_per_tok": 2, "num_hidden_layers": 3, "hybrid_layer_pattern": [0, 1, 1],
+        "moe_layer_freq": [0, 1, 1], "layernorm_epsilon": 1e-5, "max_position_embeddings": 512, "partial_rotary_factor": 0.5, "rope_theta": 1e6,
         "swa_rope_theta": 1e4, "sliding_window": 5, "vocab_size": 77, "add_swa_attention_sink_bias": true,
         "add_full_attention_sink_bias": true, "attention_value_scale": 0.7, "routed_scaling_factor": 2.5,
         "norm_topk_prob": true, "tie_word_embeddings": false
