@@ -1,4 +1,4 @@
-//! MLIR in process: parses a module in the LLVM dialect and translates it to PTX.
+//! MLIR in process: parses a module in the LLVM dialect and translates it to PTX, or to LLVM IR for people to read.
 
 use crate::CodegenError;
 use melior::Context;
@@ -9,6 +9,7 @@ use melior::utility::{
     parse_pass_pipeline, register_all_dialects, register_all_llvm_translations, register_all_passes,
 };
 use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_void};
 use std::rc::Rc;
 use std::sync::Once;
 
@@ -17,6 +18,54 @@ use std::sync::Once;
 /// # Errors
 /// MLIR's own messages: the text doesn't parse, doesn't verify or can't be translated.
 pub fn to_ptx(name: &str, text: &str) -> Result<String, CodegenError> {
+    with_module(name, text, |context, module, fail| {
+        let passes = PassManager::new(context);
+        let pipeline = "builtin.module(gpu-module-to-binary{format=isa})";
+        parse_pass_pipeline(passes.as_operation_pass_manager(), pipeline).map_err(|_| fail("the pass pipeline"))?;
+        passes.run(module).map_err(|_| fail("the translation to PTX"))?;
+        assembly(&module.as_operation().to_string()).ok_or_else(|| fail("the translated module holds no assembly"))
+    })
+}
+
+/// Translates the `gpu.module` of a module to LLVM IR, as LLVM's own passes get it.
+///
+/// # Errors
+/// As [`to_ptx`].
+pub fn to_llvm_ir(name: &str, text: &str) -> Result<String, CodegenError> {
+    unsafe extern "C" {
+        // Part of MLIR's C interface that the bindings leave out. The text is the caller's to free.
+        fn mlirTranslateModuleToLLVMIRToString(module: RawOperation) -> *mut c_char;
+        fn free(memory: *mut c_void);
+    }
+    /// `MlirOperation`, as C declares it.
+    #[repr(C)]
+    struct RawOperation {
+        ptr: *mut c_void,
+    }
+    with_module(name, text, |_, module, fail| {
+        let body = module.body();
+        let kernels = body.first_operation().ok_or_else(|| fail("the module is empty"))?;
+        // SAFETY: the operation lives as long as the module, and is one that holds symbols, as the function asks.
+        let text = unsafe { mlirTranslateModuleToLLVMIRToString(RawOperation { ptr: kernels.to_raw().ptr }) };
+        if text.is_null() {
+            return Err(fail("the translation to LLVM IR"));
+        }
+        // SAFETY: the function gave a C string, which is read once and then freed.
+        let owned = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
+        unsafe { free(text.cast()) };
+        Ok(owned)
+    })
+}
+
+/// Says what failed, with MLIR's messages so far.
+type Fail<'f> = &'f dyn Fn(&str) -> CodegenError;
+
+/// Parses and verifies a module in a context with everything registered, and hands it to `f`.
+fn with_module<T>(
+    name: &str,
+    text: &str,
+    f: impl FnOnce(&Context, &mut Module<'_>, Fail<'_>) -> Result<T, CodegenError>,
+) -> Result<T, CodegenError> {
     static PASSES: Once = Once::new();
     PASSES.call_once(register_all_passes);
     let registry = DialectRegistry::new();
@@ -39,11 +88,7 @@ pub fn to_ptx(name: &str, text: &str) -> Result<String, CodegenError> {
     if !module.as_operation().verify() {
         return Err(fail("the module does not verify"));
     }
-    let passes = PassManager::new(&context);
-    let pipeline = "builtin.module(gpu-module-to-binary{format=isa})";
-    parse_pass_pipeline(passes.as_operation_pass_manager(), pipeline).map_err(|_| fail("the pass pipeline"))?;
-    passes.run(&mut module).map_err(|_| fail("the translation to PTX"))?;
-    assembly(&module.as_operation().to_string()).ok_or_else(|| fail("the translated module holds no assembly"))
+    f(&context, &mut module, &fail)
 }
 
 /// The PTX out of the printed `gpu.binary`, with its escapes undone.
