@@ -1,5 +1,15 @@
-//! Tests and benchmarks that cross crates: kernels and whole models on the device against the simulator.
+//! Tests and benchmarks that cross crates: kernels and whole models on the device against simulator and reference.
+//!
+//! [`cases`] has the inputs and what must come out, [`compare`] the comparison with the reference, [`lockstep`] that of
+//! two devices. [`sass`] and [`ptx`] read what the compiler made; [`results`] is the form in which figures are kept.
 
 pub mod cases;
+pub mod compare;
 pub mod lockstep;
+#[cfg(feature = "llvm")]
+pub mod pack;
+pub mod model;
+pub mod ptx;
 pub mod random;
+pub mod results;
+pub mod sass;

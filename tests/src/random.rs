@@ -1,10 +1,4 @@
-//! Random contents from a counter-based generator, the same on every machine.
-
-use std::borrow::Cow;
-use std::collections::HashMap;
-use tile_lang::DType;
-use tile_lang::exec::WeightSource;
-use tile_lang::plan::Plan;
+//! Random numbers from a counter-based generator, the same on every machine.
 
 /// A small generator (SplitMix64); the seed is its state.
 #[derive(Clone, Debug)]
@@ -25,50 +19,10 @@ impl Random {
         (self.bits() >> 40) as f32 / (1u64 << 24) as f32
     }
 
-    /// Roughly normal: the sum of twelve uniforms less six.
+    /// Roughly normal, of variance 1: the sum of four uniform numbers of 16 bits.
     pub fn normal(&mut self) -> f32 {
-        (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
-    }
-}
-
-/// Random weights for every weight of a plan: reals are normal, of variance 1 / (last extent); codes are uniform over the
-/// finite ones; block scales lie around 1/16.
-#[derive(Debug)]
-pub struct RandomWeights {
-    contents: HashMap<String, Vec<u8>>,
-}
-
-impl RandomWeights {
-    /// Contents for a plan from a seed.
-    pub fn new(plan: &Plan, seed: u64) -> Self {
-        let mut random = Random(seed);
-        let contents = plan.weights.iter().map(|w| (w.name.clone(), contents(w.dtype, &w.dims, &mut random))).collect();
-        RandomWeights { contents }
-    }
-}
-
-fn contents(dtype: DType, dims: &[usize], random: &mut Random) -> Vec<u8> {
-    let count: usize = dims.iter().product();
-    let scale = 1.0 / (dims.last().copied().unwrap_or(1) as f32).sqrt();
-    let mut out = Vec::with_capacity(dtype.bytes(count));
-    match dtype {
-        DType::F32 => (0..count).for_each(|_| out.extend((random.normal() * scale).to_le_bytes())),
-        DType::Bf16 => (0..count).for_each(|_| {
-            let bits = (random.normal() * scale).to_bits();
-            out.extend(((bits + 0x8000) >> 16).to_le_bytes().into_iter().take(2));
-        }),
-        DType::E4m3 => (0..count).for_each(|_| {
-            let code = (random.bits() & 0xFF) as u8;
-            out.push(if code & 0x7F > 0x58 { code & 0xBF } else { code });
-        }),
-        DType::E8m0 => (0..count).for_each(|_| out.push(120 + (random.bits() % 6) as u8)),
-        _ => (0..dtype.bytes(count)).for_each(|_| out.push(random.bits() as u8)),
-    }
-    out
-}
-
-impl WeightSource for RandomWeights {
-    fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, String> {
-        self.contents.get(name).map(|b| Cow::Borrowed(&b[..])).ok_or_else(|| format!("there is no weight `{name}`"))
+        let bits = self.bits();
+        let sum: u32 = (0..4).map(|i| (bits >> (16 * i)) as u32 & 0xFFFF).sum();
+        (sum as f32 / 65_536.0 - 2.0) * 3f32.sqrt()
     }
 }

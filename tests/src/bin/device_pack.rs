@@ -1,15 +1,80 @@
-//! Compiles the device suite's kernels into a folder, to be carried to a machine with a GPU.
+//! Compiles the device suite's kernels, and models, into a folder to be carried to a machine with a GPU.
 
+use clap::Parser;
 use std::path::PathBuf;
-use tile_lang::artifact::Artifact;
+use std::time::{Duration, Instant};
+use tile_models::graph::GraphOptions;
+use tile_tests::pack::{self, Compiled};
+use tile_tests::{cases, model};
+
+/// Compiles the device suite's kernels, and models, into a folder.
+#[derive(Parser)]
+struct Args {
+    /// Where artifacts go.
+    folder: PathBuf,
+    /// Only cases whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Cases for measurements too.
+    #[arg(long)]
+    large: bool,
+    /// Folders of models.
+    #[arg(long, num_args = 1..)]
+    models: Vec<PathBuf>,
+    /// Positions of the models' caches.
+    #[arg(long, default_value_t = 512)]
+    context: usize,
+}
+
+/// What a kernel may take on its way to PTX.
+const LIMIT: Duration = Duration::from_secs(1);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = PathBuf::from(std::env::args().nth(1).ok_or("usage: device-pack FOLDER")?);
-    std::fs::create_dir_all(&folder)?;
-    for case in tile_tests::cases::all()? {
-        let image = tile_codegen::compile(&case.plan, "sm_90a")?;
-        println!("{}: {} registers, {} bytes spilled", case.name, image.registers, image.spills);
-        Artifact::new(case.plan, image).save(&folder.join(format!("{}.tile", case.name)))?;
+    let args = Args::parse();
+    let compiler = pack::compiler()?;
+    std::fs::create_dir_all(&args.folder)?;
+    let start = Instant::now();
+    let mut list = cases::all()?;
+    if args.large {
+        list.extend(cases::large()?);
     }
-    Ok(())
+    list.retain(|c| args.only.as_ref().is_none_or(|only| c.name.contains(only)));
+    let (mut fresh, mut failed, mut slow) = (0, 0, Duration::ZERO);
+    for case in &list {
+        match pack::save(&case.plan, &args.folder, &case.name, &compiler) {
+            Ok(None) => {}
+            Ok(Some(compiled)) => {
+                fresh += 1;
+                slow = slow.max(compiled.ptx_time);
+                report(&case.name, &compiled);
+            }
+            Err(e) => {
+                failed += 1;
+                println!("FAIL {e}");
+            }
+        }
+    }
+    println!(
+        "{} cases, {fresh} compiled, {failed} failed, in {:.1?}; slowest to PTX {slow:.2?}{}",
+        list.len(),
+        start.elapsed(),
+        if slow > LIMIT { " (limit 1 s)" } else { "" }
+    );
+    for folder in &args.models {
+        let opened = model::Model::open(folder)?;
+        let options = GraphOptions { context: args.context, ..GraphOptions::default() };
+        let plan = opened.plan(options)?;
+        match pack::save(&plan, &args.folder, &opened.name, &compiler)? {
+            Some(compiled) => report(&opened.name, &compiled),
+            None => println!("{}: unchanged", opened.name),
+        }
+    }
+    std::process::exit(i32::from(failed > 0));
+}
+
+fn report(name: &str, c: &Compiled) {
+    println!(
+        "{name}: {:.2?} to PTX, {:.2?} in ptxas, {} registers, {} bytes spilled",
+        c.ptx_time, c.ptxas_time, c.image.registers, c.image.spills
+    );
 }

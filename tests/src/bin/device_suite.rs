@@ -1,39 +1,135 @@
-//! Runs the device suite: every packed kernel on the GPU and on the simulator, on the same random inputs.
+//! The device suite: kernels and models on the GPU, against the reference and the simulator. Needs a driver and nothing else.
 
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
 use tile_lang::artifact::Artifact;
-use tile_lang::exec::{Data, Executor};
+use tile_lang::exec::Executor;
 use tile_lang::sim::{Precision, SimExecutor};
-use tile_runtime::GpuExecutor;
-use tile_tests::lockstep;
-use tile_tests::random::{Random, RandomWeights};
+use tile_runtime::{GpuExecutor, Timing, TimingOptions};
+use tile_tests::cases::{self, Case};
+use tile_tests::compare::{Errors, compare};
+use tile_tests::lockstep::{self, Difference};
+use tile_tests::model::{Failure, Model};
+use tile_tests::ptx;
+use tile_tests::results::{CEILING, Row, Run};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = PathBuf::from(std::env::args().nth(1).ok_or("usage: device-suite FOLDER")?);
+/// Runs what `device-pack` compiled into a folder.
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Artifacts of the cases.
+    folder: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+    /// Only cases whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Measure times too, and run the large cases.
+    #[arg(long)]
+    bench: bool,
+    /// Skip the simulator: compare with the reference alone.
+    #[arg(long)]
+    no_sim: bool,
+}
+
+#[derive(clap::Args)]
+struct Common {
+    /// Where rows of results are appended.
+    #[arg(long)]
+    results: Option<PathBuf>,
+    /// Of the source, for the results.
+    #[arg(long)]
+    commit: Option<String>,
+    /// The device's number.
+    #[arg(long, default_value_t = 0)]
+    device: usize,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Whole models: the golden answers, and greedy texts equal to the simulator's.
+    Models {
+        /// Artifacts of the models.
+        #[arg(long)]
+        artifacts: PathBuf,
+        /// Folders of models.
+        #[arg(required = true)]
+        folders: Vec<PathBuf>,
+        /// Tokens to continue each golden prompt by.
+        #[arg(long, default_value_t = 48)]
+        max_new: usize,
+        /// Tokens of the measured run; 0 for none.
+        #[arg(long, default_value_t = 224)]
+        measure: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// Largest relative difference from the simulator, over all reals that an instruction writes.
+const SIM_TOLERANCE: f64 = 1e-3;
+
+fn main() {
+    let args = Args::parse();
+    let outcome = match args.command {
+        Some(Command::Models { artifacts, folders, max_new, measure, common }) => {
+            models(&artifacts, &folders, max_new, measure, &common)
+        }
+        None => kernels(&args),
+    };
+    match outcome {
+        Ok(0) => println!("all passed"),
+        Ok(failed) => {
+            println!("{failed} failed");
+            std::process::exit(1);
+        }
+        Err(e) => {
+            eprintln!("device-suite: {e}");
+            std::process::exit(2);
+        }
+    }
+}
+
+/// What became of a case.
+struct Outcome {
+    errors: Errors,
+    /// From the simulator.
+    difference: Option<Difference>,
+    timing: Option<Timing>,
+    sha: String,
+    machine: String,
+}
+
+impl Outcome {
+    fn passed(&self, case: &Case) -> bool {
+        let alike = |d: &Difference| d.relative <= SIM_TOLERANCE && d.integers == 0;
+        self.errors.passed(case) && self.difference.as_ref().is_none_or(alike)
+    }
+}
+
+fn kernels(args: &Args) -> Result<usize, Failure> {
+    let folder = args.folder.as_ref().ok_or("a folder of artifacts is needed; `device-pack` makes one")?;
+    let run = Run::new("device", args.common.results.clone(), args.common.commit.clone());
     let mut failed = 0;
-    for case in tile_tests::cases::all()? {
-        let artifact = Artifact::load(&folder.join(format!("{}.tile", case.name)))?;
-        let weights = RandomWeights::new(&case.plan, 7);
-        let mut sim = SimExecutor::new(case.plan.clone(), &weights, Precision::Native)?;
-        let mut random = Random(11);
-        for (i, b) in case.plan.buffers.iter().enumerate() {
-            let n: usize = b.dims.iter().product();
-            if b.dtype.is_float() {
-                sim.write(i, 0, &Data::F32((0..n).map(|_| random.normal()).collect()))?;
-            }
-        }
-        for (i, contents) in &case.integers {
-            sim.write(*i, 0, &Data::I32(contents.clone()))?;
-        }
-        let result = GpuExecutor::new(0, &artifact, &weights).map_err(|e| e.to_string()).and_then(|mut gpu| {
-            lockstep::pass(&mut sim, &mut gpu).map_err(|e| e.to_string())
-        });
-        match result {
-            Ok(list) => {
-                for d in list {
-                    let ok = d.relative < 1e-2 && d.integers == 0;
-                    failed += usize::from(!ok);
-                    println!("{} {}: relative error {:.2e}, {} integers differ", if ok { "ok  " } else { "FAIL" }, case.name, d.relative, d.integers);
+    println!(
+        "{:4} {:64} {:>9} {:>7} {:>9} {:>9} {:>9} {:>6}",
+        "", "case", "error", "unequal", "from sim", "us", "GB/s", "share"
+    );
+    let mut list = cases::all()?;
+    if args.bench {
+        list.extend(cases::large()?);
+    }
+    for case in list.iter().filter(|c| args.only.as_ref().is_none_or(|only| c.name.contains(only))) {
+        match one(args, folder, case) {
+            Ok(outcome) => {
+                let ok = outcome.passed(case);
+                failed += usize::from(!ok);
+                print(case, &outcome, ok);
+                // Results of a run that went wrong are no results.
+                if ok {
+                    run.write(row(case, &outcome))?;
                 }
             }
             Err(e) => {
@@ -42,6 +138,127 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
-    println!("{failed} failed");
-    std::process::exit(i32::from(failed > 0));
+    Ok(failed)
+}
+
+fn one(args: &Args, folder: &Path, case: &Case) -> Result<Outcome, Failure> {
+    let artifact = Artifact::load(&folder.join(format!("{}.tile", case.name)))?;
+    if artifact.plan != case.plan {
+        return Err("the artifact is of another plan; pack again".into());
+    }
+    let mut gpu = GpuExecutor::new(args.common.device, &artifact, &case.weights)?;
+    let difference = if args.no_sim {
+        case.fill(&mut gpu)?;
+        gpu.run(0..1, 1, &mut |_| std::ops::ControlFlow::Continue(()))?;
+        None
+    } else {
+        let mut sim = SimExecutor::new(case.plan.clone(), &case.weights, Precision::Native)?;
+        case.fill(&mut sim)?;
+        lockstep::pass(&mut sim, &mut gpu)?.pop()
+    };
+    let errors = compare(case, &mut gpu)?;
+    let timing = match args.bench {
+        true => {
+            case.fill(&mut gpu)?;
+            Some(gpu.time(0..1, TimingOptions::default())?)
+        }
+        false => None,
+    };
+    let machine = gpu.device();
+    Ok(Outcome { errors, difference, timing, sha: ptx::sha256(&artifact.image.ptx), machine })
+}
+
+fn print(case: &Case, o: &Outcome, ok: bool) {
+    let sim = o.difference.as_ref().map_or("-".into(), |d| format!("{:.1e}", d.relative));
+    let unequal = o.errors.unequal + o.difference.as_ref().map_or(0, |d| d.integers);
+    let (us, rate, share) = match &o.timing {
+        Some(t) if t.median_us > 0.0 => {
+            let rate = case.bytes as f64 / (t.median_us * 1e-6);
+            let share = format!("{:.1} %", 100.0 * rate / CEILING);
+            (format!("{:.1}", t.median_us), format!("{:.0}", rate / 1e9), share)
+        }
+        _ => ("-".into(), "-".into(), "-".into()),
+    };
+    let state = if ok { "ok" } else { "FAIL" };
+    println!(
+        "{state:4} {:64} {:>9.1e} {unequal:>7} {sim:>9} {us:>9} {rate:>9} {share:>6}",
+        case.name, o.errors.largest
+    );
+}
+
+fn row(case: &Case, o: &Outcome) -> Row {
+    Row {
+        work: case.kernel.clone(),
+        shape: case.shape.clone(),
+        dtype: case.dtype.clone(),
+        us: o.timing.as_ref().map(|t| t.median_us),
+        us_min: o.timing.as_ref().map(|t| t.min_us),
+        bytes: case.bytes,
+        flops: case.flops,
+        error: Some(o.errors.largest),
+        ptx_sha256: o.sha.clone(),
+        machine: o.machine.clone(),
+        ..Row::default()
+    }
+}
+
+fn models(
+    artifacts: &Path,
+    folders: &[PathBuf],
+    max_new: usize,
+    measure: usize,
+    common: &Common,
+) -> Result<usize, Failure> {
+    let run = Run::new("device", common.results.clone(), common.commit.clone());
+    let mut failed = 0;
+    for folder in folders {
+        let model = Model::open(folder)?;
+        let artifact = Artifact::load(&artifacts.join(format!("{}.tile", model.name)))?;
+        let mut gpu = GpuExecutor::new(common.device, &artifact, &model.source()?)?;
+        println!("{}: {} instructions on {}", model.name, artifact.plan.program.len(), gpu.device());
+        let report = model.verify(&mut gpu)?;
+        for c in report.parts.iter().chain([&report.whole, &report.drift]) {
+            let state = if c.passed() { "ok" } else { "FAIL" };
+            println!(
+                "{state:4} {:24} {:.2e} σ of {} ({} rows, {} near ties, {} excused)",
+                c.name, c.worst, c.tolerance, c.rows, c.near_ties, c.excused
+            );
+        }
+        let c = report.choices;
+        let state = if c.passed() { "ok" } else { "FAIL" };
+        println!("{state:4} {:24} {} of {} equal, {} excused", "choices", c.equal, c.compared, c.excused);
+        let mut sim = model.sim(artifact.plan.clone())?;
+        let (agreement, _) = model.agree(&mut sim, &mut gpu, max_new)?;
+        let state = if agreement.wrong == 0 { "ok" } else { "FAIL" };
+        println!(
+            "{state:4} {:24} {} tokens, {} texts part at near ties, {} elsewhere (margins up to {:.2} σ)",
+            "greedy text", agreement.compared, agreement.excused, agreement.wrong, agreement.largest_margin
+        );
+        let ok = report.passed() && agreement.wrong == 0;
+        failed += usize::from(!ok);
+        if !ok {
+            continue;
+        }
+        let worst = report.parts.iter().map(|c| c.worst).fold(0.0, f64::max);
+        let mut row = Row {
+            work: model.name.clone(),
+            shape: format!("{} instructions, rows 1", artifact.plan.program.len()),
+            dtype: "checkpoint".into(),
+            bytes: Model::weight_bytes(&artifact.plan),
+            error: Some(worst),
+            ptx_sha256: ptx::sha256(&artifact.image.ptx),
+            machine: gpu.device(),
+            ..Row::default()
+        };
+        row.more.insert("whole_error".into(), report.whole.worst.into());
+        row.more.insert("excused_texts".into(), agreement.excused.into());
+        if measure > 0 {
+            let (rate, us) = model.speed(&mut gpu, measure)?;
+            println!("     {:24} {rate:.0} tokens/s, {us:.1} us each", "decoding");
+            row.us = Some(us);
+            row.more.insert("tokens_per_s".into(), rate.into());
+        }
+        run.write(row)?;
+    }
+    Ok(failed)
 }

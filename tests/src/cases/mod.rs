@@ -1,0 +1,132 @@
+//! Library kernels as plans of one instruction, with random contents and what the reference makes of them.
+//!
+//! A case holds inputs and a function that computes, from those inputs and the operations of
+//! [`tile_models::reference`], what every output buffer must hold afterwards. Outputs start with random contents too:
+//! what a kernel must not write has to be as it was. One file for each family of kernels.
+
+mod advance;
+mod attention;
+mod builder;
+mod experts;
+mod head;
+mod large;
+mod linear;
+mod mlp;
+mod rope;
+mod router;
+mod rows;
+mod sample;
+
+pub use builder::{Built, Contents};
+
+use tile_lang::exec::{Data, ExecError, Executor};
+use tile_lang::plan::Plan;
+use tile_models::kernels::library::{Sample, samples};
+
+/// What a buffer must hold afterwards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expected {
+    /// The buffer.
+    pub buffer: usize,
+    /// All of its contents.
+    pub data: Data,
+}
+
+/// Computes what the outputs must hold.
+pub type Expectation = Box<dyn Fn() -> Vec<Expected> + Send + Sync>;
+
+/// A plan of one instruction, its inputs and what must come out.
+pub struct Case {
+    /// Name, unique.
+    pub name: String,
+    /// The library kernel.
+    pub kernel: String,
+    /// The shape, for people.
+    pub shape: String,
+    /// Element type of the weights, or of the inputs where there are none.
+    pub dtype: String,
+    /// One instruction.
+    pub plan: Plan,
+    /// Contents of the weights.
+    pub weights: Contents,
+    /// Contents of the buffers at the start.
+    pub start: Vec<(usize, Data)>,
+    /// Largest error allowed against the reference, relative to the root mean square of what is written.
+    pub tolerance: f64,
+    /// The fewest bytes that the work moves.
+    pub bytes: u64,
+    /// Operations of its products.
+    pub flops: u64,
+    /// For measurements: too large to be interpreted in tests.
+    pub large: bool,
+    /// What must come out.
+    pub expect: Expectation,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Case").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Case {
+    /// Writes the buffers' contents.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn fill(&self, executor: &mut dyn Executor) -> Result<(), ExecError> {
+        self.start.iter().try_for_each(|(buffer, data)| executor.write(*buffer, 0, data))
+    }
+
+    /// Whether it runs the instance that stands for its kernel.
+    pub fn is_sample(&self, sample: &Sample) -> bool {
+        let name = |k: &tile_lang::ir::Kernel| (k.name.clone(), k.generics.clone());
+        let own = &self.plan.kernels[0];
+        own.name == sample.def.name && sample.def.instance(&sample.generics).is_ok_and(|k| name(&k) == name(own))
+    }
+}
+
+/// All cases, those that stand for their kernel among them.
+///
+/// # Errors
+/// A case that doesn't stage or whose operands don't fit: a fault of these files.
+pub fn all() -> Result<Vec<Case>, String> {
+    let mut out = Vec::new();
+    for family in [
+        rows::cases,
+        linear::cases,
+        mlp::cases,
+        experts::cases,
+        rope::cases,
+        attention::cases,
+        router::cases,
+        head::cases,
+        sample::cases,
+        advance::cases,
+    ] {
+        out.extend(family()?);
+    }
+    Ok(out)
+}
+
+/// Cases of the size of large models, for measurements.
+///
+/// # Errors
+/// As [`all`].
+pub fn large() -> Result<Vec<Case>, String> {
+    large::cases()
+}
+
+/// The case that stands for each library kernel, in the library's order.
+///
+/// # Errors
+/// As [`all`], or a kernel without one.
+pub fn representatives() -> Result<Vec<Case>, String> {
+    let mut cases = all()?;
+    let take = |sample: Sample| {
+        let at = cases.iter().position(|c| c.is_sample(&sample));
+        let at = at.ok_or_else(|| format!("no case runs the sample instance of `{}`", sample.def.name))?;
+        Ok(cases.swap_remove(at))
+    };
+    samples().into_iter().map(take).collect()
+}

@@ -1,0 +1,165 @@
+//! Models of the suite: a folder, its plan, and the checks that a device must pass on it.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use tile_lang::exec::{ExecError, Executor};
+use tile_lang::plan::Plan;
+use tile_lang::sim::{Precision, SimExecutor};
+use tile_models::checkpoint::{Checkpoint, Weights};
+use tile_models::config::ModelConfig;
+use tile_models::graph::GraphOptions;
+use tile_models::reference::Reference;
+use tile_models::reference::golden::Golden;
+use tile_models::session::verify::{Report, Tolerance, verify};
+use tile_models::session::{GenerateOptions, Generation, forced, generate};
+use tile_models::weights::PlanWeights;
+use tile_models::zoo;
+
+/// What can go wrong, for people.
+pub type Failure = Box<dyn std::error::Error>;
+
+/// How far the top two logits must be apart, in σ, for two devices to agree.
+const APART: f64 = 0.1;
+
+/// A model folder.
+pub struct Model {
+    /// The folder's name.
+    pub name: String,
+    config: ModelConfig,
+    checkpoint: Checkpoint,
+    golden: Golden,
+}
+
+/// Where two greedy texts part.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Agreement {
+    /// Tokens compared.
+    pub compared: usize,
+    /// Prompts whose texts part where the top two logits are nearly tied.
+    pub excused: usize,
+    /// Prompts whose texts part elsewhere.
+    pub wrong: usize,
+    /// The largest distance of the top two logits where texts part, in σ.
+    pub largest_margin: f64,
+}
+
+impl Model {
+    /// Opens a folder with checkpoint, configuration and `reference.safetensors`.
+    ///
+    /// # Errors
+    /// One of them is missing or wrong.
+    pub fn open(folder: &Path) -> Result<Self, Failure> {
+        let config = ModelConfig::open(folder)?;
+        let checkpoint = Checkpoint::open(folder)?;
+        let file = folder.join("reference.safetensors");
+        let golden = Golden::open(&file, config.layers.len(), config.hidden, config.vocab)?;
+        let name = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Model { name, config, checkpoint, golden })
+    }
+
+    fn weights(&self) -> Result<Weights<'_>, Failure> {
+        Ok(Weights::new(&self.config, &self.checkpoint)?)
+    }
+
+    /// Its plan.
+    ///
+    /// # Errors
+    /// Something that no kernel does.
+    pub fn plan(&self, options: GraphOptions) -> Result<Plan, Failure> {
+        Ok(zoo::plan(&self.config, &self.source()?, options)?)
+    }
+
+    /// Its weights.
+    ///
+    /// # Errors
+    /// A weight is missing or wrong.
+    pub fn source(&self) -> Result<PlanWeights<'_>, Failure> {
+        Ok(PlanWeights::new(self.weights()?))
+    }
+
+    /// The simulator with a plan of this model.
+    ///
+    /// # Errors
+    /// As [`Model::source`].
+    pub fn sim(&self, plan: Plan) -> Result<SimExecutor, Failure> {
+        Ok(SimExecutor::new(plan, &self.source()?, Precision::Native)?)
+    }
+
+    /// Compares a device with the golden answers.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn verify(&self, device: &mut dyn Executor) -> Result<Report, Failure> {
+        let weights = self.weights()?;
+        Ok(verify(device, &Reference::new(&weights)?, &self.golden, &Tolerance::NATIVE)?)
+    }
+
+    /// Bytes of weights that one decoded token reads at most: those of all layers and the head.
+    pub fn weight_bytes(plan: &Plan) -> u64 {
+        plan.weights.iter().map(|w| w.dtype.bytes(w.dims.iter().product()) as u64).sum()
+    }
+
+    /// Continues every golden prompt greedily on both devices, `max_new` tokens each.
+    ///
+    /// # Errors
+    /// A device failed.
+    pub fn agree(
+        &self,
+        sim: &mut dyn Executor,
+        device: &mut dyn Executor,
+        max_new: usize,
+    ) -> Result<(Agreement, Vec<Generation>), Failure> {
+        let options = GenerateOptions { max_new, ..GenerateOptions::default() };
+        let mut result = Agreement::default();
+        let mut generations = Vec::new();
+        for prompt in &self.golden.prompts {
+            let go = &mut |_| ControlFlow::Continue(());
+            let want = generate(sim, &prompt.ids, &options, go)?;
+            let got = generate(device, &prompt.ids, &options, go)?;
+            result.compared += want.tokens.len();
+            if let Some(at) = parting(&want.tokens, &got.tokens) {
+                let text = [&prompt.ids[..], &want.tokens[..at]].concat();
+                let margin = self.margin(sim, &text)?;
+                result.largest_margin = result.largest_margin.max(margin);
+                if margin < APART {
+                    result.excused += 1;
+                } else {
+                    result.wrong += 1;
+                }
+            }
+            generations.push(got);
+        }
+        Ok((result, generations))
+    }
+
+    /// How far the top two logits after a text are apart, in σ.
+    fn margin(&self, sim: &mut dyn Executor, text: &[u32]) -> Result<f64, Failure> {
+        let logits = forced(sim, text, &GenerateOptions::default())?.logits;
+        let mut last: Vec<f64> = logits[(text.len() - 1) * self.config.vocab..].iter().map(|x| f64::from(*x)).collect();
+        let mean = last.iter().sum::<f64>() / last.len() as f64;
+        let variance = last.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / last.len() as f64;
+        last.sort_by(|a, b| b.total_cmp(a));
+        Ok((last[0] - last[1]) / variance.sqrt().max(f64::MIN_POSITIVE))
+    }
+
+    /// Decoding speed: tokens a second over `max_new` tokens after the first prompt, the fastest of three runs, and µs a token.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn speed(&self, device: &mut dyn Executor, max_new: usize) -> Result<(f64, f64), ExecError> {
+        let options = GenerateOptions { max_new, ..GenerateOptions::default() };
+        let mut best = f64::INFINITY;
+        for _ in 0..3 {
+            let run = generate(device, &self.golden.prompts[0].ids, &options, &mut |_| ControlFlow::Continue(()));
+            let run = run.map_err(|e| ExecError::Program(e.to_string()))?;
+            best = best.min(run.elapsed.as_secs_f64() / run.passes.max(1) as f64);
+        }
+        Ok((1.0 / best, best * 1e6))
+    }
+}
+
+/// The first place where two texts differ.
+fn parting(a: &[u32], b: &[u32]) -> Option<usize> {
+    let at = a.iter().zip(b).position(|(x, y)| x != y);
+    at.or((a.len() != b.len()).then_some(a.len().min(b.len())))
+}

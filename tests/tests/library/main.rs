@@ -1,0 +1,35 @@
+//! The kernel library across crates: against the reference on the simulator, and what the compiler makes of it.
+
+mod ptx;
+mod reference;
+mod sass;
+
+use std::sync::OnceLock;
+use tile_codegen::ptxas;
+use tile_tests::cases::{self, Case};
+use tile_tests::pack::{self, Compiled};
+
+/// A library kernel's case with what became of it.
+struct Entry {
+    case: Case,
+    compiled: Compiled,
+}
+
+/// Every library kernel's representative, compiled and assembled once for all tests.
+fn library() -> &'static [Entry] {
+    static LIBRARY: OnceLock<Vec<Entry>> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        for program in ["ptxas", "nvdisasm"] {
+            assert!(ptxas::find(program).is_some(), "{program} is missing: `cargo xtask setup` installs it");
+        }
+        let compile = |case: Case| {
+            let compiled = pack::compile(&case.plan).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            println!(
+                "{}: {:.2?} to PTX, {:.2?} in ptxas",
+                case.name, compiled.ptx_time, compiled.ptxas_time
+            );
+            Entry { case, compiled }
+        };
+        cases::representatives().unwrap().into_iter().map(compile).collect()
+    })
+}

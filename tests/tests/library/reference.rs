@@ -1,0 +1,58 @@
+//! Every case on the simulator against the reference: that the cases are right before a device is measured by them.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use tile_lang::exec::Executor;
+use tile_lang::sim::{Precision, SimExecutor};
+use tile_models::kernels::library::samples;
+use tile_tests::cases::{self, Case};
+use tile_tests::compare::compare;
+
+fn run(case: &Case) -> Result<String, String> {
+    let mut sim = SimExecutor::new(case.plan.clone(), &case.weights, Precision::Native).map_err(|e| e.to_string())?;
+    case.fill(&mut sim).map_err(|e| e.to_string())?;
+    sim.run(0..1, 1, &mut |_| ControlFlow::Continue(())).map_err(|e| e.to_string())?;
+    let errors = compare(case, &mut sim).map_err(|e| e.to_string())?;
+    let text = format!("{:.1e} of {:.0e}, {} unequal", errors.largest, case.tolerance, errors.unequal);
+    if errors.passed(case) { Ok(text) } else { Err(text) }
+}
+
+#[test]
+fn the_simulator_computes_what_the_reference_does() {
+    let mut failed = 0;
+    for case in cases::all().unwrap() {
+        match run(&case) {
+            Ok(text) => println!("{}: {text}", case.name),
+            Err(text) => {
+                failed += 1;
+                println!("FAILED {}: {text}", case.name);
+            }
+        }
+    }
+    assert_eq!(failed, 0, "cases failed, listed above");
+}
+
+#[test]
+fn every_kernel_has_at_least_three_cases() {
+    let all = cases::all().unwrap();
+    let names: HashSet<&str> = all.iter().map(|c| &*c.name).collect();
+    assert_eq!(names.len(), all.len(), "names of cases are not unique");
+    for sample in samples() {
+        let count = all.iter().filter(|c| c.kernel == sample.def.name).count();
+        assert!(count >= 3, "`{}` has {count} cases", sample.def.name);
+    }
+}
+
+#[test]
+fn a_wrong_result_is_found() {
+    let mut found = 0;
+    for case in cases::representatives().unwrap() {
+        let mut sim = SimExecutor::new(case.plan.clone(), &case.weights, Precision::Native).unwrap();
+        case.fill(&mut sim).unwrap();
+        // Nothing ran: no output is as it must be, unless nothing had to be written.
+        let errors = compare(&case, &mut sim).unwrap();
+        assert!(!errors.passed(&case), "`{}` passes without having run", case.name);
+        found += 1;
+    }
+    assert_eq!(found, samples().len());
+}

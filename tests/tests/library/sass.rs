@@ -1,0 +1,58 @@
+//! The machine code of every library kernel, role by role and loop by loop.
+
+use super::library;
+use tile_codegen::ptxas::disassemble;
+use tile_lang::ir::OpKind;
+use tile_tests::cases::Case;
+use tile_tests::sass::{Demands, Sass};
+
+fn demands(case: &Case) -> Demands {
+    let (mut products, mut staged) = (false, false);
+    case.plan.kernels[0].walk(|_, op| {
+        products |= matches!(op.kind, OpKind::Mma);
+        staged |= matches!(op.kind, OpKind::Stage);
+    });
+    Demands { products, staged_products: products && staged }
+}
+
+#[test]
+fn kernels_are_specialised_pipelined_and_do_not_spill() {
+    let mut wrong = Vec::new();
+    let mut streaming = 0;
+    for entry in library() {
+        let name = &entry.case.kernel;
+        let assembly = &entry.compiled.assembly;
+        wrong.extend(assembly.warnings.iter().map(|w| format!("{name}: ptxas: {w}")));
+        if assembly.spill_stores + assembly.spill_loads > 0 {
+            wrong.push(format!("{name}: {} bytes stored and {} loaded by spills", assembly.spill_stores, assembly.spill_loads));
+        }
+        let demands = demands(&entry.case);
+        streaming += usize::from(demands.staged_products);
+        let sass = Sass::parse(&disassemble(&assembly.cubin).unwrap());
+        wrong.extend(sass.check(demands).into_iter().map(|w| format!("{name}: {w}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(streaming >= 16, "only {streaming} kernels multiply what they stage");
+}
+
+#[test]
+fn machine_code_with_its_products_elsewhere_is_refused() {
+    let entry = library().iter().find(|e| e.case.kernel == "linear").unwrap();
+    let text = disassemble(&entry.compiled.image.cubin).unwrap();
+    let demands = demands(&entry.case);
+    let check = |text: &str| Sass::parse(text).check(demands);
+    assert_eq!(check(&text), Vec::<String>::new());
+    let (products, rest): (Vec<&str>, Vec<&str>) = text.lines().partition(|l| l.contains("HMMA"));
+    assert!(!products.is_empty());
+    // Behind the end of the kernel, and in front of the producer's first copy.
+    let exit = rest.iter().rposition(|l| l.contains("EXIT")).unwrap();
+    let after = [&rest[..=exit], &products, &rest[exit + 1..]].concat().join("\n");
+    assert_eq!(check(&after).len(), 2, "{:?}", check(&after));
+    let copy = rest.iter().position(|l| l.contains("UBLKCP")).unwrap();
+    let before = [&rest[..copy], &products, &rest[copy..]].concat().join("\n");
+    assert!(check(&before).iter().any(|w| w == "the producer multiplies"));
+    for dropped in ["USETMAXREG", "UBLKCP", "TRYWAIT", "LDS"] {
+        let without: Vec<&str> = text.lines().filter(|l| !l.contains(dropped)).collect();
+        assert!(!check(&without.join("\n")).is_empty(), "a kernel without {dropped} passes");
+    }
+}
