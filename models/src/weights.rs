@@ -11,12 +11,12 @@
 //! | `layers.L.experts.gate`, `.up`, `.down` | all experts [E, N, K] |
 //!
 //! Matrices that are not plain have `.scales`: FP8 f32 [⌈K/128⌉, N], MXFP4 E8M0 [N, K/32], after the experts' axis.
-//! Where the matrices that make up one weight are stored differently, the weight is f32.
+//! Where queries, keys and values are stored differently, `qkv` is f32; all experts of a layer must be stored alike.
 
 use crate::checkpoint::{CheckpointError, Matrix, WeightData, Weights};
 use crate::config::Mlp;
 use crate::graph::{Format, WeightCatalog, WeightInfo};
-use crate::quant::{FP8_BLOCK, MXFP4_BLOCK};
+use crate::quant::FP8_BLOCK;
 use std::borrow::Cow;
 use tile_lang::DType;
 use tile_lang::exec::WeightSource;
@@ -29,8 +29,10 @@ pub struct PlanWeights<'a> {
 
 /// What a name stands for.
 enum Part<'a> {
-    /// Matrices one below the other, or, `stacked`, one behind the other.
-    Matrices { list: Vec<Matrix<'a>>, stacked: bool },
+    /// Matrices one below the other.
+    Below(Vec<Matrix<'a>>),
+    /// So many matrices one behind the other, of which the list may hold only the first.
+    Stack(Vec<Matrix<'a>>, usize),
     /// Numbers.
     Vector(Vec<f32>),
     /// A router: rows of f32.
@@ -43,17 +45,18 @@ impl<'a> PlanWeights<'a> {
         PlanWeights { weights }
     }
 
-    fn part(&self, name: &str) -> Result<Part<'a>, String> {
-        self.find(name).map_err(|e| e.to_string())?.ok_or_else(|| "the model has no such weight".into())
+    /// Looks a name up; `all` of what is stacked, or only the first.
+    fn part(&self, name: &str, all: bool) -> Result<Part<'a>, String> {
+        self.find(name, all).map_err(|e| e.to_string())?.ok_or_else(|| "the model has no such weight".into())
     }
 
-    fn find(&self, name: &str) -> Result<Option<Part<'a>>, CheckpointError> {
+    fn find(&self, name: &str, all: bool) -> Result<Option<Part<'a>>, CheckpointError> {
         let w = &self.weights;
-        let one = |m: Matrix<'a>| Part::Matrices { list: vec![m], stacked: false };
+        let one = |m: Matrix<'a>| Part::Below(vec![m]);
         if let Some(rest) = name.strip_prefix("layers.") {
             let Some((layer, part)) = rest.split_once('.') else { return Ok(None) };
             return match layer.parse() {
-                Ok(layer) => self.layer(layer, part),
+                Ok(layer) => self.layer(layer, part, all),
                 Err(_) => Ok(None),
             };
         }
@@ -67,9 +70,9 @@ impl<'a> PlanWeights<'a> {
         }))
     }
 
-    fn layer(&self, layer: usize, part: &str) -> Result<Option<Part<'a>>, CheckpointError> {
+    fn layer(&self, layer: usize, part: &str, all: bool) -> Result<Option<Part<'a>>, CheckpointError> {
         let w = &self.weights;
-        let below = |list: Vec<Matrix<'a>>| Part::Matrices { list, stacked: false };
+        let below = Part::Below;
         let config = w.config().layers.get(layer);
         Ok(Some(match part {
             "attention_norm" => Part::Vector(w.attention_norm(layer)?),
@@ -94,8 +97,8 @@ impl<'a> PlanWeights<'a> {
             "router_bias" => Part::Vector(w.router(layer)?.bias),
             "experts.gate" | "experts.up" | "experts.down" => {
                 let Some(Mlp::Experts { count, .. }) = config.map(|c| &c.mlp) else { return Ok(None) };
-                let mut list = Vec::with_capacity(*count);
-                for e in 0..*count {
+                let mut list = Vec::new();
+                for e in 0..if all { *count } else { 1 } {
                     let expert = w.expert(layer, e)?;
                     list.push(match part {
                         "experts.gate" => expert.gate,
@@ -103,7 +106,7 @@ impl<'a> PlanWeights<'a> {
                         _ => expert.down,
                     });
                 }
-                Part::Matrices { list, stacked: true }
+                Part::Stack(list, *count)
             }
             _ => return Ok(None),
         }))
@@ -165,19 +168,19 @@ fn fp8_scales(list: &[&Matrix<'_>]) -> Vec<u8> {
 
 impl WeightCatalog for PlanWeights<'_> {
     fn info(&self, name: &str) -> Result<WeightInfo, String> {
-        Ok(match self.part(name)? {
+        Ok(match self.part(name, false)? {
             Part::Vector(x) => WeightInfo { format: Format::Plain(DType::F32), dims: vec![x.len()] },
             Part::Rows(x, columns) => {
                 let d = if exact_in_bf16(&x) { DType::Bf16 } else { DType::F32 };
                 WeightInfo { format: Format::Plain(d), dims: vec![x.len() / columns, columns] }
             }
-            Part::Matrices { list, stacked } => {
+            Part::Below(list) => {
+                let columns = list.first().map_or(0, |m| m.cols);
+                WeightInfo { format: common(&list), dims: vec![list.iter().map(|m| m.rows).sum(), columns] }
+            }
+            Part::Stack(list, count) => {
                 let (rows, columns) = list.first().map_or((0, 0), |m| (m.rows, m.cols));
-                let dims = match stacked {
-                    true => vec![list.len(), rows, columns],
-                    false => vec![list.iter().map(|m| m.rows).sum(), columns],
-                };
-                WeightInfo { format: common(&list), dims }
+                WeightInfo { format: common(&list), dims: vec![count, rows, columns] }
             }
         })
     }
@@ -185,40 +188,53 @@ impl WeightCatalog for PlanWeights<'_> {
 
 impl WeightSource for PlanWeights<'_> {
     fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, String> {
-        if let Some(base) = name.strip_suffix(".scales") {
-            let Part::Matrices { list, stacked } = self.part(base)? else { return Err("it has no scales".into()) };
-            return match common(&list) {
-                Format::Fp8 if stacked => Ok(list.iter().flat_map(|m| fp8_scales(&[m])).collect::<Vec<_>>().into()),
-                Format::Fp8 => Ok(fp8_scales(&list.iter().collect::<Vec<_>>()).into()),
-                Format::Mxfp4 => Ok(list
-                    .iter()
-                    .flat_map(|m| match &m.data {
-                        WeightData::Mxfp4 { scales, .. } => &scales[..m.rows * m.cols / MXFP4_BLOCK],
-                        _ => &[],
-                    })
-                    .copied()
-                    .collect::<Vec<_>>()
-                    .into()),
-                Format::Plain(_) => Err("it has no scales".into()),
-            };
+        let base = name.strip_suffix(".scales");
+        let part = self.part(base.unwrap_or(name), true)?;
+        let (list, stacked) = match part {
+            Part::Vector(x) if base.is_none() => return Ok(f32_bytes(&x).into()),
+            Part::Rows(x, _) if base.is_none() && exact_in_bf16(&x) => return Ok(bf16_bytes(&x).into()),
+            Part::Rows(x, _) if base.is_none() => return Ok(f32_bytes(&x).into()),
+            Part::Vector(_) | Part::Rows(..) => return Err("it has no scales".into()),
+            Part::Below(list) => (list, false),
+            Part::Stack(list, _) => (list, true),
+        };
+        let as_format = common(&list);
+        if let Some(odd) = list.iter().find(|m| stacked && list.first().is_some_and(|l| format(l) != format(m))) {
+            return Err(format!("`{}` is stored otherwise than the layer's other experts", odd.name));
         }
-        match self.part(name)? {
-            Part::Vector(x) => Ok(f32_bytes(&x).into()),
-            Part::Rows(x, _) if exact_in_bf16(&x) => Ok(bf16_bytes(&x).into()),
-            Part::Rows(x, _) => Ok(f32_bytes(&x).into()),
-            Part::Matrices { mut list, .. } => match (list.len(), list.pop()) {
-                // Alone and as stored: not copied.
-                (1, Some(Matrix { data: WeightData::Bf16(bytes) | WeightData::Fp8Block { codes: bytes, .. }, .. })) => {
-                    Ok(bytes)
-                }
-                (_, last) => {
-                    list.extend(last);
-                    let format = common(&list);
-                    let mut out = Vec::new();
-                    list.iter().for_each(|m| out.extend_from_slice(&codes(m, format)));
-                    Ok(out.into())
-                }
-            },
+        if base.is_some() {
+            return scales(&list, stacked, as_format).map(Cow::Owned);
+        }
+        let mut list = list;
+        match (list.len(), list.pop()) {
+            // Alone and as stored: not copied.
+            (1, Some(Matrix { data: WeightData::Bf16(bytes) | WeightData::Fp8Block { codes: bytes, .. }, .. })) => {
+                Ok(bytes)
+            }
+            (_, last) => {
+                list.extend(last);
+                let mut out = Vec::new();
+                list.iter().for_each(|m| out.extend_from_slice(&codes(m, as_format)));
+                Ok(out.into())
+            }
         }
     }
+}
+
+/// The scales of matrices in one format.
+fn scales(list: &[Matrix<'_>], stacked: bool, as_format: Format) -> Result<Vec<u8>, String> {
+    let mut out = Vec::new();
+    match as_format {
+        Format::Fp8 if stacked => list.iter().for_each(|m| out.extend(fp8_scales(&[m]))),
+        Format::Fp8 => out = fp8_scales(&list.iter().collect::<Vec<_>>()),
+        Format::Mxfp4 => {
+            for m in list {
+                if let WeightData::Mxfp4 { scales, .. } = &m.data {
+                    out.extend_from_slice(scales);
+                }
+            }
+        }
+        Format::Plain(_) => return Err("it has no scales".into()),
+    }
+    Ok(out)
 }
