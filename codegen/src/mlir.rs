@@ -3,7 +3,7 @@
 use crate::CodegenError;
 use melior::Context;
 use melior::dialect::DialectRegistry;
-use melior::ir::{Module, operation::OperationLike};
+use melior::ir::{BlockLike, Module, operation::OperationLike};
 use melior::pass::PassManager;
 use melior::utility::{
     parse_pass_pipeline, register_all_dialects, register_all_llvm_translations, register_all_passes,

@@ -36,7 +36,7 @@ mod kernels {
         let second = b.stage::<Smem<bf16, 16, BK>>([i, 0]).cast::<f32>();
         let mut sum = first + second;
         if i < count.at([0]) {
-            sum = sum + c.stage::<Smem<bf16, 16, BK>>([i, 0]).cast::<f32>();
+            sum += c.stage::<Smem<bf16, 16, BK>>([i, 0]).cast::<f32>();
         }
         y.store([i, 0], sum);
     }

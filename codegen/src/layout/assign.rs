@@ -141,7 +141,7 @@ impl Assigner<'_> {
                     }
                     let arg = body.args[i + 1];
                     let layout = match (self.native(y), self.native(arg)) {
-                        (Some(l), _) if !self.carried_only(y, arg) => l,
+                        (Some(l), _) if y != arg => l,
                         (_, Some(l)) => l,
                         (Some(l), None) => l,
                         (None, None) => Layout::blocked(self.k.ty(y).shape()),
@@ -174,11 +174,6 @@ impl Assigner<'_> {
             }
             _ => {}
         }
-    }
-
-    /// Whether a loop hands a value on unchanged.
-    fn carried_only(&self, yielded: ValueId, arg: ValueId) -> bool {
-        yielded == arg
     }
 
     fn native(&self, v: ValueId) -> Option<Layout> {

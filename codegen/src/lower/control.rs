@@ -6,6 +6,9 @@ use crate::CodegenError;
 use std::collections::HashMap;
 use tile_lang::ir::{OpData, OpKind, Type, ValueId};
 
+/// Carried values with the block arguments that stand for them.
+type Bound = Vec<(ValueId, Vec<Ssa>)>;
+
 impl Body<'_> {
     /// The registers of carried values, one after the other, with their types.
     fn flatten(&mut self, values: &[ValueId], like: &[ValueId]) -> Result<Vec<(Ssa, &'static str)>, CodegenError> {
@@ -25,7 +28,7 @@ impl Body<'_> {
     }
 
     /// Binds carried values to block arguments; returns the arguments' declaration.
-    fn arguments(&mut self, values: &[ValueId]) -> Result<(String, Vec<(ValueId, Vec<Ssa>)>), CodegenError> {
+    fn arguments(&mut self, values: &[ValueId]) -> Result<(String, Bound), CodegenError> {
         let mut text = Vec::new();
         let mut bound = Vec::new();
         for v in values {
@@ -42,7 +45,7 @@ impl Body<'_> {
         Ok((text.join(", "), bound))
     }
 
-    fn bind(&mut self, bound: Vec<(ValueId, Vec<Ssa>)>) -> Result<(), CodegenError> {
+    fn bind(&mut self, bound: Bound) -> Result<(), CodegenError> {
         for (v, names) in bound {
             if self.is_tile(v) {
                 self.define(v, Held::Elements(names))?;
@@ -84,8 +87,7 @@ impl Body<'_> {
         let (head, inside, exit) = (self.e.label(), self.e.label(), self.e.label());
         let index = self.e.fresh();
         let (declared, bound) = self.arguments(&block.args[1..])?;
-        let after: Vec<(ValueId, Vec<Ssa>)> =
-            op.results.iter().copied().zip(bound.iter().map(|b| b.1.clone())).collect();
+        let after: Bound = op.results.iter().copied().zip(bound.iter().map(|b| b.1.clone())).collect();
         let mut enter = vec![(lo, "i32")];
         enter.extend(init);
         self.e.br(&head, &enter);

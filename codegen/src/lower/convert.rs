@@ -114,8 +114,8 @@ impl Body<'_> {
             let word = if pair[0].0 == second.0 && second.1 == pair[0].1 + 4 {
                 self.nibble_to_top(&pair[0].0, pair[0].1)
             } else {
-                let (low, high) = (self.nibble_to_top(&pair[0].0, pair[0].1 % 4 + 4 * (pair[0].1 / 4)), &second.0);
-                let high = self.nibble_to_top(high, second.1);
+                let low = self.nibble_to_top(&pair[0].0, pair[0].1);
+                let high = self.nibble_to_top(&second.0, second.1);
                 self.join_halves(&low, pair[0].1, &high, second.1)
             };
             let (sign_mask, code_mask, six) =

@@ -53,10 +53,11 @@ impl Body<'_> {
         }
         let from = self.dtype(op.operands[op.operands.len() - 1]);
         let count = layout.registers();
-        if from == DType::Bf16 && count % 2 == 0 {
-            if let OpKind::Binary(b @ (BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul)) = op.kind {
-                return Ok(self.packed_bf16(b, &columns[0], &columns[1]));
-            }
+        if from == DType::Bf16
+            && count.is_multiple_of(2)
+            && let OpKind::Binary(b @ (BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul)) = op.kind
+        {
+            return Ok(self.packed_bf16(b, &columns[0], &columns[1]));
         }
         Ok((0..count)
             .map(|r| {

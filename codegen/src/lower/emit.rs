@@ -208,7 +208,6 @@ impl Emitter {
         let clobber =
             if constraints.is_empty() { "~{memory}".to_owned() } else { format!("{constraints},~{{memory}}") };
         let result_ty = result.unwrap_or("()");
-        let result_ty = if result.is_none() { "()" } else { result_ty };
         let call = format!(
             "llvm.inline_asm has_side_effects asm_dialect = att \"{text}\", \"{clobber}\" {} : ({}) -> {result_ty}",
             names.join(", "),
@@ -217,7 +216,7 @@ impl Emitter {
         if result.is_some() {
             self.op(&call)
         } else {
-            self.line(&call.replace(" -> ()", " -> ()"));
+            self.line(&call);
             String::new()
         }
     }

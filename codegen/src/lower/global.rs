@@ -154,7 +154,7 @@ impl Body<'_> {
         let neighbours = (0..).take_while(|i| layout.reg.contains(&(layout.shape.len() as u8 - 1, *i as u8))).count();
         let mut vector = (1usize << neighbours).min(16 / size);
         let fits = |w: usize| {
-            array.facts.aligned % w == 0
+            array.facts.aligned.is_multiple_of(w)
                 && self.multiple_of(offsets[last], w)
                 && (offsets.len() == 1 || Self::known_dim(array, last).is_some_and(|n| n % w == 0))
                 && (each[each.len() - 1].is_none() || Self::known_dim(array, last).is_some_and(|n| n % w == 0))

@@ -1,7 +1,7 @@
 //! From role bodies to one persistent kernel in the LLVM dialect.
 //!
-//! [`program`] builds the frame: roles, the record ring, waits and signals, one inlined switch per role. Each case is the
-//! body of an op instance, lowered by [`body`] and its op families: [`elementwise`], [`global`] memory, [`shared`] memory
+//! [`program`] lays out shared memory and builds the [`frame`]: roles, the record ring, one inlined switch per role, with the
+//! waits and signals of [`progress`]. Each case is the body of an op instance, lowered by [`body`] and its op families: [`elementwise`], [`global`] memory, [`shared`] memory
 //! and its rings, [`product`]s, [`reduce`] and layout changes through [`exchange`].
 
 mod body;
@@ -11,9 +11,12 @@ mod elementwise;
 mod emit;
 mod exchange;
 mod facts;
+mod frame;
 mod global;
+mod prepare;
 mod product;
 mod program;
+mod progress;
 mod reduce;
 mod shared;
 mod sync;

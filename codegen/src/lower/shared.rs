@@ -152,7 +152,7 @@ impl Body<'_> {
         let mut vector = (1usize << neighbours).min(most);
         // An access of w elements needs every other contribution to be a multiple of w.
         let aligned = |w: usize| {
-            start % w == 0
+            start.is_multiple_of(w)
                 && thread_terms.iter().all(|(_, t)| t % w == 0)
                 && registers.iter().all(|t| *t < w || t % w == 0)
         };
@@ -187,11 +187,11 @@ impl Body<'_> {
             } else {
                 self.e.load(&pointer, &vector_ty, bytes, 3)
             };
-            for other in r..layout.registers() {
+            for (other, slot) in out.iter_mut().enumerate().skip(r) {
                 let at = position(other);
-                if at / vector * vector == first && out[other].is_empty() {
+                if at / vector * vector == first && slot.is_empty() {
                     let v = if vector == 1 { loaded.clone() } else { self.e.extract(&loaded, at - first, &vector_ty) };
-                    out[other] = if d == DType::Bool { self.e.op(&format!("llvm.trunc {v} : i8 to i1")) } else { v };
+                    *slot = if d == DType::Bool { self.e.op(&format!("llvm.trunc {v} : i8 to i1")) } else { v };
                 }
             }
         }

@@ -1,0 +1,333 @@
+//! The walk of one role over passes and records, with one inlined case per op instance.
+
+use super::body::{ArrayArg, Body};
+use super::emit::{Emitter, Ssa};
+use super::prepare::{Prepared, work_axes};
+use super::program::{EMPTY, FULL, PASS_END, READY, RECORD_EMPTY, RECORD_FULL, RECORD_SLOTS, RECORDS, SharedMap};
+use super::sync;
+use crate::CodegenError;
+use crate::layout::{WARPS, assign};
+use std::collections::{HashMap, HashSet};
+use tile_lang::dtype::DType;
+use tile_lang::ir::{Role, Type};
+use tile_lang::record::{self, trace};
+
+/// The persistent kernel under construction.
+pub(super) struct Frame {
+    pub e: Emitter,
+    pub map: SharedMap,
+    /// Thread, CTA and number of CTAs.
+    pub thread: Ssa,
+    pub cta: Ssa,
+    pub ctas: Ssa,
+    /// Shared memory as a number and as a pointer.
+    pub address: Ssa,
+    pub shared: Ssa,
+    /// Slots of the ring.
+    pub slots: usize,
+}
+
+impl Frame {
+    /// One thread initialises all barriers; everyone waits for it.
+    pub fn initialise(&mut self, states: &[Ssa]) {
+        let zero = self.e.i32(0);
+        for s in states {
+            self.e.store(&zero, s, "i32", 4, 0);
+        }
+        let (init, ready) = (self.e.label(), self.e.label());
+        let first = self.e.icmp("eq", &self.thread.clone(), &zero, "i32");
+        self.e.cond_br(&first, &init, &ready);
+        self.e.block(&init, "");
+        let mut barriers: Vec<(usize, usize)> = Vec::new();
+        barriers.extend((0..self.slots).flat_map(|i| [(FULL + 8 * i, 1), (EMPTY + 8 * i, WARPS)]));
+        barriers.extend(
+            (0..RECORD_SLOTS)
+                .flat_map(|i| [(RECORD_FULL + 8 * i, 1), (RECORD_EMPTY + 8 * i, WARPS), (READY + 8 * i, 1)]),
+        );
+        barriers.push((PASS_END, 1));
+        for (offset, count) in barriers {
+            let at = self.e.add_const(&self.address.clone(), offset as i64);
+            let count = self.e.i32(count as i64);
+            self.e.asm("mbarrier.init.shared::cta.b64 [$0], $1;", "r,r", &[(&at, "i32"), (&count, "i32")], None);
+        }
+        self.e.asm("fence.mbarrier_init.release.cluster;", "", &[], None);
+        self.e.br(&ready, &[]);
+        self.e.block(&ready, "");
+        self.e.asm("bar.sync 0;", "", &[], None);
+    }
+
+    /// The walk over passes and records of one role. `states` holds the position in the record ring for reading and, for
+    /// the producer, for fetching.
+    pub fn role(
+        &mut self,
+        role: Role,
+        prepared: &[Prepared],
+        states: ((Ssa, Ssa), (Ssa, Ssa)),
+        arrivals_state: &Ssa,
+        exit: &str,
+        exchange_bytes: &mut usize,
+    ) -> Result<(), CodegenError> {
+        let (read_state, fetch_state) = states;
+        let zero = self.e.i32(0);
+        let (pass, issued) = (self.e.fresh(), self.e.fresh());
+        let (pass_head, pass_end) = (self.e.label(), self.e.label());
+        let count = self.e.bin("sub", "%end", "%begin", "i32");
+        self.e.br(&pass_head, &[(zero.clone(), "i32")]);
+        self.e.block(&pass_head, &format!("({pass}: i32)"));
+
+        let (head, inside, index) = (self.e.label(), self.e.label(), self.e.fresh());
+        self.e.br(&head, &[(zero.clone(), "i32"), (zero.clone(), "i32")]);
+        self.e.block(&head, &format!("({index}: i32, {issued}: i32)"));
+        let more = self.e.icmp("slt", &index, &count, "i32");
+        self.e.cond_br(&more, &inside, &pass_end);
+        self.e.block(&inside, "");
+        let next_issued =
+            if role == Role::Producer { self.fetch_ahead(&index, &issued, &count, &fetch_state) } else { issued };
+
+        let (slot, phase) = (self.e.load(&read_state.0, "i32", 4, 0), self.e.load(&read_state.1, "i32", 4, 0));
+        let full = self.e.add_const(&self.address.clone(), RECORD_FULL as i64);
+        let full = sync::barrier_address(&mut self.e, &full, &slot);
+        sync::wait_phase(&mut self.e, &full, &phase, &"%control".to_owned());
+        let offset = self.e.mul_const(&slot, record::RECORD_BYTES as i64);
+        let offset = self.e.add_const(&offset, RECORDS as i64);
+        let record = self.e.offset(&self.shared.clone(), &offset, "i32", 3);
+        let items = self.field(&record, record::ITEMS);
+        let arrivals = self.e.op(&format!("llvm.intr.smin({items}, {}) : (i32, i32) -> i32", self.ctas));
+        self.e.store(&arrivals, arrivals_state, "i32", 4, 0);
+        let ready = self.e.add_const(&self.address.clone(), READY as i64);
+        let ready = sync::barrier_address(&mut self.e, &ready, &slot);
+        let (work, idle, done) = (self.e.label(), self.e.label(), self.e.label());
+        let mine = self.e.icmp("slt", &self.cta.clone(), &items, "i32");
+        self.e.cond_br(&mine, &work, &idle);
+        self.e.block(&idle, "");
+        if role == Role::Consumer {
+            sync::arrive_first(&mut self.e, &ready, &self.thread.clone());
+        }
+        self.e.br(&done, &[]);
+        self.e.block(&work, "");
+        if role == Role::Consumer {
+            self.wait_dependencies_as_group(&record, &pass, &ready);
+            self.stamp(&index, &count, trace::CONSUMER_BEGIN);
+        } else {
+            self.stamp(&index, &count, trace::PRODUCER_BEGIN);
+        }
+        self.dispatch(role, prepared, &record, &items, (&ready, &phase), exchange_bytes)?;
+        if role == Role::Consumer {
+            sync::consumer_barrier(&mut self.e);
+            self.stamp(&index, &count, trace::CONSUMER_END);
+            self.signal(&record);
+        } else {
+            self.stamp(&index, &count, trace::PRODUCER_END);
+        }
+        self.e.br(&done, &[]);
+        self.e.block(&done, "");
+        if role == Role::Consumer {
+            let empty = self.e.add_const(&self.address.clone(), RECORD_EMPTY as i64);
+            let empty = sync::barrier_address(&mut self.e, &empty, &slot);
+            sync::arrive_warp(&mut self.e, &empty, &self.thread.clone());
+        }
+        sync::advance(&mut self.e, &read_state, &slot, &phase, RECORD_SLOTS);
+        let next = self.e.add_const(&index, 1);
+        self.e.br(&head, &[(next, "i32"), (next_issued, "i32")]);
+
+        self.e.block(&pass_end, "");
+        let next_pass = self.e.add_const(&pass, 1);
+        let again = match role {
+            Role::Consumer => self.decide(&next_pass, arrivals_state),
+            _ => self.learn(&pass),
+        };
+        let leave = self.e.label();
+        self.e.line(&format!("llvm.cond_br {again}, {pass_head}({next_pass} : i32), {leave}"));
+        self.e.block(&leave, "");
+        if role == Role::Producer {
+            self.let_copies_land();
+        }
+        self.e.br(exit, &[]);
+        Ok(())
+    }
+
+    /// Producer: makes sure that the copy of the present record is started, and starts those of the following ones as far as
+    /// their slots are free already: waiting for a slot would tie the producer to the consumers. Returns how many of this
+    /// pass are started.
+    fn fetch_ahead(&mut self, index: &Ssa, issued: &Ssa, count: &Ssa, state: &(Ssa, Ssa)) -> Ssa {
+        let (head, one, done, at) = (self.e.label(), self.e.label(), self.e.label(), self.e.fresh());
+        let limit = self.e.add_const(index, RECORD_SLOTS as i64);
+        let limit = self.e.op(&format!("llvm.intr.smin({limit}, {count}) : (i32, i32) -> i32"));
+        self.e.br(&head, &[(issued.clone(), "i32")]);
+        self.e.block(&head, &format!("({at}: i32)"));
+        let more = self.e.icmp("slt", &at, &limit, "i32");
+        self.e.cond_br(&more, &one, &done);
+        self.e.block(&one, "");
+        let (slot, phase) = (self.e.load(&state.0, "i32", 4, 0), self.e.load(&state.1, "i32", 4, 0));
+        let turn = self.e.i32(1);
+        let other = self.e.bin("xor", &phase, &turn, "i32");
+        let empty = self.e.add_const(&self.address.clone(), RECORD_EMPTY as i64);
+        let empty = sync::barrier_address(&mut self.e, &empty, &slot);
+        let (must, may, start) = (self.e.label(), self.e.label(), self.e.label());
+        let present = self.e.icmp("eq", &at, index, "i32");
+        self.e.cond_br(&present, &must, &may);
+        self.e.block(&must, "");
+        sync::wait_phase(&mut self.e, &empty, &other, &"%control".to_owned());
+        self.e.br(&start, &[]);
+        self.e.block(&may, "");
+        let free = sync::test_phase(&mut self.e, &empty, &other);
+        self.e.cond_br(&free, &start, &done);
+        self.e.block(&start, "");
+        let full = self.e.add_const(&self.address.clone(), RECORD_FULL as i64);
+        let full = sync::barrier_address(&mut self.e, &full, &slot);
+        let bytes = self.e.i32(record::RECORD_BYTES as i64);
+        self.e.asm(
+            "mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], $1;",
+            "r,r",
+            &[(&full, "i32"), (&bytes, "i32")],
+            None,
+        );
+        let target = self.e.mul_const(&slot, record::RECORD_BYTES as i64);
+        let target = self.e.bin("add", &target, &self.address.clone(), "i32");
+        let target = self.e.add_const(&target, RECORDS as i64);
+        let number = self.e.bin("add", "%begin", &at, "i32");
+        let number = self.e.op(&format!("llvm.sext {number} : i32 to i64"));
+        let size = self.e.i64(record::RECORD_BYTES as i64);
+        let offset = self.e.bin("mul", &number, &size, "i64");
+        let source = self.e.offset("%records", &offset, "i64", 1);
+        self.e.asm(
+            "cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [$0], [$1], $2, [$3];",
+            "r,l,r,r",
+            &[(&target, "i32"), (&source, "!llvm.ptr<1>"), (&bytes, "i32"), (&full, "i32")],
+            None,
+        );
+        sync::advance(&mut self.e, state, &slot, &phase, RECORD_SLOTS);
+        let next = self.e.add_const(&at, 1);
+        self.e.br(&head, &[(next, "i32")]);
+        self.e.block(&done, "");
+        at
+    }
+
+    pub fn field(&mut self, record: &Ssa, offset: usize) -> Ssa {
+        let p = self.e.offset_const(record, offset, 3);
+        self.e.load(&p, "i32", 4, 3)
+    }
+
+    /// One inlined case per op instance.
+    fn dispatch(
+        &mut self,
+        role: Role,
+        prepared: &[Prepared],
+        record: &Ssa,
+        items: &Ssa,
+        (ready, phase): (&Ssa, &Ssa),
+        exchange_bytes: &mut usize,
+    ) -> Result<(), CodegenError> {
+        let op = self.field(record, record::KERNEL);
+        let join = self.e.label();
+        let labels: Vec<String> = prepared.iter().map(|_| self.e.label()).collect();
+        let cases: Vec<String> = labels.iter().enumerate().map(|(i, l)| format!("{i}: {l}")).collect();
+        self.e.line(&format!("llvm.switch {op} : i32, {join} [{}]", cases.join(", ")));
+        for (p, label) in prepared.iter().zip(&labels) {
+            self.e.block(label, "");
+            if role == Role::Producer && p.ring.is_empty() {
+                self.e.br(&join, &[]);
+                continue;
+            }
+            if role == Role::Producer && p.dependent {
+                sync::wait_phase(&mut self.e, ready, phase, &"%control".to_owned());
+                self.e.asm("fence.proxy.async;", "", &[], None);
+            }
+            self.instance(role, p, record, items, exchange_bytes)?;
+            if role == Role::Consumer && p.facts.iter().any(|f| f.copied_later) {
+                self.e.asm("fence.proxy.async;", "", &[], None);
+            }
+            self.e.br(&join, &[]);
+        }
+        self.e.at("", 0, 0);
+        self.e.block(&join, "");
+        Ok(())
+    }
+
+    /// Arguments out of the record, then the loop over this CTA's items around the body.
+    fn instance(
+        &mut self,
+        role: Role,
+        p: &Prepared,
+        record: &Ssa,
+        items: &Ssa,
+        exchange_bytes: &mut usize,
+    ) -> Result<(), CodegenError> {
+        let k = &p.kernel;
+        let Some(block) = k.body(role) else { return Ok(()) };
+        let (mut arrays, mut scalars) = (HashMap::new(), HashMap::new());
+        for ((param, at), facts) in k.params.iter().zip(record::param_offsets(k)).zip(&p.facts) {
+            let pointer = self.e.offset_const(record, at, 3);
+            match k.ty(param.value) {
+                Type::Global(_, rank, _) => {
+                    let address = self.e.load(&pointer, "i64", 8, 3);
+                    let address = self.e.op(&format!("llvm.inttoptr {address} : i64 to !llvm.ptr<1>"));
+                    let dims = (0..*rank)
+                        .map(|i| match &facts.dims {
+                            Some(d) => self.e.i32(d[i] as i64),
+                            None => self.field(record, at + 8 + 4 * i),
+                        })
+                        .collect();
+                    arrays.insert(param.value, ArrayArg { pointer: address, dims, facts: facts.clone() });
+                }
+                Type::Scalar(DType::F32) => {
+                    scalars.insert(param.value, self.e.load(&pointer, "f32", 4, 3));
+                }
+                Type::Scalar(DType::Bool) => {
+                    let word = self.e.load(&pointer, "i32", 4, 3);
+                    let zero = self.e.i32(0);
+                    scalars.insert(param.value, self.e.icmp("ne", &word, &zero, "i32"));
+                }
+                _ => {
+                    scalars.insert(param.value, self.e.load(&pointer, "i32", 4, 3));
+                }
+            }
+        }
+        let axes = work_axes(k);
+        let extents: Vec<Ssa> = (0..axes).map(|i| self.field(record, record::EXTENTS + 4 * i)).collect();
+        let (head, inside, done, item) = (self.e.label(), self.e.label(), self.e.label(), self.e.fresh());
+        self.e.br(&head, &[(self.cta.clone(), "i32")]);
+        self.e.block(&head, &format!("({item}: i32)"));
+        let more = self.e.icmp("slt", &item, items, "i32");
+        self.e.cond_br(&more, &inside, &done);
+        self.e.block(&inside, "");
+        let mut work = vec![Ssa::new(); axes];
+        let mut rest = item.clone();
+        for i in (0..axes).rev() {
+            if i == 0 {
+                work[0] = rest.clone();
+            } else {
+                work[i] = self.e.bin("urem", &rest, &extents[i], "i32");
+                rest = self.e.bin("udiv", &rest, &extents[i], "i32");
+            }
+        }
+        let layouts = if role == Role::Consumer { assign(k, block) } else { crate::layout::Assignment::default() };
+        let mut body = Body {
+            e: &mut self.e,
+            k,
+            role,
+            layouts,
+            map: &self.map,
+            thread: self.thread.clone(),
+            arrays,
+            scalars,
+            literals: HashMap::new(),
+            tiles: vec![HashMap::new()],
+            shared: HashMap::new(),
+            slots: HashMap::new(),
+            ring: &p.ring,
+            ring_at: 0,
+            definitions: k.definitions(),
+            written: HashSet::new(),
+            read: HashSet::new(),
+            work,
+            exchange_bytes,
+        };
+        body.block(block)?;
+        self.e.at("", 0, 0);
+        let next = self.e.bin("add", &item, &self.ctas.clone(), "i32");
+        self.e.br(&head, &[(next, "i32")]);
+        self.e.block(&done, "");
+        Ok(())
+    }
+}

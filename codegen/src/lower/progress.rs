@@ -1,0 +1,218 @@
+//! Progress between CTAs and roles: counters, the end of a pass, the trace.
+
+use super::emit::{Emitter, Ssa};
+use super::frame::Frame;
+use super::program::{PASS_END, VERDICT};
+use super::sync;
+use crate::layout::WARPS;
+use tile_lang::record::{self, control, trace};
+
+/// Polls of a counter between two looks at the clock and at the abort flag; a power of two.
+const POLLS: i64 = 256;
+
+impl Frame {
+    /// Consumer: one thread waits and tells the producer; the other consumers wait for it.
+    pub fn wait_dependencies_as_group(&mut self, record: &Ssa, pass: &Ssa, ready: &Ssa) {
+        let (poll, join) = (self.e.label(), self.e.label());
+        let zero = self.e.i32(0);
+        let first = self.e.icmp("eq", &self.thread.clone(), &zero, "i32");
+        self.e.cond_br(&first, &poll, &join);
+        self.e.block(&poll, "");
+        self.wait_dependencies(record, pass);
+        self.e.asm("mbarrier.arrive.shared::cta.b64 _, [$0];", "r", &[(ready, "i32")], None);
+        self.e.br(&join, &[]);
+        self.e.block(&join, "");
+        sync::consumer_barrier(&mut self.e);
+    }
+
+    /// Waits for every dependency of a record that belongs to this run.
+    pub fn wait_dependencies(&mut self, record: &Ssa, pass: &Ssa) {
+        let (head, one, wait, next, done, i) =
+            (self.e.label(), self.e.label(), self.e.label(), self.e.label(), self.e.label(), self.e.fresh());
+        let count = self.field(record, record::DEPS);
+        let own = self.field(record, record::COUNTER);
+        let zero = self.e.i32(0);
+        self.e.br(&head, &[(zero, "i32")]);
+        self.e.block(&head, &format!("({i}: i32)"));
+        let more = self.e.icmp("slt", &i, &count, "i32");
+        self.e.cond_br(&more, &one, &done);
+        self.e.block(&one, "");
+        let offset = self.e.mul_const(&i, 8);
+        let entry = self.e.offset(record, &offset, "i32", 3);
+        let counter = self.field(&entry, record::DEP_LIST);
+        let arrivals = self.field(&entry, record::DEP_LIST + 4);
+        let ours = self.e.icmp("sge", &counter, "%begin", "i32");
+        self.e.cond_br(&ours, &wait, &next);
+        self.e.block(&wait, "");
+        let passes = self.e.add_const(pass, 1);
+        let target = self.e.bin("mul", &arrivals, &passes, "i32");
+        self.wait_counter(&counter, &target, &own);
+        self.e.br(&next, &[]);
+        self.e.block(&next, "");
+        let following = self.e.add_const(&i, 1);
+        self.e.br(&head, &[(following, "i32")]);
+        self.e.block(&done, "");
+    }
+
+    pub fn counter_address(&mut self, counter: &Ssa) -> Ssa {
+        let offset = self.e.mul_const(counter, control::COUNTER_STRIDE as i64);
+        let offset = self.e.add_const(&offset, control::BYTES as i64);
+        self.e.offset("%control", &offset, "i32", 1)
+    }
+
+    /// One thread waits until a counter reaches its target. A wait that takes longer than the limit writes what it saw and
+    /// ends the kernel.
+    pub fn wait_counter(&mut self, counter: &Ssa, target: &Ssa, record: &Ssa) {
+        let address = self.counter_address(counter);
+        let timer = |e: &mut Emitter| e.asm("mov.u64 $0, %globaltimer;", "=l", &[], Some("i64"));
+        let [spin, slow, look, check, late, report, done] = std::array::from_fn(|_| self.e.label());
+        let (polls, zero) = (self.e.fresh(), self.e.i32(0));
+        let start = timer(&mut self.e);
+        self.e.br(&spin, &[(zero.clone(), "i32")]);
+        self.e.block(&spin, &format!("({polls}: i32)"));
+        let value =
+            self.e.asm("ld.relaxed.gpu.global.u32 $0, [$1];", "=r,l", &[(&address, "!llvm.ptr<1>")], Some("i32"));
+        let ahead = self.e.bin("sub", &value, target, "i32");
+        let reached = self.e.icmp("sge", &ahead, &zero, "i32");
+        self.e.cond_br(&reached, &done, &slow);
+        // The clock and the abort flag are looked at now and then only: each look costs as much as a poll.
+        self.e.block(&slow, "");
+        let next = self.e.add_const(&polls, 1);
+        let mask = self.e.i32(POLLS - 1);
+        let turn = self.e.bin("and", &next, &mask, "i32");
+        let due = self.e.icmp("eq", &turn, &zero, "i32");
+        self.e.line(&format!("llvm.cond_br {due}, {look}, {spin}({next} : i32)"));
+        self.e.block(&look, "");
+        let stop = sync::aborted(&mut self.e, &"%control".to_owned());
+        self.e.cond_br(&stop, &done, &check);
+        self.e.block(&check, "");
+        let now = timer(&mut self.e);
+        let waited = self.e.bin("sub", &now, &start, "i64");
+        let over = self.e.icmp("ugt", &waited, "%timeout", "i64");
+        self.e.line(&format!("llvm.cond_br {over}, {late}, {spin}({next} : i32)"));
+        self.e.block(&late, "");
+        let old = self.e.asm(
+            "atom.relaxed.sys.global.cas.b32 $0, [$1], 0, 1;",
+            "=r,l",
+            &[("%control", "!llvm.ptr<1>")],
+            Some("i32"),
+        );
+        let first = self.e.icmp("eq", &old, &zero, "i32");
+        self.e.cond_br(&first, &report, &done);
+        self.e.block(&report, "");
+        let role_number = self.e.i32(1);
+        let words = [self.cta.clone(), role_number, record.clone(), counter.clone(), value, target.clone()];
+        for (i, w) in words.iter().enumerate() {
+            let p = self.e.offset_const("%control", 4 * (control::REPORT + i), 1);
+            self.e.store(w, &p, "i32", 4, 1);
+        }
+        self.e.br(&done, &[]);
+        self.e.block(&done, "");
+        // What the others wrote before they raised the counter is visible from here on.
+        self.e.asm("fence.acq_rel.gpu;", "", &[], None);
+    }
+
+    /// Writes the SM's clock into the trace, if there is one: the producer thread, or the first consumer thread.
+    pub fn stamp(&mut self, index: &Ssa, count: &Ssa, word: usize) {
+        let (write, join) = (self.e.label(), self.e.label());
+        let none = self.e.i64(0);
+        let wanted = self.e.icmp("ne", "%trace", &none, "i64");
+        let mask = self.e.i32((WARPS * 32 - 1) as i64);
+        let place = self.e.bin("and", &self.thread.clone(), &mask, "i32");
+        let zero = self.e.i32(0);
+        // Thread 0 of the consumers, and the producer: the thread after all of them.
+        let leads = self.e.icmp("eq", &place, &zero, "i32");
+        let both = self.e.bin("and", &wanted, &leads, "i1");
+        self.e.cond_br(&both, &write, &join);
+        self.e.block(&write, "");
+        let row = self.e.bin("mul", &self.cta.clone(), count, "i32");
+        let row = self.e.bin("add", &row, index, "i32");
+        let row = self.e.op(&format!("llvm.sext {row} : i32 to i64"));
+        let stride = self.e.i64((8 * trace::WORDS) as i64);
+        let offset = self.e.bin("mul", &row, &stride, "i64");
+        let offset = self.e.bin("add", "%trace", &offset, "i64");
+        let p = self.e.op(&format!("llvm.inttoptr {offset} : i64 to !llvm.ptr<1>"));
+        let p = self.e.offset_const(&p, 8 * word, 1);
+        let clock = self.e.asm("mov.u64 $0, %clock64;", "=l", &[], Some("i64"));
+        self.e.store(&clock, &p, "i64", 8, 1);
+        self.e.br(&join, &[]);
+        self.e.block(&join, "");
+    }
+
+    /// Consumer: everything written is visible before the counter rises. All consumers have met.
+    pub fn signal(&mut self, record: &Ssa) {
+        let (raise, join) = (self.e.label(), self.e.label());
+        let zero = self.e.i32(0);
+        let first = self.e.icmp("eq", &self.thread.clone(), &zero, "i32");
+        self.e.cond_br(&first, &raise, &join);
+        self.e.block(&raise, "");
+        let counter = self.field(record, record::COUNTER);
+        let address = self.counter_address(&counter);
+        self.e.asm("fence.acq_rel.gpu;", "", &[], None);
+        self.e.asm("red.release.gpu.global.add.u32 [$0], 1;", "l", &[(&address, "!llvm.ptr<1>")], None);
+        self.e.br(&join, &[]);
+        self.e.block(&join, "");
+    }
+
+    /// Consumer, at the end of a pass: waits for the program's last instruction, looks at the stop element, tells the
+    /// producer. Returns whether there is another pass.
+    pub fn decide(&mut self, next_pass: &Ssa, arrivals_state: &Ssa) -> Ssa {
+        let (poll, join) = (self.e.label(), self.e.label());
+        let zero = self.e.i32(0);
+        let first = self.e.icmp("eq", &self.thread.clone(), &zero, "i32");
+        let verdict = self.e.offset_const(&self.shared.clone(), VERDICT, 3);
+        self.e.cond_br(&first, &poll, &join);
+        self.e.block(&poll, "");
+        let arrivals = self.e.load(arrivals_state, "i32", 4, 0);
+        let target = self.e.bin("mul", &arrivals, next_pass, "i32");
+        let last = self.e.add_const("%end", -1);
+        self.wait_counter(&last, &target, &last.clone());
+        let flag = self.e.asm("ld.relaxed.sys.global.b32 $0, [$1];", "=r,l", &[("%stop", "!llvm.ptr<1>")], Some("i32"));
+        let running = self.e.icmp("eq", &flag, &zero, "i32");
+        let aborted = sync::aborted(&mut self.e, &"%control".to_owned());
+        let truth = self.e.bool(true);
+        let alive = self.e.bin("xor", &aborted, &truth, "i1");
+        let more = self.e.icmp("slt", next_pass, "%passes", "i32");
+        let again = self.e.bin("and", &running, &alive, "i1");
+        let again = self.e.bin("and", &again, &more, "i1");
+        let word = self.e.op(&format!("llvm.zext {again} : i1 to i32"));
+        self.e.store(&word, &verdict, "i32", 4, 3);
+        let barrier = self.e.add_const(&self.address.clone(), PASS_END as i64);
+        self.e.asm("mbarrier.arrive.shared::cta.b64 _, [$0];", "r", &[(&barrier, "i32")], None);
+        self.e.br(&join, &[]);
+        self.e.block(&join, "");
+        sync::consumer_barrier(&mut self.e);
+        let word = self.e.load(&verdict, "i32", 4, 3);
+        // Nobody overwrites the verdict before everyone has read it.
+        sync::consumer_barrier(&mut self.e);
+        self.e.icmp("ne", &word, &zero, "i32")
+    }
+
+    /// Producer, at the end of a pass: waits for the consumer's verdict.
+    pub fn learn(&mut self, pass: &Ssa) -> Ssa {
+        let (one, zero) = (self.e.i32(1), self.e.i32(0));
+        let parity = self.e.bin("and", pass, &one, "i32");
+        let barrier = self.e.add_const(&self.address.clone(), PASS_END as i64);
+        sync::wait_phase(&mut self.e, &barrier, &parity, &"%control".to_owned());
+        let stop = sync::aborted(&mut self.e, &"%control".to_owned());
+        let verdict = self.e.offset_const(&self.shared.clone(), VERDICT, 3);
+        let word = self.e.load(&verdict, "i32", 4, 3);
+        let again = self.e.icmp("ne", &word, &zero, "i32");
+        let truth = self.e.bool(true);
+        let alive = self.e.bin("xor", &stop, &truth, "i1");
+        self.e.bin("and", &again, &alive, "i1")
+    }
+
+    /// Producer, before it ends: after an abort, copies may still be on their way into this CTA's shared memory.
+    pub fn let_copies_land(&mut self) {
+        let (wait, done) = (self.e.label(), self.e.label());
+        let stop = sync::aborted(&mut self.e, &"%control".to_owned());
+        self.e.cond_br(&stop, &wait, &done);
+        self.e.block(&wait, "");
+        for _ in 0..4 {
+            self.e.asm("nanosleep.u32 1000000;", "", &[], None);
+        }
+        self.e.br(&done, &[]);
+        self.e.block(&done, "");
+    }
+}
