@@ -2,7 +2,9 @@
 
 use super::Io;
 use super::error::CliError;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "llvm")]
+use std::path::Path;
+use std::path::PathBuf;
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -57,6 +59,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> Result<(), CliError> {
 }
 
 /// Whether the file can be written, before minutes go into what is written to it.
+#[cfg(feature = "llvm")]
 fn check_out(out: &Path) -> Result<(), CliError> {
     let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {

@@ -25,6 +25,9 @@ pub enum CliError {
     /// The job itself failed.
     #[error("{0}")]
     Failed(String),
+    /// Another process failed with this code, and has said why.
+    #[error("")]
+    Forwarded(u8),
     /// What the command prints can't be written.
     #[error("the output can't be written: {0}")]
     Output(#[from] std::io::Error),
@@ -41,10 +44,21 @@ impl CliError {
         CliError::Failed(text.into())
     }
 
+    /// Prints it as `error: …`, unless another process did or the text is the compiler's, which begins with a code.
+    pub fn print(&self, to: &mut dyn std::io::Write) {
+        let text = self.to_string();
+        let prefix = if text.starts_with("error[") { "" } else { "error: " };
+        if !text.is_empty() {
+            // Nobody is left to tell when this fails.
+            let _ = writeln!(to, "{prefix}{text}");
+        }
+    }
+
     /// The exit code.
     pub fn code(&self) -> u8 {
         match self {
             CliError::Input(_) => 2,
+            CliError::Forwarded(code) => *code,
             CliError::Failed(_) | CliError::Output(_) => 1,
         }
     }

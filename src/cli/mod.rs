@@ -96,9 +96,10 @@ impl Cli {
     pub fn run<'a, I>(&self, args: I, out: &'a mut dyn Write, err: &'a mut dyn Write) -> u8
     where
         I: IntoIterator,
-        I::Item: Into<OsString> + Clone,
+        I::Item: Into<OsString>,
     {
-        let args = match Args::try_parse_from(args) {
+        let raw: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let args = match Args::try_parse_from(&raw) {
             Ok(args) => args,
             Err(e) => {
                 // Help and version are no errors.
@@ -108,25 +109,22 @@ impl Cli {
             }
         };
         let mut io = Io { out, err };
-        match self.dispatch(args.command, &mut io) {
+        match self.dispatch(args.command, &raw[1..], &mut io) {
             Ok(()) => 0,
             Err(e) => {
-                let text = e.to_string();
-                // What the compiler says of a kernel begins with its own `error[code]`.
-                let prefix = if text.starts_with("error[") { "" } else { "error: " };
                 let _ = io.out.flush();
-                let _ = writeln!(io.err, "{prefix}{text}");
+                e.print(io.err);
                 e.code()
             }
         }
     }
 
-    fn dispatch(&self, command: Command, io: &mut Io<'_>) -> Result<(), CliError> {
+    fn dispatch(&self, command: Command, raw: &[OsString], io: &mut Io<'_>) -> Result<(), CliError> {
         match command {
             Command::Generate(args) => generate::run(&args, io),
             Command::Verify(args) => verify::run(&args, io),
             Command::Compile(args) => compile::run(&args, io),
-            Command::Kernel(args) => kernel::run(&args, &self.kernels, io),
+            Command::Kernel(args) => kernel::run(&args, raw, &self.kernels, io),
             Command::Explain(args) => explain::run(&args, io),
             Command::Devices(args) => devices::run(&args, io),
         }

@@ -188,7 +188,7 @@ impl Program {
                 list_devices()?;
                 let artifact = match self {
                     Program::Artifact(artifact) => *artifact,
-                    Program::Planned(plan) => compile(plan)?,
+                    Program::Planned(plan) => assemble(plan)?,
                 };
                 Ok(Box::new(GpuExecutor::new(ordinal, &artifact, weights)?))
             }
@@ -196,14 +196,16 @@ impl Program {
     }
 }
 
+/// Compiles a plan in this process.
 #[cfg(feature = "llvm")]
-fn compile(plan: Plan) -> Result<Artifact, CliError> {
+pub fn assemble(plan: Plan) -> Result<Artifact, CliError> {
     let image = tile_codegen::compile(&plan, tile_codegen::TARGETS[0])?;
     Ok(Artifact::new(plan, image))
 }
 
+/// Says that this build can't.
 #[cfg(not(feature = "llvm"))]
-fn compile(_: Plan) -> Result<Artifact, CliError> {
+pub fn assemble(_: Plan) -> Result<Artifact, CliError> {
     Err(CliError::input(
         "this monotile was built without LLVM and can't compile; make an artifact elsewhere with `monotile compile` \
          and give it with --artifact",

@@ -1,7 +1,130 @@
-//! `monotile kernel …`.
-use super::Io;
-use super::Instance;
+//! `monotile kernel …`: one kernel, out of the library, a `.tile` file or a user's crate.
+
+mod case;
+mod contents;
+mod crates;
+mod emit;
+mod explain;
+mod run;
+mod select;
+
 use super::error::CliError;
+use super::{Instance, Io};
+use clap::Subcommand;
+use serde_json::json;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use tile_codegen::lower::{self, Machine, ParamFacts};
+use tile_lang::ir::{self, Kernel};
+
+/// Arguments.
 #[derive(clap::Args)]
-pub struct Args {}
-pub fn run(_: &Args, _: &[Instance], _: &mut Io<'_>) -> Result<(), CliError> { Ok(()) }
+pub struct Args {
+    /// A crate with kernels of its own: its binary around `monotile::cli()` is built and run instead
+    #[arg(long, global = true, value_name = "DIR")]
+    manifest_path: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the kernels
+    List(ListArgs),
+    /// Stage, verify and lower kernels; all of them if none is named
+    Check(CheckArgs),
+    /// Say what the compiler makes of a kernel
+    Explain(explain::Args),
+    /// Print a kernel at a stage of the compiler
+    Emit(emit::Args),
+    /// Run a kernel on random inputs
+    Run(run::RunArgs),
+    /// Measure a kernel on random inputs
+    Bench(run::BenchArgs),
+}
+
+#[derive(clap::Args)]
+struct ListArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct CheckArgs {
+    /// Names of kernels, or `.tile` files
+    kernels: Vec<String>,
+}
+
+/// Runs the subcommand; `raw` are the arguments as they were given, after the program's name.
+pub fn run(args: &Args, raw: &[OsString], kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
+    if let Some(manifest) = &args.manifest_path {
+        return crates::run(manifest, raw, io);
+    }
+    match &args.command {
+        Command::List(args) => list(args, kernels, io),
+        Command::Check(args) => check(args, kernels, io),
+        Command::Explain(args) => explain::run(args, kernels, io),
+        Command::Emit(args) => emit::run(args, kernels, io),
+        Command::Run(args) => run::run(args, kernels, io),
+        Command::Bench(args) => run::bench(args, kernels, io),
+    }
+}
+
+fn list(args: &ListArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
+    let generics = |k: &Instance| -> Vec<(String, String)> {
+        k.def.generics.iter().zip(&k.generics).map(|((n, _), g)| ((*n).into(), select::show(g))).collect()
+    };
+    if args.json {
+        let rows = kernels.iter().map(|k| {
+            let generics: serde_json::Map<_, _> = generics(k).into_iter().map(|(n, v)| (n, v.into())).collect();
+            json!({ "name": k.name, "module": k.def.module, "generics": generics })
+        });
+        return io.json(&rows.collect());
+    }
+    let width = kernels.iter().map(|k| k.name.len()).max().unwrap_or(0);
+    for k in kernels {
+        let list: Vec<String> = generics(k).iter().map(|(n, v)| format!("{n}={v}")).collect();
+        io.line(format_args!("{:width$}  {}  {}", k.name, k.def.module, list.join(" ")))?;
+    }
+    Ok(())
+}
+
+/// Everything that needs no MLIR, for each kernel; all that is wrong is printed.
+fn check(args: &CheckArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
+    let mut names = args.kernels.clone();
+    if names.is_empty() {
+        names = kernels.iter().map(|k| k.name.clone()).collect();
+    }
+    let mut wrong = Vec::new();
+    for name in &names {
+        let checked = select::find_all(name, kernels, &[]).and_then(|list| {
+            list.into_iter().try_for_each(|kernel| {
+                let assembled = lower(&kernel)?;
+                let kib = assembled.shared_bytes / 1024;
+                io.line(format_args!("ok  {}: {} ring slots, {kib} KiB of shared memory", title(&kernel), assembled.slots))
+            })
+        });
+        if let Err(e) = checked {
+            e.print(io.err);
+            wrong.push(name.as_str());
+        }
+    }
+    match wrong.len() {
+        0 => Ok(()),
+        n => Err(CliError::input(format!("{n} of {} can't be compiled: {}", names.len(), wrong.join(", ")))),
+    }
+}
+
+/// `linear<T=8, BM=16>`.
+fn title(kernel: &Kernel) -> String {
+    let list: Vec<String> = kernel.generics.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    if list.is_empty() { kernel.name.clone() } else { format!("{}<{}>", kernel.name, list.join(", ")) }
+}
+
+/// Lowers one kernel to a program of its own, with nothing known of its arguments.
+fn lower(kernel: &Kernel) -> Result<lower::Assembled, CliError> {
+    ir::verify(kernel)?;
+    let facts = vec![vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()]];
+    Ok(lower::assemble(&kernel.name, std::slice::from_ref(kernel), &facts, Machine::SM_90A)?)
+}
