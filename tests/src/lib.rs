@@ -6,9 +6,9 @@
 pub mod cases;
 pub mod compare;
 pub mod lockstep;
+pub mod model;
 #[cfg(feature = "llvm")]
 pub mod pack;
-pub mod model;
 pub mod ptx;
 pub mod random;
 pub mod results;

@@ -58,8 +58,7 @@ fn compare(reference: &mut dyn Executor, device: &mut dyn Executor, instr: usize
     let plan = reference.plan();
     let i = &plan.program[instr];
     let kernel = &plan.kernels[i.kernel];
-    let mut out =
-        Difference { instr, label: i.label.clone(), kernel: kernel.name.clone(), relative: 0.0, integers: 0 };
+    let mut out = Difference { instr, label: i.label.clone(), kernel: kernel.name.clone(), relative: 0.0, integers: 0 };
     let written: Vec<(usize, usize, usize)> = i
         .operands
         .iter()

@@ -88,7 +88,12 @@ fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
 ///
 /// # Errors
 /// The plan can't be compiled or the file not written.
-pub fn save(plan: &Plan, folder: &Path, name: &str, compiler: &str) -> Result<Option<Compiled>, Box<dyn std::error::Error>> {
+pub fn save(
+    plan: &Plan,
+    folder: &Path,
+    name: &str,
+    compiler: &str,
+) -> Result<Option<Compiled>, Box<dyn std::error::Error>> {
     let (file, stamp) = (folder.join(format!("{name}.tile")), folder.join(format!("{name}.sha256")));
     let mut sum = Sha256::new();
     sum.update(compiler);

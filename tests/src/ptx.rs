@@ -12,7 +12,12 @@ pub fn stripped(ptx: &str) -> String {
         let line = line.split("//").next().unwrap_or_default().trim_end();
         let word = line.trim_start();
         section = section && !word.starts_with('}') || word.starts_with(".section");
-        if word.is_empty() || section || word.starts_with(".loc") || word.starts_with(".file") || word.starts_with("$L__tmp") {
+        if word.is_empty()
+            || section
+            || word.starts_with(".loc")
+            || word.starts_with(".file")
+            || word.starts_with("$L__tmp")
+        {
             continue;
         }
         out.push_str(line);
@@ -33,7 +38,8 @@ pub fn histogram(ptx: &str) -> BTreeMap<String, usize> {
     let mut out = BTreeMap::new();
     for line in stripped(ptx).lines().map(str::trim) {
         let code = line.trim_start_matches(['{', ' ', '\t']);
-        let code = if code.starts_with('@') { code.split_once(' ').map_or("", |(_, rest)| rest.trim_start()) } else { code };
+        let code =
+            if code.starts_with('@') { code.split_once(' ').map_or("", |(_, rest)| rest.trim_start()) } else { code };
         let name = code.split([' ', '\t', ';']).next().unwrap_or_default();
         if !line.ends_with(';') || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
             continue;

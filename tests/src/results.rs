@@ -105,16 +105,16 @@ impl Run {
 /// It can't be read, or a line is no row; the text says which.
 pub fn read(file: &Path) -> Result<Vec<Row>, String> {
     let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
-    let row = |(i, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|e| format!("{}:{}: {e}", file.display(), i + 1))
-    };
+    let row =
+        |(i, line): (usize, &str)| serde_json::from_str(line).map_err(|e| format!("{}:{}: {e}", file.display(), i + 1));
     text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).map(row).collect()
 }
 
 /// The files `<machine>/<suite>.jsonl` of a folder.
 pub fn files(folder: &Path, suite: &str) -> Vec<PathBuf> {
     let machines = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut out: Vec<PathBuf> = machines.map(|m| m.path().join(format!("{suite}.jsonl"))).filter(|f| f.is_file()).collect();
+    let mut out: Vec<PathBuf> =
+        machines.map(|m| m.path().join(format!("{suite}.jsonl"))).filter(|f| f.is_file()).collect();
     out.sort();
     out
 }

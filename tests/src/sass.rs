@@ -32,11 +32,13 @@ impl Sass {
             if let Some(label) = line.strip_suffix(':').filter(|l| l.starts_with(".L")) {
                 sass.labels.insert(label.into(), sass.code.len());
             }
-            let Some(rest) = line.strip_prefix("/*").and_then(|l| l.split_once("*/")).map(|(_, rest)| rest.trim()) else {
+            let Some(rest) = line.strip_prefix("/*").and_then(|l| l.split_once("*/")).map(|(_, rest)| rest.trim())
+            else {
                 continue;
             };
             // The second line of an instruction's encoding holds nothing else.
-            if let Some(text) = rest.split(';').next().map(str::trim).filter(|t| !t.is_empty() && !t.starts_with("/*")) {
+            if let Some(text) = rest.split(';').next().map(str::trim).filter(|t| !t.is_empty() && !t.starts_with("/*"))
+            {
                 sass.code.push(text.into());
             }
         }

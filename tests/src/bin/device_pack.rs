@@ -4,8 +4,9 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tile_models::graph::GraphOptions;
+use tile_tests::cases::{self, Case};
+use tile_tests::model;
 use tile_tests::pack::{self, Compiled};
-use tile_tests::{cases, model};
 
 /// Compiles the device suite's kernels, and models, into a folder.
 #[derive(Parser)]
@@ -34,13 +35,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let compiler = pack::compiler()?;
     std::fs::create_dir_all(&args.folder)?;
     let start = Instant::now();
-    let mut list = cases::all()?;
-    if args.large {
-        list.extend(cases::large()?);
-    }
-    list.retain(|c| args.only.as_ref().is_none_or(|only| c.name.contains(only)));
-    let (mut fresh, mut failed, mut slow) = (0, 0, Duration::ZERO);
-    for case in &list {
+    let (mut count, mut fresh, mut failed, mut slow) = (0, 0, 0, Duration::ZERO);
+    let mut pack = |case: Case| {
+        if args.only.as_ref().is_some_and(|only| !case.name.contains(only)) {
+            return;
+        }
+        count += 1;
         match pack::save(&case.plan, &args.folder, &case.name, &compiler) {
             Ok(None) => {}
             Ok(Some(compiled)) => {
@@ -53,10 +53,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 println!("FAIL {e}");
             }
         }
+    };
+    cases::all()?.into_iter().for_each(&mut pack);
+    for make in cases::large().iter().filter(|_| args.large) {
+        pack(make()?);
     }
     println!(
-        "{} cases, {fresh} compiled, {failed} failed, in {:.1?}; slowest to PTX {slow:.2?}{}",
-        list.len(),
+        "{count} cases, {fresh} compiled, {failed} failed, in {:.1?}; slowest to PTX {slow:.2?}{}",
         start.elapsed(),
         if slow > LIMIT { " (limit 1 s)" } else { "" }
     );

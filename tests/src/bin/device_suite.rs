@@ -117,19 +117,18 @@ fn kernels(args: &Args) -> Result<usize, Failure> {
         "{:4} {:64} {:>9} {:>7} {:>9} {:>9} {:>9} {:>6}",
         "", "case", "error", "unequal", "from sim", "us", "GB/s", "share"
     );
-    let mut list = cases::all()?;
-    if args.bench {
-        list.extend(cases::large()?);
-    }
-    for case in list.iter().filter(|c| args.only.as_ref().is_none_or(|only| c.name.contains(only))) {
-        match one(args, folder, case) {
+    let mut measure = |case: Case| -> Result<(), Failure> {
+        if args.only.as_ref().is_some_and(|only| !case.name.contains(only)) {
+            return Ok(());
+        }
+        match one(args, folder, &case) {
             Ok(outcome) => {
-                let ok = outcome.passed(case);
+                let ok = outcome.passed(&case);
                 failed += usize::from(!ok);
-                print(case, &outcome, ok);
+                print(&case, &outcome, ok);
                 // Results of a run that went wrong are no results.
                 if ok {
-                    run.write(row(case, &outcome))?;
+                    run.write(row(&case, &outcome))?;
                 }
             }
             Err(e) => {
@@ -137,6 +136,11 @@ fn kernels(args: &Args) -> Result<usize, Failure> {
                 println!("FAIL {}: {e}", case.name);
             }
         }
+        Ok(())
+    };
+    cases::all()?.into_iter().try_for_each(&mut measure)?;
+    for make in cases::large().iter().filter(|_| args.bench) {
+        measure(make()?)?;
     }
     Ok(failed)
 }

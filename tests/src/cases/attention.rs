@@ -89,7 +89,8 @@ impl Tensors {
     fn splits(&self, mut out: Splits) -> Splits {
         let Shape { heads, d, t, splits, rows, .. } = self.shape;
         let columns = self.shape.columns();
-        for (row, head, s) in (0..rows).flat_map(|r| (0..heads).flat_map(move |h| (0..splits).map(move |s| (r, h, s)))) {
+        for (row, head, s) in (0..rows).flat_map(|r| (0..heads).flat_map(move |h| (0..splits).map(move |s| (r, h, s))))
+        {
             let seen = self.shape.seen(row, s);
             if seen.is_empty() {
                 continue;
@@ -207,14 +208,57 @@ pub fn combine_case(s: Shape, sink: bool) -> Built {
 pub(super) fn cases() -> Result<Vec<super::Case>, String> {
     const ALL: usize = 1 << 30;
     let mimo = Shape {
-        heads: 32, kv: 2, d: 192, dv: 128, t: 8, splits: 16, tile: 32, position: 700, rows: 8, window: ALL, positions: 736,
+        heads: 32,
+        kv: 2,
+        d: 192,
+        dv: 128,
+        t: 8,
+        splits: 16,
+        tile: 32,
+        position: 700,
+        rows: 8,
+        window: ALL,
+        positions: 736,
     };
-    let llama =
-        Shape { heads: 8, kv: 2, d: 64, dv: 32, t: 16, splits: 4, tile: 128, position: 0, rows: 1, window: ALL, positions: 640 };
-    let small =
-        Shape { heads: 8, kv: 1, d: 48, dv: 32, t: 8, splits: 3, tile: 16, position: 15, rows: 8, window: 7, positions: 64 };
-    let equal =
-        Shape { heads: 3, kv: 3, d: 64, dv: 128, t: 8, splits: 5, tile: 64, position: 63, rows: 2, window: 64, positions: 320 };
+    let llama = Shape {
+        heads: 8,
+        kv: 2,
+        d: 64,
+        dv: 32,
+        t: 16,
+        splits: 4,
+        tile: 128,
+        position: 0,
+        rows: 1,
+        window: ALL,
+        positions: 640,
+    };
+    let small = Shape {
+        heads: 8,
+        kv: 1,
+        d: 48,
+        dv: 32,
+        t: 8,
+        splits: 3,
+        tile: 16,
+        position: 15,
+        rows: 8,
+        window: 7,
+        positions: 64,
+    };
+    let equal = Shape {
+        heads: 3,
+        kv: 3,
+        d: 64,
+        dv: 128,
+        t: 8,
+        splits: 5,
+        tile: 64,
+        position: 63,
+        rows: 2,
+        window: 64,
+        positions: 320,
+    };
     let shapes = [
         mimo,
         Shape { window: 128, rows: 1, ..mimo },

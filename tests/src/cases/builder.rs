@@ -11,7 +11,7 @@ use tile_lang::plan::{Buffer, Operand, Plan, Visibility, Weight};
 use tile_models::checkpoint::{Matrix, WeightData};
 use tile_models::graph::Format;
 use tile_models::kernels::state;
-use tile_models::quant::bf16_round;
+use tile_models::quant::{bf16_encode, bf16_round};
 use tile_models::reference::ops::{self, Precision};
 
 /// The ε of all norms.
@@ -118,6 +118,9 @@ fn seed(name: &str) -> u64 {
 impl Build {
     /// A case of a kernel; `kernel` and `shape` make the name.
     pub fn new(kernel: &str, shape: &str) -> Self {
+        // Kernels for one format have it in their names already.
+        let suffix = kernel.rsplit('_').next().unwrap_or_default();
+        let shape = shape.strip_prefix(suffix).and_then(|s| s.strip_prefix('_')).unwrap_or(shape);
         let name = format!("{kernel}_{shape}");
         let mut plan = Plan::new(&name);
         plan.buffers.push(buffer("stop".into(), DType::I32, &[1]));
@@ -288,29 +291,41 @@ fn buffer(name: String, dtype: DType, dims: &[usize]) -> Buffer {
     Buffer { name, dtype, dims: dims.to_vec(), visibility: Visibility::Device }
 }
 
+/// Elements after which large matrices repeat: prime, so that rows differ.
+const PERIOD: usize = 1_000_003;
+
+/// `count` elements; those of large arrays repeat.
+fn repeated<T: Copy>(count: usize, mut element: impl FnMut() -> T) -> Vec<T> {
+    let mut out: Vec<T> = (0..count.min(PERIOD)).map(|_| element()).collect();
+    out.reserve_exact(count - out.len());
+    while out.len() < count {
+        let more = (count - out.len()).min(PERIOD);
+        out.extend_from_within(..more);
+    }
+    out
+}
+
 fn matrix(random: &mut Random, format: Format, n: usize, k: usize) -> Matrix<'static> {
     let scale = 1.0 / (k as f32).sqrt();
     let data = match format {
         Format::Plain(DType::Bf16) => {
-            let bits = |r: &mut Random| tile_models::quant::bf16_encode(r.normal() * scale).to_le_bytes();
-            WeightData::Bf16((0..n * k).flat_map(|_| bits(random)).collect::<Vec<u8>>().into())
+            let elements = repeated(n * k, || bf16_encode(random.normal() * scale).to_le_bytes());
+            WeightData::Bf16(elements.into_flattened().into())
         }
-        Format::Plain(_) => WeightData::F32((0..n * k).map(|_| random.normal() * scale).collect()),
+        Format::Plain(_) => WeightData::F32(repeated(n * k, || random.normal() * scale)),
         Format::Fp8 => {
             // Exponents from those of subnormals to 2³.
-            let code = |r: &mut Random| {
-                let bits = r.bits();
+            let codes = repeated(n * k, || {
+                let bits = random.bits();
                 (bits as u8 & 0x87) | (((bits >> 8) % 11) as u8) << 3
-            };
-            let codes: Vec<u8> = (0..n * k).map(|_| code(random)).collect();
-            let count = n * k.div_ceil(128);
-            let row_scales = (0..count).map(|_| (0.5 + random.uniform()) * scale / 4.0).collect();
+            });
+            let row_scales = repeated(n * k.div_ceil(128), || (0.5 + random.uniform()) * scale / 4.0);
             WeightData::Fp8Block { codes: codes.into(), row_scales }
         }
         Format::Mxfp4 => {
-            let codes: Vec<u8> = (0..n * k / 2).map(|_| random.bits() as u8).collect();
+            let codes = repeated(n * k / 2, || random.bits() as u8);
             let middle = 127 + (scale / 3.0).log2().round() as i32;
-            let scales: Vec<u8> = (0..n * k / 32).map(|_| (middle - 1 + (random.bits() % 3) as i32) as u8).collect();
+            let scales = repeated(n * k / 32, || (middle - 1 + (random.bits() % 3) as i32) as u8);
             WeightData::Mxfp4 { codes: codes.into(), scales: scales.into() }
         }
     };

@@ -1,8 +1,6 @@
 //! Routed experts: gate and up projections, and the weighted sum of the down projections.
 
-use super::builder::{
-    BF16_ERROR, Build, Built, EPS, F32_ERROR, format_name, product, product_generics, prologue,
-};
+use super::builder::{BF16_ERROR, Build, Built, EPS, F32_ERROR, format_name, product, product_generics, prologue};
 use super::mlp::gated;
 use tile_lang::DType::{Bf16, F32};
 use tile_models::graph::Format;

@@ -1,7 +1,7 @@
 //! Products with a weight, alone and on a residual.
 
 use super::builder::{
-    Build, Built, EPS, F32_ERROR, format_name, prologue, product, product_generics, to_bf16, tolerance,
+    Build, Built, EPS, F32_ERROR, format_name, product, product_generics, prologue, to_bf16, tolerance,
 };
 use tile_lang::DType::{self, Bf16, F32};
 use tile_lang::build::KernelDef;

@@ -109,12 +109,12 @@ pub fn all() -> Result<Vec<Case>, String> {
     Ok(out)
 }
 
-/// Cases of the size of large models, for measurements.
-///
-/// # Errors
-/// As [`all`].
-pub fn large() -> Result<Vec<Case>, String> {
-    large::cases()
+/// What makes a case.
+pub type Recipe = Box<dyn Fn() -> Built>;
+
+/// Cases of the size of large models, for measurements; made one at a time, for they take much memory.
+pub fn large() -> Vec<Recipe> {
+    large::recipes()
 }
 
 /// The case that stands for each library kernel, in the library's order.
@@ -126,7 +126,7 @@ pub fn representatives() -> Result<Vec<Case>, String> {
     let take = |sample: Sample| {
         let at = cases.iter().position(|c| c.is_sample(&sample));
         let at = at.ok_or_else(|| format!("no case runs the sample instance of `{}`", sample.def.name))?;
-        Ok(cases.swap_remove(at))
+        Ok(cases.remove(at))
     };
     samples().into_iter().map(take).collect()
 }

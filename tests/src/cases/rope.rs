@@ -70,13 +70,56 @@ fn rope_case(s: Shape) -> Built {
 }
 
 pub(super) fn cases() -> Result<Vec<super::Case>, String> {
-    let large =
-        Shape { heads: 16, kv: 2, d: 192, dv: 128, half: 32, t: 8, columns: [192, 136], position: 1021, rows: 8, positions: 1152 };
+    let large = Shape {
+        heads: 16,
+        kv: 2,
+        d: 192,
+        dv: 128,
+        half: 32,
+        t: 8,
+        columns: [192, 136],
+        position: 1021,
+        rows: 8,
+        positions: 1152,
+    };
     Ok(vec![
         rope_case(large)?,
         rope_case(Shape { rows: 1, position: 0, ..large })?,
-        rope_case(Shape { heads: 4, kv: 4, d: 64, dv: 64, half: 32, t: 16, columns: [64, 72], position: 127, rows: 16, positions: 256 })?,
-        rope_case(Shape { heads: 6, kv: 3, d: 48, dv: 32, half: 8, t: 8, columns: [56, 40], position: 31, rows: 5, positions: 64 })?,
-        rope_case(Shape { heads: 5, kv: 1, d: 40, dv: 24, half: 20, t: 16, columns: [48, 40], position: 48, rows: 16, positions: 64 })?,
+        rope_case(Shape {
+            heads: 4,
+            kv: 4,
+            d: 64,
+            dv: 64,
+            half: 32,
+            t: 16,
+            columns: [64, 72],
+            position: 127,
+            rows: 16,
+            positions: 256,
+        })?,
+        rope_case(Shape {
+            heads: 6,
+            kv: 3,
+            d: 48,
+            dv: 32,
+            half: 8,
+            t: 8,
+            columns: [56, 40],
+            position: 31,
+            rows: 5,
+            positions: 64,
+        })?,
+        rope_case(Shape {
+            heads: 5,
+            kv: 1,
+            d: 40,
+            dv: 24,
+            half: 20,
+            t: 16,
+            columns: [48, 40],
+            position: 48,
+            rows: 16,
+            positions: 64,
+        })?,
     ])
 }

@@ -12,7 +12,8 @@ const MARGIN: f32 = 1e-4;
 
 fn logits_case(w_type: DType, norm: bool, parts: usize, [experts, k, t, bk]: [usize; 4]) -> Built {
     let def = router::router_logits::DEF;
-    let mut b = Build::new(def.name, &format!("{w_type}_{experts}x{k}_t{t}_s{parts}{}", if norm { "_norm" } else { "" }));
+    let mut b =
+        Build::new(def.name, &format!("{w_type}_{experts}x{k}_t{t}_s{parts}{}", if norm { "_norm" } else { "" }));
     b.flops = (2 * experts * k * t) as u64;
     let w = b.matrix(Format::Plain(w_type), experts, k).to_f32();
     let x = b.rows(F32, &[t, k], 1.0);
@@ -101,7 +102,14 @@ fn route_case(c: Choice) -> Built {
 
 pub(super) fn cases() -> Result<Vec<super::Case>, String> {
     let choice = |t, experts, top_k, parts, rows| Choice {
-        t, experts, top_k, parts, rows, normalize: true, bias: 0.1, padded: [0, 0],
+        t,
+        experts,
+        top_k,
+        parts,
+        rows,
+        normalize: true,
+        bias: 0.1,
+        padded: [0, 0],
     };
     Ok(vec![
         logits_case(F32, true, 6, [256, 1536, 8, 256])?,

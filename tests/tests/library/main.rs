@@ -24,10 +24,7 @@ fn library() -> &'static [Entry] {
         }
         let compile = |case: Case| {
             let compiled = pack::compile(&case.plan).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-            println!(
-                "{}: {:.2?} to PTX, {:.2?} in ptxas",
-                case.name, compiled.ptx_time, compiled.ptxas_time
-            );
+            println!("{}: {:.2?} to PTX, {:.2?} in ptxas", case.name, compiled.ptx_time, compiled.ptxas_time);
             Entry { case, compiled }
         };
         cases::representatives().unwrap().into_iter().map(compile).collect()

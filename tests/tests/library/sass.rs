@@ -24,7 +24,10 @@ fn kernels_are_specialised_pipelined_and_do_not_spill() {
         let assembly = &entry.compiled.assembly;
         wrong.extend(assembly.warnings.iter().map(|w| format!("{name}: ptxas: {w}")));
         if assembly.spill_stores + assembly.spill_loads > 0 {
-            wrong.push(format!("{name}: {} bytes stored and {} loaded by spills", assembly.spill_stores, assembly.spill_loads));
+            wrong.push(format!(
+                "{name}: {} bytes stored and {} loaded by spills",
+                assembly.spill_stores, assembly.spill_loads
+            ));
         }
         let demands = demands(&entry.case);
         streaming += usize::from(demands.staged_products);
