@@ -116,7 +116,9 @@ impl Artifact {
     pub fn load(path: &Path) -> Result<Self, ArtifactError> {
         let file = std::fs::read(path).map_err(|source| ArtifactError::Io { path: path.into(), source })?;
         let bad = |message: String| ArtifactError::Format { path: path.into(), message };
-        let rest = file.strip_prefix(MAGIC).ok_or_else(|| bad("this is no monotile artifact; `monotile compile` makes one".into()))?;
+        let rest = file
+            .strip_prefix(MAGIC)
+            .ok_or_else(|| bad("this is no monotile artifact; `monotile compile` makes one".into()))?;
         let damaged = || bad("the artifact is damaged (its checksum does not match); compile it again".into());
         let (sum, body) = rest.split_at_checked(32).ok_or_else(damaged)?;
         if Sha256::digest(body)[..] != *sum {
@@ -130,7 +132,8 @@ impl Artifact {
             format: u32,
             compiler: String,
         }
-        let version: Version = serde_json::from_slice(header).map_err(|e| bad(format!("the header can't be read: {e}")))?;
+        let version: Version =
+            serde_json::from_slice(header).map_err(|e| bad(format!("the header can't be read: {e}")))?;
         if version.format != FORMAT || version.compiler != env!("CARGO_PKG_VERSION") {
             return Err(bad(format!(
                 "made by monotile {} (format {}), this is {} (format {FORMAT}); compile it again",
@@ -139,7 +142,8 @@ impl Artifact {
                 env!("CARGO_PKG_VERSION")
             )));
         }
-        let mut artifact: Artifact = serde_json::from_slice(header).map_err(|e| bad(format!("the header can't be read: {e}")))?;
+        let mut artifact: Artifact =
+            serde_json::from_slice(header).map_err(|e| bad(format!("the header can't be read: {e}")))?;
         let (ptx, cubin) = body.split_at_checked(artifact.ptx_len as usize).ok_or_else(damaged)?;
         artifact.image.ptx = String::from_utf8(ptx.to_vec()).map_err(|_| damaged())?;
         artifact.image.cubin = cubin.to_vec();
@@ -150,4 +154,68 @@ impl Artifact {
 /// Bytes in hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Artifact {
+        let image = Image {
+            target: "sm_90a".into(),
+            entry: "entry".into(),
+            threads: 384,
+            shared_bytes: 1024,
+            ptx: ".version 8.6".into(),
+            cubin: vec![1, 2, 3],
+            packings: vec![vec![None]],
+            registers: 168,
+            spills: 0,
+        };
+        Artifact::new(Plan::new("sample"), image)
+    }
+
+    fn file(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("monotile-artifact-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn comes_back_as_it_was() {
+        let path = file("whole");
+        sample().save(&path).unwrap();
+        assert_eq!(Artifact::load(&path).unwrap(), sample());
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let path = file("damaged");
+        sample().save(&path).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        let load = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            Artifact::load(&path).unwrap_err().to_string()
+        };
+        for at in (16..good.len()).step_by(7) {
+            let mut bytes = good.clone();
+            bytes[at] ^= 4;
+            assert!(load(&bytes).ends_with("(its checksum does not match); compile it again"), "byte {at}");
+        }
+        for len in [16, 40, good.len() - 1] {
+            assert!(load(&good[..len]).contains("damaged"), "{len} bytes");
+        }
+        assert!(load(b"a text").contains("this is no monotile artifact"));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn other_versions_are_refused() {
+        let path = file("version");
+        let mut other = sample();
+        other.format = FORMAT + 1;
+        other.save(&path).unwrap();
+        let error = Artifact::load(&path).unwrap_err().to_string();
+        assert!(error.contains(&format!("(format {})", FORMAT + 1)) && error.ends_with("compile it again"), "{error}");
+        std::fs::remove_file(path).unwrap();
+    }
 }

@@ -64,10 +64,7 @@ impl DType {
 
     /// Whether values are real numbers.
     pub const fn is_float(self) -> bool {
-        matches!(
-            self,
-            DType::F32 | DType::Bf16 | DType::F16 | DType::E4m3 | DType::E5m2 | DType::E2m1 | DType::E8m0
-        )
+        matches!(self, DType::F32 | DType::Bf16 | DType::F16 | DType::E4m3 | DType::E5m2 | DType::E2m1 | DType::E8m0)
     }
 
     /// Whether values are integers.

@@ -138,6 +138,9 @@ mod tests {
     #[test]
     fn packing_pads_with_zeros() {
         let p = Packing { tile: [2, 4], order: TileOrder::RowMajor };
-        assert_eq!(p.pack(DType::U8, &[3, 3], &[1, 2, 3, 4, 5, 6, 7, 8, 9]), [1, 2, 3, 0, 4, 5, 6, 0, 7, 8, 9, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            p.pack(DType::U8, &[3, 3], &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
+            [1, 2, 3, 0, 4, 5, 6, 0, 7, 8, 9, 0, 0, 0, 0, 0]
+        );
     }
 }
