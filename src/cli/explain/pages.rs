@@ -1,0 +1,14 @@
+//! The pages, by code.
+
+macro_rules! pages {
+    ($($code:literal),* $(,)?) => {
+        &[$(($code, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors/", $code, ".md")))),*]
+    };
+}
+
+/// Code and page.
+pub const PAGES: &[(&str, &str)] = pages![
+    "E01", "E02", "E03", "E04", "E05", "E06", "E10", "E12", "E13", "E14",
+    "E15", "E16", "E17", "E21", "E50", "E51", "E52", "E55", "E56", "E60",
+    "E61", "E62", "E63", "E64", "E70", "E71", "E72", "E73", "E75",
+];

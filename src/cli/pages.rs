@@ -1,1 +1,0 @@
-const PAGES: &[(&str, &str)] = &[];
