@@ -3,6 +3,7 @@
 //! [`cases`] has the inputs and what must come out, [`compare`] the comparison with the reference, [`lockstep`] that of
 //! two devices. [`sass`] and [`ptx`] read what the compiler made; [`results`] is the form in which figures are kept.
 
+pub mod behaviour;
 pub mod cases;
 pub mod compare;
 pub mod lockstep;

@@ -6,6 +6,7 @@ use tile_lang::artifact::Artifact;
 use tile_lang::exec::Executor;
 use tile_lang::sim::{Precision, SimExecutor};
 use tile_runtime::{GpuExecutor, Timing, TimingOptions};
+use tile_tests::behaviour;
 use tile_tests::cases::{self, Case};
 use tile_tests::compare::{Errors, compare};
 use tile_tests::lockstep::{self, Difference};
@@ -261,7 +262,16 @@ fn models(
             println!("     {:24} {rate:.0} tokens/s, {us:.1} us each", "decoding");
             row.us = Some(us);
             row.more.insert("tokens_per_s".into(), rate.into());
+            row.more.insert("new_tokens".into(), measure.into());
         }
+        let ahead = behaviour::run_ahead(&mut gpu)?;
+        println!("ok   {:24} at {} of {} borders", "runs ahead", ahead.early, ahead.borders);
+        row.more.insert("early_borders".into(), ahead.early.into());
+        row.more.insert("borders".into(), ahead.borders.into());
+        let stopped = behaviour::cancel(&model, &mut gpu)?;
+        println!("ok   {:24} after {stopped} tokens", "cancelled");
+        let stall = behaviour::watchdog(&model, &artifact, common.device)?;
+        println!("ok   {:24} {stall}", "watchdog");
         run.write(row)?;
     }
     Ok(failed)
