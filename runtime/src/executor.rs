@@ -15,7 +15,7 @@ use tile_lang::DType;
 use tile_lang::artifact::Artifact;
 use tile_lang::exec::{Data, ExecError, Executor, Mailbox, RunStats, WeightSource};
 use tile_lang::plan::{Plan, Visibility};
-use tile_lang::record::{RECORD_BYTES, control};
+use tile_lang::record::{COUNTER, RECORD_BYTES, control};
 
 /// How often a running kernel is looked at.
 const POLL: Duration = Duration::from_micros(30);
@@ -31,11 +31,13 @@ pub struct Options {
     pub timeout: Duration,
     /// CTAs of the grid; all multiprocessors when none are given. More than there are multiprocessors is refused.
     pub ctas: Option<u32>,
+    /// A fault for tests of the watchdog: this instruction's signals are lost, as if it never ended.
+    pub lost_signal: Option<usize>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { timeout: Duration::from_secs(4), ctas: None }
+        Options { timeout: Duration::from_secs(4), ctas: None, lost_signal: None }
     }
 }
 
@@ -148,7 +150,12 @@ impl GpuExecutor {
         }
         let addresses: Vec<u64> = buffers.iter().map(Buffer::address).collect();
         let at = weights.as_ref().map_or(0, DeviceMemory::address);
-        let bytes = layout.records(&plan, image, ctas as usize, at, &addresses)?;
+        let mut bytes = layout.records(&plan, image, ctas as usize, at, &addresses)?;
+        if let Some(instr) = options.lost_signal.filter(|i| *i < plan.program.len()) {
+            // The counter after the last one is nobody's.
+            let counter = instr * RECORD_BYTES + COUNTER;
+            bytes[counter..counter + 4].copy_from_slice(&(plan.program.len() as i32).to_le_bytes());
+        }
         let records = DeviceMemory::zeroed(&context, &stream, bytes.len())?;
         records.write(&stream, 0, &bytes)?;
         let control = DeviceMemory::zeroed(&context, &stream, Layout::control_bytes(&plan))?;

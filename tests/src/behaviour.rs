@@ -50,25 +50,23 @@ pub fn cancel(model: &Model, gpu: &mut GpuExecutor) -> Result<usize, Failure> {
     Ok(text.tokens.len())
 }
 
-/// Lets an instruction wait for itself: the watchdog must end the kernel and name the edge.
+/// Loses the signals of an instruction: the watchdog must end the kernel and name the edge.
 ///
 /// # Errors
 /// The kernel ended in another way.
 pub fn watchdog(model: &Model, artifact: &Artifact, device: usize) -> Result<String, Failure> {
-    let mut broken = artifact.clone();
-    let victim = broken.plan.program.len() / 2;
-    broken.plan.program[victim].after = vec![victim];
-    let label = broken.plan.program[victim].label.clone();
-    let options = Options { timeout: Duration::from_millis(200), ..Options::default() };
-    let mut gpu = GpuExecutor::with_options(device, &broken, &model.source()?, options)?;
-    let range = 0..broken.plan.program.len();
-    match gpu.run(range, 1, &mut |_| ControlFlow::Continue(())) {
+    let plan = &artifact.plan;
+    let victim = plan.program.len() / 2;
+    let label = &plan.program[victim].label;
+    let options = Options { timeout: Duration::from_millis(200), lost_signal: Some(victim), ..Options::default() };
+    let mut gpu = GpuExecutor::with_options(device, artifact, &model.source()?, options)?;
+    match gpu.run(0..plan.program.len(), 1, &mut |_| ControlFlow::Continue(())) {
         Err(e @ ExecError::Stalled { .. }) => {
             let text = e.to_string();
-            let named = matches!(&e, ExecError::Stalled { awaited, .. } if *awaited == label);
+            let named = matches!(&e, ExecError::Stalled { awaited, .. } if awaited == label);
             if named { Ok(text) } else { Err(format!("the watchdog names another edge than `{label}`: {text}").into()) }
         }
         Err(e) => Err(format!("the kernel ended in another way: {e}").into()),
-        Ok(_) => Err("an instruction that waits for itself came to an end".into()),
+        Ok(_) => Err(format!("`{label}` lost its signals and the kernel came to an end").into()),
     }
 }
