@@ -54,6 +54,9 @@ struct ListArgs {
 struct CheckArgs {
     /// Names of kernels, or `.tile` files
     kernels: Vec<String>,
+    /// Another value for a const or type parameter of the one kernel: `BK=256`
+    #[arg(long = "generic", value_name = "NAME=VALUE")]
+    generics: Vec<String>,
 }
 
 /// Runs the subcommand; `raw` are the arguments as they were given, after the program's name.
@@ -92,13 +95,16 @@ fn list(args: &ListArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), Cl
 
 /// Everything that needs no MLIR, for each kernel; all that is wrong is printed.
 fn check(args: &CheckArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
+    if !args.generics.is_empty() && args.kernels.len() != 1 {
+        return Err(CliError::input("--generic: name the one kernel that it is for"));
+    }
     let mut names = args.kernels.clone();
     if names.is_empty() {
         names = kernels.iter().map(|k| k.name.clone()).collect();
     }
     let mut wrong = Vec::new();
     for name in &names {
-        let checked = select::find_all(name, kernels, &[]).and_then(|list| {
+        let checked = select::find_all(name, kernels, &args.generics).and_then(|list| {
             list.into_iter().try_for_each(|kernel| {
                 let assembled = lower(&kernel)?;
                 let kib = assembled.shared_bytes / 1024;
@@ -106,6 +112,9 @@ fn check(args: &CheckArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), 
             })
         });
         if let Err(e) = checked {
+            if names.len() == 1 {
+                return Err(e);
+            }
             e.print(io.err);
             wrong.push(name.as_str());
         }
