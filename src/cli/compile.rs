@@ -81,8 +81,8 @@ mod summary {
     use std::path::Path;
     use std::time::Duration;
     use tile_codegen::Compiled;
-    use tile_codegen::explain::sass::{SassReport, analyse};
     use tile_codegen::explain::SharedMap;
+    use tile_codegen::explain::sass::{SassReport, analyse};
     use tile_codegen::ptxas;
     use tile_lang::artifact::Artifact;
 

@@ -73,11 +73,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> Result<(), CliError> {
     let program = Program::prepare(&model, &weights, args.model.artifact.as_deref(), args.context)?;
     let context = args.context.map_or(program.context(), |n| n.min(program.context()));
     let options = GenerateOptions {
-        sampling: Sampling {
-            temperature: args.temperature,
-            top_k: args.top_k.map(|k| k as usize),
-            top_p: args.top_p,
-        },
+        sampling: Sampling { temperature: args.temperature, top_k: args.top_k.map(|k| k as usize), top_p: args.top_p },
         seed: args.seed,
         max_new: max_new(args.max_new_tokens, ids.len(), context)?,
         stops: model.config.eos.clone(),
@@ -152,7 +148,8 @@ fn parse_ids(list: &str) -> Result<Vec<u32>, CliError> {
     if list.trim().is_empty() {
         return Err(CliError::input("--prompt-ids is empty; give at least one token id"));
     }
-    let wrong = |part: &str| CliError::input(format!("--prompt-ids: `{part}` is no token id; expected numbers like 1,2,3"));
+    let wrong =
+        |part: &str| CliError::input(format!("--prompt-ids: `{part}` is no token id; expected numbers like 1,2,3"));
     list.split(',').map(|part| part.trim().parse().map_err(|_| wrong(part))).collect()
 }
 

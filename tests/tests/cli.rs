@@ -104,7 +104,8 @@ impl Drop for Scratch {
 
 #[test]
 fn generates_text() {
-    let args = ["generate", "--model", &pico().display().to_string(), "--prompt", "def area(r):", "--max-new-tokens", "12"];
+    let args =
+        ["generate", "--model", &pico().display().to_string(), "--prompt", "def area(r):", "--max-new-tokens", "12"];
     let shown = monotile(&args);
     assert!(shown.err.contains("[12 tokens after a prompt of") && shown.err.contains("tokens/s"), "{}", shown.err);
     let text = shown.good();
@@ -120,7 +121,9 @@ fn generates_text() {
 #[test]
 fn sampling_follows_the_seed() {
     let sampled = |seed: &str| {
-        let text = format!("generate --model {{}} --prompt-ids 5,6,7 --max-new-tokens 8 --temperature 1 --top-k 50 --top-p 0.9 --json --seed {seed}");
+        let text = format!(
+            "generate --model {{}} --prompt-ids 5,6,7 --max-new-tokens 8 --temperature 1 --top-k 50 --top-p 0.9 --json --seed {seed}"
+        );
         monotile(&line(&text, &golden("llama-nano"))).json()["tokens"].clone()
     };
     assert_eq!(sampled("3"), sampled("3"));
@@ -172,7 +175,8 @@ fn arguments_that_make_no_sense() {
 
 #[test]
 fn model_folders_that_can_not_be_used() {
-    monotile(&["generate", "--model", "no/such/folder", "--prompt-ids", "1"]).refused(&["no/such/folder does not exist"]);
+    monotile(&["generate", "--model", "no/such/folder", "--prompt-ids", "1"])
+        .refused(&["no/such/folder does not exist"]);
     let empty = Scratch::new();
     empty.generate().refused(&["config.json: can't be read"]);
 
@@ -332,7 +336,8 @@ mod compiled {
     fn nothing_is_half_written() {
         let scratch = Scratch::new();
         let model = golden("llama-nano");
-        let compile = |rest: &str, path: &Path| monotile(&[line("compile --model {}", &model), line(rest, path)].concat());
+        let compile =
+            |rest: &str, path: &Path| monotile(&[line("compile --model {}", &model), line(rest, path)].concat());
         compile("--out {}/no/such/a.tile", &scratch.0).refused(&["there is no folder"]);
         compile("--out {}", &scratch.0).refused(&["this is a folder"]);
         compile("--out {}/a.tile --target sm_1", &scratch.0).refused(&["--target sm_1", "sm_90a"]);
@@ -384,6 +389,11 @@ fn kernels_of_the_library() {
         assert!(text.contains(&format!("stage {stage} {{")), "{text}");
         monotile::ir::parse(&text, "emitted.tile").unwrap_or_else(|e| panic!("{stage}: {e}"));
     }
+    for name in list.lines().filter_map(|l| l.split(' ').next()).filter(|n| *n != "advance") {
+        monotile(&["kernel", "run", name]).good();
+    }
+    // This one reads a row that inputs of zeros don't have.
+    monotile(&["kernel", "run", "advance", "--arg", "state=[0,1,1,0,0,0,0,0]"]).good();
     let run = |seed| monotile(&["kernel", "run", "linear", "--json", "--seed", seed, "--arg", "w=40x600"]).json();
     assert_eq!(run("1")["outputs"][0]["dims"], serde_json::json!([8, 40]));
     assert_eq!(run("1"), run("1"));

@@ -1,12 +1,12 @@
 //! A kernel with arguments: a plan of one instruction.
 //!
-//! Extents that aren't given are inferred: axes that a `require!` makes equal share one extent, and an axis is as long as two
-//! of the tiles that lie along it.
+//! Extents that aren't given are inferred: axes that a `require!` makes equal share one extent, an axis is as long as two of the
+//! tiles that lie along it, and what a `require!` computes from other extents follows them.
 
 use super::super::error::CliError;
 use std::collections::HashMap;
 use tile_lang::DType;
-use tile_lang::ir::{Access, CmpOp, Kernel, Literal, OpData, OpKind, Type, ValueId};
+use tile_lang::ir::{Access, BinaryOp, CmpOp, Kernel, Literal, OpData, OpKind, Type, ValueId};
 use tile_lang::plan::{Buffer, Operand, Plan, Visibility, Weight};
 
 /// Most elements of an array that is made up.
@@ -104,12 +104,8 @@ impl CaseArgs {
 
 fn case(kernel: &Kernel, given: &HashMap<String, Given>, tiles: usize) -> Result<Case, CliError> {
     let mut plan = Plan::new(&kernel.name);
-    let buffer = |name: &str, dtype, dims: Vec<usize>| Buffer {
-        name: name.into(),
-        dtype,
-        dims,
-        visibility: Visibility::Device,
-    };
+    let buffer =
+        |name: &str, dtype, dims: Vec<usize>| Buffer { name: name.into(), dtype, dims, visibility: Visibility::Device };
     plan.buffers.push(buffer("stop", DType::I32, vec![1]));
     let extents = Extents::infer(kernel, given, tiles);
     let (mut operands, mut integers, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
@@ -152,8 +148,18 @@ fn case(kernel: &Kernel, given: &HashMap<String, Given>, tiles: usize) -> Result
     Ok(Case { plan, integers, outputs })
 }
 
+/// A parameter and one of its axes.
+type Axis = (usize, usize);
+
+/// A requirement on one axis: how it compares with a value.
+struct Clause {
+    axis: Axis,
+    op: CmpOp,
+    value: ValueId,
+}
+
 /// Extents by parameter and axis.
-struct Extents(HashMap<(usize, usize), usize>);
+struct Extents(HashMap<Axis, usize>);
 
 impl Extents {
     fn of(&self, param: usize, rank: usize) -> Vec<usize> {
@@ -173,7 +179,7 @@ impl Extents {
 
     fn infer(kernel: &Kernel, given: &HashMap<String, Given>, tiles: usize) -> Self {
         let facts = Facts::collect(kernel);
-        let mut known: HashMap<(usize, usize), usize> = HashMap::new();
+        let mut known: HashMap<Axis, usize> = HashMap::new();
         for (i, p) in kernel.params.iter().enumerate() {
             match given.get(&p.name) {
                 Some(Given::Dims(dims)) => known.extend(dims.iter().enumerate().map(|(axis, n)| ((i, axis), *n))),
@@ -197,7 +203,59 @@ impl Extents {
                 out.insert(axis, settled.unwrap_or_else(free));
             }
         }
-        Extents(out)
+        let mut extents = Extents(out);
+        // What is computed may be computed from what is computed; kernels don't nest this deeper.
+        for _ in 0..4 {
+            for clause in &facts.computed {
+                extents.follow(kernel, clause, &facts, &known);
+            }
+        }
+        extents
+    }
+
+    /// Makes a clause hold that compares one axis with an expression, unless the axis is settled.
+    fn follow(&mut self, kernel: &Kernel, clause: &Clause, facts: &Facts, known: &HashMap<Axis, usize>) {
+        let Some(value) = self.value(kernel, clause.value).and_then(|n| usize::try_from(n).ok()) else { return };
+        let same = facts.equal_to(clause.axis);
+        if same.iter().any(|a| known.contains_key(a)) || !(1..=MOST).contains(&value) {
+            return;
+        }
+        let now = self.0.get(&clause.axis).copied().unwrap_or(1);
+        let wrong = match clause.op {
+            CmpOp::Eq => now != value,
+            CmpOp::Le => now > value,
+            _ => now < value,
+        };
+        if wrong {
+            self.0.extend(same.into_iter().map(|a| (a, value)));
+        }
+    }
+
+    /// An integer expression over extents and constants.
+    fn value(&self, kernel: &Kernel, v: ValueId) -> Option<i64> {
+        let id = kernel.definitions()[v.index()]?;
+        let op = kernel.op(id);
+        let operand = |i: usize| self.value(kernel, op.operands[i]);
+        match &op.kind {
+            OpKind::Const(Literal::I32(n)) => Some(i64::from(*n)),
+            OpKind::Dim(axis) => {
+                let param = kernel.params.iter().position(|p| p.value == op.operands[0])?;
+                i64::try_from(*self.0.get(&(param, *axis))?).ok()
+            }
+            OpKind::Binary(b) => {
+                let (x, y) = (operand(0)?, operand(1)?);
+                match b {
+                    BinaryOp::Add => x.checked_add(y),
+                    BinaryOp::Sub => x.checked_sub(y),
+                    BinaryOp::Mul => x.checked_mul(y),
+                    BinaryOp::Div => x.checked_div(y),
+                    BinaryOp::Min => Some(x.min(y)),
+                    BinaryOp::Max => Some(x.max(y)),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
     }
 }
 
@@ -205,11 +263,13 @@ impl Extents {
 #[derive(Default)]
 struct Facts {
     /// Axes that a requirement makes equal.
-    equal: Vec<((usize, usize), (usize, usize))>,
+    equal: Vec<(Axis, Axis)>,
     /// Axes that a requirement fixes.
-    fixed: HashMap<(usize, usize), usize>,
-    /// The largest tile along each axis.
-    tiles: HashMap<(usize, usize), usize>,
+    fixed: HashMap<Axis, usize>,
+    /// Axes that a requirement compares with anything else.
+    computed: Vec<Clause>,
+    /// The largest tile along each axis, or index into it.
+    tiles: HashMap<Axis, usize>,
 }
 
 impl Facts {
@@ -228,13 +288,37 @@ impl Facts {
         let mut facts = Facts::default();
         kernel.walk(|_, op| match &op.kind {
             OpKind::Require(_) => {
-                let Some(OpData { kind: OpKind::Cmp(CmpOp::Eq), operands, .. }) = def(op.operands[0]) else { return };
+                let Some(OpData { kind: OpKind::Cmp(op), operands, .. }) = def(op.operands[0]) else { return };
                 let [a, b] = [operands[0], operands[1]];
+                let flipped = match op {
+                    CmpOp::Le => CmpOp::Ge,
+                    CmpOp::Ge => CmpOp::Le,
+                    other => *other,
+                };
+                if !matches!(op, CmpOp::Eq | CmpOp::Le | CmpOp::Ge) {
+                    return;
+                }
                 match (axis(a), axis(b)) {
-                    (Some(a), Some(b)) => facts.equal.push((a, b)),
-                    (Some(axis), None) => facts.fixed.extend(constant(b).map(|n| (axis, n))),
-                    (None, Some(axis)) => facts.fixed.extend(constant(a).map(|n| (axis, n))),
+                    (Some(a), Some(b)) if *op == CmpOp::Eq => facts.equal.push((a, b)),
+                    (Some(axis), _) => match constant(b) {
+                        Some(n) if *op == CmpOp::Eq => drop(facts.fixed.insert(axis, n)),
+                        _ => facts.computed.push(Clause { axis, op: *op, value: b }),
+                    },
+                    (None, Some(axis)) => match constant(a) {
+                        Some(n) if *op == CmpOp::Eq => drop(facts.fixed.insert(axis, n)),
+                        _ => facts.computed.push(Clause { axis, op: flipped, value: a }),
+                    },
                     (None, None) => {}
+                }
+            }
+            OpKind::At | OpKind::Set => {
+                let first = if op.kind == OpKind::At { 1 } else { 2 };
+                let Some(p) = param(op.operands[0]) else { return };
+                for (i, v) in op.operands[first..].iter().enumerate() {
+                    if let Some(n) = constant(*v) {
+                        let slot = facts.tiles.entry((p, i)).or_insert(0);
+                        *slot = (*slot).max(n + 1);
+                    }
                 }
             }
             OpKind::Load | OpKind::Stage | OpKind::Store | OpKind::StoreMasked => {
@@ -254,7 +338,7 @@ impl Facts {
     }
 
     /// The axes that must be as long as this one, itself included.
-    fn equal_to(&self, axis: (usize, usize)) -> Vec<(usize, usize)> {
+    fn equal_to(&self, axis: Axis) -> Vec<Axis> {
         let mut out = vec![axis];
         loop {
             let more = self.equal.iter().flat_map(|(a, b)| [(a, b), (b, a)]);

@@ -83,5 +83,7 @@ fn machine(stage: Stage, name: &str, mlir: &str) -> Result<String, CliError> {
 #[cfg(not(feature = "llvm"))]
 fn machine(stage: Stage, _: &str, _: &str) -> Result<String, CliError> {
     let stage = stage.to_possible_value().map_or_else(String::new, |v| v.get_name().into());
-    Err(CliError::input(format!("--stage {stage}: this monotile was built without LLVM; the stages up to mlir can be printed")))
+    Err(CliError::input(format!(
+        "--stage {stage}: this monotile was built without LLVM; the stages up to mlir can be printed"
+    )))
 }

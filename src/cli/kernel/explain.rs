@@ -56,7 +56,10 @@ impl Code {
 
     fn print(&self, io: &mut Io<'_>) -> Result<(), CliError> {
         let (stores, loads) = (self.spill_stores, self.spill_loads);
-        io.line(format_args!("registers: {} a thread at entry, {stores} bytes spilled, {loads} loaded back", self.registers))?;
+        io.line(format_args!(
+            "registers: {} a thread at entry, {stores} bytes spilled, {loads} loaded back",
+            self.registers
+        ))?;
         self.warnings.iter().try_for_each(|w| io.line(format_args!("ptxas: {w}")))?;
         self.sass.iter().try_for_each(|sass| io.line(sass))
     }

@@ -108,7 +108,11 @@ fn check(args: &CheckArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), 
             list.into_iter().try_for_each(|kernel| {
                 let assembled = lower(&kernel)?;
                 let kib = assembled.shared_bytes / 1024;
-                io.line(format_args!("ok  {}: {} ring slots, {kib} KiB of shared memory", title(&kernel), assembled.slots))
+                io.line(format_args!(
+                    "ok  {}: {} ring slots, {kib} KiB of shared memory",
+                    title(&kernel),
+                    assembled.slots
+                ))
             })
         });
         if let Err(e) = checked {

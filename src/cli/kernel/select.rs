@@ -44,7 +44,9 @@ pub fn find_all(name: &str, kernels: &[Instance], generics: &[String]) -> Result
         }
     };
     if !generics.is_empty() {
-        return Err(CliError::input(format!("--generic: the kernels of {name} are staged already and have none to set")));
+        return Err(CliError::input(format!(
+            "--generic: the kernels of {name} are staged already and have none to set"
+        )));
     }
     verified(found)
 }
