@@ -46,6 +46,10 @@ impl CliError {
 
     /// Prints it as `error: …`, unless another process did or the text is the compiler's, which begins with a code.
     pub fn print(&self, to: &mut dyn std::io::Write) {
+        if matches!(self, CliError::Output(e) if e.kind() == std::io::ErrorKind::BrokenPipe) {
+            // Whoever read the output has had enough of it.
+            return;
+        }
         let text = self.to_string();
         let prefix = if text.starts_with("error[") { "" } else { "error: " };
         if !text.is_empty() {
