@@ -18,7 +18,7 @@ use tile_models::zoo;
 /// What can go wrong, for people.
 pub type Failure = Box<dyn std::error::Error>;
 
-/// How far the top two logits must be apart, in σ, for two devices to agree.
+/// How far the top two logits must be apart, in σ, for two devices to agree; more, where their logits differ by more.
 const APART: f64 = 0.1;
 
 /// A model folder.
@@ -41,6 +41,8 @@ pub struct Agreement {
     pub wrong: usize,
     /// The largest distance of the top two logits where texts part, in σ.
     pub largest_margin: f64,
+    /// Twice the largest difference of the devices' logits there, in σ.
+    pub largest_error: f64,
 }
 
 impl Model {
@@ -119,9 +121,10 @@ impl Model {
             result.compared += want.tokens.len();
             if let Some(at) = parting(&want.tokens, &got.tokens) {
                 let text = [&prompt.ids[..], &want.tokens[..at]].concat();
-                let margin = self.margin(sim, &text)?;
+                let (margin, error) = self.margin(sim, device, &text)?;
                 result.largest_margin = result.largest_margin.max(margin);
-                if margin < APART {
+                result.largest_error = result.largest_error.max(error);
+                if margin < APART.max(error) {
                     result.excused += 1;
                 } else {
                     result.wrong += 1;
@@ -132,14 +135,20 @@ impl Model {
         Ok((result, generations))
     }
 
-    /// How far the top two logits after a text are apart, in σ.
-    fn margin(&self, sim: &mut dyn Executor, text: &[u32]) -> Result<f64, Failure> {
-        let logits = forced(sim, text, &GenerateOptions::default())?.logits;
-        let mut last: Vec<f64> = logits[(text.len() - 1) * self.config.vocab..].iter().map(|x| f64::from(*x)).collect();
-        let mean = last.iter().sum::<f64>() / last.len() as f64;
-        let variance = last.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / last.len() as f64;
-        last.sort_by(|a, b| b.total_cmp(a));
-        Ok((last[0] - last[1]) / variance.sqrt().max(f64::MIN_POSITIVE))
+    /// After a text, in σ of the first device's logits: how far its top two are apart, and twice the largest difference
+    /// between the two devices' logits. Where an expert is chosen by less than the rounding error the latter is large.
+    fn margin(&self, sim: &mut dyn Executor, device: &mut dyn Executor, text: &[u32]) -> Result<(f64, f64), Failure> {
+        let mut last = |executor: &mut dyn Executor| -> Result<Vec<f64>, Failure> {
+            let logits = forced(executor, text, &GenerateOptions::default())?.logits;
+            Ok(logits[(text.len() - 1) * self.config.vocab..].iter().map(|x| f64::from(*x)).collect())
+        };
+        let (mut ours, theirs) = (last(sim)?, last(device)?);
+        let mean = ours.iter().sum::<f64>() / ours.len() as f64;
+        let variance = ours.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / ours.len() as f64;
+        let sigma = variance.sqrt().max(f64::MIN_POSITIVE);
+        let error = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        ours.sort_by(|a, b| b.total_cmp(a));
+        Ok(((ours[0] - ours[1]) / sigma, 2.0 * error / sigma))
     }
 
     /// The tokens of the first golden prompt.

@@ -69,6 +69,8 @@ impl Frame {
     ) -> Result<(), CodegenError> {
         let (read_state, fetch_state) = states;
         let zero = self.e.i32(0);
+        let leave = self.e.label();
+        self.map.leave.clone_from(&leave);
         let (pass, issued) = (self.e.fresh(), self.e.fresh());
         let (pass_head, pass_end) = (self.e.label(), self.e.label());
         let count = self.e.bin("sub", "%end", "%begin", "i32");
@@ -87,30 +89,31 @@ impl Frame {
         let (slot, phase) = (self.e.load(&read_state.0, "i32", 4, 0), self.e.load(&read_state.1, "i32", 4, 0));
         let full = self.e.add_const(&self.address.clone(), RECORD_FULL as i64);
         let full = sync::barrier_address(&mut self.e, &full, &slot);
-        sync::wait_phase(&mut self.e, &full, &phase, &"%control".to_owned());
+        let control = "%control".to_owned();
+        let waited = match role {
+            Role::Consumer => sync::wait_phase(&mut self.e, &full, &phase, &control),
+            _ => {
+                sync::wait_phase_or_leave(&mut self.e, &full, &phase, &control, &leave);
+                zero.clone()
+            }
+        };
         let offset = self.e.mul_const(&slot, record::RECORD_BYTES as i64);
         let offset = self.e.add_const(&offset, RECORDS as i64);
         let record = self.e.offset(&self.shared.clone(), &offset, "i32", 3);
+        let ready = self.e.add_const(&self.address.clone(), READY as i64);
+        let ready = sync::barrier_address(&mut self.e, &ready, &slot);
+        if role == Role::Consumer {
+            self.agree(&record, &pass, &ready, &waited, &leave);
+        }
         let items = self.field(&record, record::ITEMS);
         let arrivals = self.e.op(&format!("llvm.intr.smin({items}, {}) : (i32, i32) -> i32", self.ctas));
         self.e.store(&arrivals, arrivals_state, "i32", 4, 0);
-        let ready = self.e.add_const(&self.address.clone(), READY as i64);
-        let ready = sync::barrier_address(&mut self.e, &ready, &slot);
-        let (work, idle, done) = (self.e.label(), self.e.label(), self.e.label());
+        let (work, done) = (self.e.label(), self.e.label());
         let mine = self.e.icmp("slt", &self.cta.clone(), &items, "i32");
-        self.e.cond_br(&mine, &work, &idle);
-        self.e.block(&idle, "");
-        if role == Role::Consumer {
-            sync::arrive_first(&mut self.e, &ready, &self.thread.clone());
-        }
-        self.e.br(&done, &[]);
+        self.e.cond_br(&mine, &work, &done);
         self.e.block(&work, "");
-        if role == Role::Consumer {
-            self.wait_dependencies_as_group(&record, &pass, &ready);
-            self.stamp(&index, &count, trace::CONSUMER_BEGIN);
-        } else {
-            self.stamp(&index, &count, trace::PRODUCER_BEGIN);
-        }
+        let begin = if role == Role::Consumer { trace::CONSUMER_BEGIN } else { trace::PRODUCER_BEGIN };
+        self.stamp(&index, &count, begin);
         self.dispatch(role, prepared, &record, &items, (&ready, &phase), exchange_bytes)?;
         if role == Role::Consumer {
             sync::consumer_barrier(&mut self.e);
@@ -134,9 +137,8 @@ impl Frame {
         let next_pass = self.e.add_const(&pass, 1);
         let again = match role {
             Role::Consumer => self.decide(&next_pass, arrivals_state),
-            _ => self.learn(&pass),
+            _ => self.learn(&pass, &leave),
         };
-        let leave = self.e.label();
         self.e.line(&format!("llvm.cond_br {again}, {pass_head}({next_pass} : i32), {leave}"));
         self.e.block(&leave, "");
         if role == Role::Producer {
@@ -167,7 +169,8 @@ impl Frame {
         let present = self.e.icmp("eq", &at, index, "i32");
         self.e.cond_br(&present, &must, &may);
         self.e.block(&must, "");
-        sync::wait_phase(&mut self.e, &empty, &other, &"%control".to_owned());
+        let leave = self.map.leave.clone();
+        sync::wait_phase_or_leave(&mut self.e, &empty, &other, &"%control".to_owned(), &leave);
         self.e.br(&start, &[]);
         self.e.block(&may, "");
         let free = sync::test_phase(&mut self.e, &empty, &other);
@@ -230,7 +233,8 @@ impl Frame {
                 continue;
             }
             if role == Role::Producer && p.dependent {
-                sync::wait_phase(&mut self.e, ready, phase, &"%control".to_owned());
+                let leave = self.map.leave.clone();
+                sync::wait_phase_or_leave(&mut self.e, ready, phase, &"%control".to_owned(), &leave);
                 self.e.asm("fence.proxy.async;", "", &[], None);
             }
             self.instance(role, p, record, items, exchange_bytes)?;

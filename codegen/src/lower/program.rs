@@ -67,6 +67,8 @@ pub(super) struct SharedMap {
     pub ring_address: Ssa,
     pub exchange_base: Ssa,
     pub control: Ssa,
+    /// Where the role that is being emitted ends.
+    pub leave: String,
     pub slot_bytes: usize,
     pub slots: usize,
     producer: (Ssa, Ssa),
@@ -156,6 +158,7 @@ fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<(Strin
         ring_base: e.entry(|e| e.offset_const(&shared, RING_BASE, 3)),
         exchange_base: e.entry(|e| e.offset_const(&shared, exchange, 3)),
         control: "%control".into(),
+        leave: String::new(),
         slot_bytes,
         slots,
         producer: pair(0),

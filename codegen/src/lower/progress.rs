@@ -11,29 +11,41 @@ use tile_lang::record::{self, control, trace};
 const POLLS: i64 = 256;
 
 impl Frame {
-    /// Consumer: one thread waits and tells the producer; the other consumers wait for it.
-    pub fn wait_dependencies_as_group(&mut self, record: &Ssa, pass: &Ssa, ready: &Ssa) {
-        let (poll, join) = (self.e.label(), self.e.label());
-        let zero = self.e.i32(0);
+    /// Consumer: thread 0 waits for what the record depends on and tells the producer; then all vote. When the kernel is
+    /// told to end, all leave together, before any of them looks at what others may be writing. `waited` is what the wait
+    /// for the record itself returned.
+    pub fn agree(&mut self, record: &Ssa, pass: &Ssa, ready: &Ssa, waited: &Ssa, leave: &str) {
+        let [ask, wait, told, vote, go] = std::array::from_fn(|_| self.e.label());
+        let (flag, any, zero) = (self.e.fresh(), self.e.fresh(), self.e.i32(0));
         let first = self.e.icmp("eq", &self.thread.clone(), &zero, "i32");
-        self.e.cond_br(&first, &poll, &join);
-        self.e.block(&poll, "");
-        self.wait_dependencies(record, pass);
+        let arrived = self.e.icmp("eq", waited, &zero, "i32");
+        let asks = self.e.bin("and", &first, &arrived, "i1");
+        self.e.cond_br(&asks, &ask, &format!("{vote}({waited} : i32)"));
+        self.e.block(&ask, "");
+        let items = self.field(record, record::ITEMS);
+        let mine = self.e.icmp("slt", &self.cta.clone(), &items, "i32");
+        self.e.cond_br(&mine, &wait, &format!("{told}({zero} : i32)"));
+        self.e.block(&wait, "");
+        let ended = self.wait_dependencies(record, pass);
+        self.e.br(&told, &[(ended, "i32")]);
+        self.e.block(&told, &format!("({flag}: i32)"));
         self.e.asm("mbarrier.arrive.shared::cta.b64 _, [$0];", "r", &[(ready, "i32")], None);
-        self.e.br(&join, &[]);
-        self.e.block(&join, "");
-        sync::consumer_barrier(&mut self.e);
+        self.e.br(&vote, &[(flag, "i32")]);
+        self.e.block(&vote, &format!("({any}: i32)"));
+        let ends = sync::vote(&mut self.e, &any);
+        self.e.cond_br(&ends, leave, &go);
+        self.e.block(&go, "");
     }
 
-    /// Waits for every dependency of a record that belongs to this run.
-    pub fn wait_dependencies(&mut self, record: &Ssa, pass: &Ssa) {
-        let (head, one, wait, next, done, i) =
-            (self.e.label(), self.e.label(), self.e.label(), self.e.label(), self.e.label(), self.e.fresh());
+    /// Waits for every dependency of a record that belongs to this run. Returns 1 (i32) if the kernel is told to end.
+    fn wait_dependencies(&mut self, record: &Ssa, pass: &Ssa) -> Ssa {
+        let [head, one, wait, next, done] = std::array::from_fn(|_| self.e.label());
+        let [i, ended, ended_next] = std::array::from_fn(|_| self.e.fresh());
         let count = self.field(record, record::DEPS);
         let own = self.field(record, record::COUNTER);
         let zero = self.e.i32(0);
-        self.e.br(&head, &[(zero, "i32")]);
-        self.e.block(&head, &format!("({i}: i32)"));
+        self.e.br(&head, &[(zero.clone(), "i32"), (zero, "i32")]);
+        self.e.block(&head, &format!("({i}: i32, {ended}: i32)"));
         let more = self.e.icmp("slt", &i, &count, "i32");
         self.e.cond_br(&more, &one, &done);
         self.e.block(&one, "");
@@ -42,31 +54,34 @@ impl Frame {
         let counter = self.field(&entry, record::DEP_LIST);
         let arrivals = self.field(&entry, record::DEP_LIST + 4);
         let ours = self.e.icmp("sge", &counter, "%begin", "i32");
-        self.e.cond_br(&ours, &wait, &next);
+        self.e.cond_br(&ours, &wait, &format!("{next}({ended} : i32)"));
         self.e.block(&wait, "");
         let passes = self.e.add_const(pass, 1);
         let target = self.e.bin("mul", &arrivals, &passes, "i32");
-        self.wait_counter(&counter, &target, &own);
-        self.e.br(&next, &[]);
-        self.e.block(&next, "");
+        let now = self.wait_counter(&counter, &target, &own);
+        let now = self.e.bin("or", &now, &ended, "i32");
+        self.e.br(&next, &[(now, "i32")]);
+        self.e.block(&next, &format!("({ended_next}: i32)"));
         let following = self.e.add_const(&i, 1);
-        self.e.br(&head, &[(following, "i32")]);
+        self.e.br(&head, &[(following, "i32"), (ended_next, "i32")]);
         self.e.block(&done, "");
+        ended
     }
 
-    pub fn counter_address(&mut self, counter: &Ssa) -> Ssa {
+    fn counter_address(&mut self, counter: &Ssa) -> Ssa {
         let offset = self.e.mul_const(counter, control::COUNTER_STRIDE as i64);
         let offset = self.e.add_const(&offset, control::BYTES as i64);
         self.e.offset("%control", &offset, "i32", 1)
     }
 
     /// One thread waits until a counter reaches its target. A wait that takes longer than the limit writes what it saw and
-    /// ends the kernel.
-    pub fn wait_counter(&mut self, counter: &Ssa, target: &Ssa, record: &Ssa) {
+    /// ends the kernel. Returns 1 (i32) if the kernel is told to end.
+    fn wait_counter(&mut self, counter: &Ssa, target: &Ssa, record: &Ssa) -> Ssa {
         let address = self.counter_address(counter);
         let timer = |e: &mut Emitter| e.asm("mov.u64 $0, %globaltimer;", "=l", &[], Some("i64"));
         let [spin, slow, look, check, late, report, done] = std::array::from_fn(|_| self.e.label());
-        let (polls, zero) = (self.e.fresh(), self.e.i32(0));
+        let (polls, ended) = (self.e.fresh(), self.e.fresh());
+        let (zero, one) = (self.e.i32(0), self.e.i32(1));
         let start = timer(&mut self.e);
         self.e.br(&spin, &[(zero.clone(), "i32")]);
         self.e.block(&spin, &format!("({polls}: i32)"));
@@ -74,7 +89,7 @@ impl Frame {
             self.e.asm("ld.relaxed.gpu.global.u32 $0, [$1];", "=r,l", &[(&address, "!llvm.ptr<1>")], Some("i32"));
         let ahead = self.e.bin("sub", &value, target, "i32");
         let reached = self.e.icmp("sge", &ahead, &zero, "i32");
-        self.e.cond_br(&reached, &done, &slow);
+        self.e.cond_br(&reached, &format!("{done}({zero} : i32)"), &slow);
         // The clock and the abort flag are looked at now and then only: each look costs as much as a poll.
         self.e.block(&slow, "");
         let next = self.e.add_const(&polls, 1);
@@ -84,7 +99,7 @@ impl Frame {
         self.e.line(&format!("llvm.cond_br {due}, {look}, {spin}({next} : i32)"));
         self.e.block(&look, "");
         let stop = sync::aborted(&mut self.e, &"%control".to_owned());
-        self.e.cond_br(&stop, &done, &check);
+        self.e.cond_br(&stop, &format!("{done}({one} : i32)"), &check);
         self.e.block(&check, "");
         let now = timer(&mut self.e);
         let waited = self.e.bin("sub", &now, &start, "i64");
@@ -98,7 +113,7 @@ impl Frame {
             Some("i32"),
         );
         let first = self.e.icmp("eq", &old, &zero, "i32");
-        self.e.cond_br(&first, &report, &done);
+        self.e.cond_br(&first, &report, &format!("{done}({one} : i32)"));
         self.e.block(&report, "");
         let role_number = self.e.i32(1);
         let words = [self.cta.clone(), role_number, record.clone(), counter.clone(), value, target.clone()];
@@ -106,10 +121,11 @@ impl Frame {
             let p = self.e.offset_const("%control", 4 * (control::REPORT + i), 1);
             self.e.store(w, &p, "i32", 4, 1);
         }
-        self.e.br(&done, &[]);
-        self.e.block(&done, "");
+        self.e.br(&done, &[(one, "i32")]);
+        self.e.block(&done, &format!("({ended}: i32)"));
         // What the others wrote before they raised the counter is visible from here on.
         self.e.asm("fence.acq_rel.gpu;", "", &[], None);
+        ended
     }
 
     /// Writes the SM's clock into the trace, if there is one: the producer thread, or the first consumer thread.
@@ -189,18 +205,14 @@ impl Frame {
     }
 
     /// Producer, at the end of a pass: waits for the consumer's verdict.
-    pub fn learn(&mut self, pass: &Ssa) -> Ssa {
+    pub fn learn(&mut self, pass: &Ssa, leave: &str) -> Ssa {
         let (one, zero) = (self.e.i32(1), self.e.i32(0));
         let parity = self.e.bin("and", pass, &one, "i32");
         let barrier = self.e.add_const(&self.address.clone(), PASS_END as i64);
-        sync::wait_phase(&mut self.e, &barrier, &parity, &"%control".to_owned());
-        let stop = sync::aborted(&mut self.e, &"%control".to_owned());
+        sync::wait_phase_or_leave(&mut self.e, &barrier, &parity, &"%control".to_owned(), leave);
         let verdict = self.e.offset_const(&self.shared.clone(), VERDICT, 3);
         let word = self.e.load(&verdict, "i32", 4, 3);
-        let again = self.e.icmp("ne", &word, &zero, "i32");
-        let truth = self.e.bool(true);
-        let alive = self.e.bin("xor", &stop, &truth, "i1");
-        self.e.bin("and", &again, &alive, "i1")
+        self.e.icmp("ne", &word, &zero, "i32")
     }
 
     /// Producer, before it ends: after an abort, copies may still be on their way into this CTA's shared memory.

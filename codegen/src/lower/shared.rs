@@ -259,8 +259,15 @@ impl Body<'_> {
         super::sync::barrier_address(self.e, base, index)
     }
 
+    /// Waits for a phase. When the kernel is told to end the producer leaves at once; a consumer goes on to the end of the
+    /// instruction with whatever lies in the slot, since control flow never depends on it.
     fn wait_phase(&mut self, barrier: &Ssa, phase: &Ssa) {
-        super::sync::wait_phase(self.e, barrier, phase, &self.map.control.clone());
+        let (control, leave) = (self.map.control.clone(), self.map.leave.clone());
+        if self.role == Role::Producer {
+            super::sync::wait_phase_or_leave(self.e, barrier, phase, &control, &leave);
+        } else {
+            super::sync::wait_phase(self.e, barrier, phase, &control);
+        }
     }
 
     fn arrive_warp(&mut self, barrier: &Ssa) {

@@ -22,11 +22,36 @@ pub(super) fn advance(e: &mut Emitter, state: &(Ssa, Ssa), index: &Ssa, phase: &
 }
 
 /// Waits until the barrier's phase with this parity is complete, or the kernel is told to end: then the wait falls
-/// through, so that every role runs to its end without waiting again.
-pub(super) fn wait_phase(e: &mut Emitter, barrier: &Ssa, phase: &Ssa, control: &Ssa) {
+/// through. Returns 1 (i32) in that case. All consumer threads wait alike, but may fall through one by one: what follows must
+/// not let their paths part before they have voted ([`vote`]).
+pub(super) fn wait_phase(e: &mut Emitter, barrier: &Ssa, phase: &Ssa, control: &Ssa) -> Ssa {
+    let (again, slow, done) = (e.label(), e.label(), e.label());
+    let (zero, one, flag) = (e.i32(0), e.i32(1), e.fresh());
+    e.br(&again, &[]);
+    e.block(&again, "");
+    let ready = try_wait(e, barrier, phase);
+    e.cond_br(&ready, &format!("{done}({zero} : i32)"), &slow);
+    e.block(&slow, "");
+    let stop = aborted(e, control);
+    e.cond_br(&stop, &format!("{done}({one} : i32)"), &again);
+    e.block(&done, &format!("({flag}: i32)"));
+    flag
+}
+
+/// As [`wait_phase`] for the producer, a single thread: when the kernel is told to end it leaves at once.
+pub(super) fn wait_phase_or_leave(e: &mut Emitter, barrier: &Ssa, phase: &Ssa, control: &Ssa, leave: &str) {
     let (again, slow, done) = (e.label(), e.label(), e.label());
     e.br(&again, &[]);
     e.block(&again, "");
+    let ready = try_wait(e, barrier, phase);
+    e.cond_br(&ready, &done, &slow);
+    e.block(&slow, "");
+    let stop = aborted(e, control);
+    e.cond_br(&stop, leave, &again);
+    e.block(&done, "");
+}
+
+fn try_wait(e: &mut Emitter, barrier: &Ssa, phase: &Ssa) -> Ssa {
     let ok = e.asm(
         "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [$1], $2; selp.b32 $0, 1, 0, p; }",
         "=r,r,r",
@@ -34,12 +59,18 @@ pub(super) fn wait_phase(e: &mut Emitter, barrier: &Ssa, phase: &Ssa, control: &
         Some("i32"),
     );
     let zero = e.i32(0);
-    let ready = e.icmp("ne", &ok, &zero, "i32");
-    e.cond_br(&ready, &done, &slow);
-    e.block(&slow, "");
-    let stop = aborted(e, control);
-    e.cond_br(&stop, &done, &again);
-    e.block(&done, "");
+    e.icmp("ne", &ok, &zero, "i32")
+}
+
+/// All consumer threads meet; whether any of them brings a non-zero flag.
+pub(super) fn vote(e: &mut Emitter, flag: &Ssa) -> Ssa {
+    let text = format!(
+        "{{ .reg .pred p, q; setp.ne.b32 q, $1, 0; bar.red.or.pred p, 1, {}, q; selp.b32 $0, 1, 0, p; }}",
+        WARPS * 32
+    );
+    let any = e.asm(&text, "=r,r", &[(flag, "i32")], Some("i32"));
+    let zero = e.i32(0);
+    e.icmp("ne", &any, &zero, "i32")
 }
 
 /// Whether the barrier's phase with this parity is complete now.
@@ -67,19 +98,6 @@ pub(super) fn arrive_warp(e: &mut Emitter, barrier: &Ssa, thread: &Ssa) {
     let (mask, zero) = (e.i32(31), e.i32(0));
     let lane = e.bin("and", thread, &mask, "i32");
     let first = e.icmp("eq", &lane, &zero, "i32");
-    let flag = e.op(&format!("llvm.zext {first} : i1 to i32"));
-    e.asm(
-        "{ .reg .pred p; setp.ne.b32 p, $1, 0; @p mbarrier.arrive.shared::cta.b64 _, [$0]; }",
-        "r,r",
-        &[(barrier, "i32"), (&flag, "i32")],
-        None,
-    );
-}
-
-/// One arrival from thread 0.
-pub(super) fn arrive_first(e: &mut Emitter, barrier: &Ssa, thread: &Ssa) {
-    let zero = e.i32(0);
-    let first = e.icmp("eq", thread, &zero, "i32");
     let flag = e.op(&format!("llvm.zext {first} : i1 to i32"));
     e.asm(
         "{ .reg .pred p; setp.ne.b32 p, $1, 0; @p mbarrier.arrive.shared::cta.b64 _, [$0]; }",

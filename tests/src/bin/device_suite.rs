@@ -236,8 +236,13 @@ fn models(
         let (agreement, _) = model.agree(&mut sim, &mut gpu, max_new)?;
         let state = if agreement.wrong == 0 { "ok" } else { "FAIL" };
         println!(
-            "{state:4} {:24} {} tokens, {} texts part at near ties, {} elsewhere (margins up to {:.2} σ)",
-            "greedy text", agreement.compared, agreement.excused, agreement.wrong, agreement.largest_margin
+            "{state:4} {:24} {} tokens, {} texts part at near ties, {} elsewhere (margins up to {:.2} σ, errors to {:.2} σ)",
+            "greedy text",
+            agreement.compared,
+            agreement.excused,
+            agreement.wrong,
+            agreement.largest_margin,
+            agreement.largest_error
         );
         let ok = report.passed() && agreement.wrong == 0;
         failed += usize::from(!ok);
