@@ -138,7 +138,7 @@ impl Model {
     /// After a text, in σ of the first device's logits: how far its top two are apart, and twice the largest difference
     /// between the two devices' logits. Where an expert is chosen by less than the rounding error the latter is large.
     fn margin(&self, sim: &mut dyn Executor, device: &mut dyn Executor, text: &[u32]) -> Result<(f64, f64), Failure> {
-        let mut last = |executor: &mut dyn Executor| -> Result<Vec<f64>, Failure> {
+        let last = |executor: &mut dyn Executor| -> Result<Vec<f64>, Failure> {
             let logits = forced(executor, text, &GenerateOptions::default())?.logits;
             Ok(logits[(text.len() - 1) * self.config.vocab..].iter().map(|x| f64::from(*x)).collect())
         };

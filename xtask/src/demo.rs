@@ -6,7 +6,7 @@ use std::path::Path;
 
 const MODEL: &str = "models/pico";
 const ARTIFACT: &str = "target/demo/pico.tile";
-const PROMPT: &str = "def fibonacci(n):\n";
+const PROMPT: &str = "def fibonacci(n):";
 
 /// Sets up, builds the command, compiles the model ahead of time and generates text.
 pub fn demo() -> Result<(), String> {
