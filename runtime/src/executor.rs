@@ -245,13 +245,18 @@ impl GpuExecutor {
 
     /// After a launch: whether a wait in it ran out of time.
     pub(crate) fn verdict(&self) -> Result<(), ExecError> {
-        let mut bytes = [0u8; 4 * WORDS];
-        self.control.read(&self.stream, 0, &mut bytes)?;
-        let mut words = [0u32; WORDS];
-        for (word, b) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
-            *word = u32::from_le_bytes(*b);
+        let mut head = [0u8; 4 * control::REPORT + 8];
+        self.control.read(&self.stream, 0, &mut head)?;
+        let (words, key) = head.split_at(4 * control::REPORT);
+        let abort = words.as_chunks::<4>().0.first().map_or(0, |w| u32::from_le_bytes(*w));
+        if abort != 1 {
+            return Ok(());
         }
-        if words[control::ABORT] == 1 { Err(stalled(&self.plan, &words)) } else { Ok(()) }
+        let report = Report::of(key.as_chunks::<8>().0.first().map_or(0, |k| u64::from_le_bytes(*k)));
+        let mut value = [0u8; 4];
+        let counter = report.counter.min(self.plan.program.len());
+        self.control.read(&self.stream, control::BYTES + control::COUNTER_STRIDE * counter, &mut value)?;
+        Err(stalled(&self.plan, &report, u32::from_le_bytes(value), self.loaded.ctas))
     }
 
     /// The buffer, if the elements are inside it.
@@ -423,28 +428,39 @@ impl Mailbox for HostMailbox<'_> {
     }
 }
 
-/// Words of the control block that say how a launch ended.
-const WORDS: usize = control::REPORT + 6;
+/// Who waited for what when a wait ran out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Report {
+    counter: usize,
+    record: usize,
+    cta: u32,
+}
 
-/// The report of the first wait that ran out of time.
-fn stalled(plan: &Plan, words: &[u32; WORDS]) -> ExecError {
-    let label = |index: u32| match plan.program.get(index as usize) {
+impl Report {
+    /// Takes a key apart.
+    fn of(key: u64) -> Report {
+        let index = |shift: u32| (control::LAST_INDEX - ((key >> shift) & control::LAST_INDEX)) as usize;
+        Report {
+            counter: index(control::COUNTER_SHIFT),
+            record: index(control::RECORD_SHIFT),
+            cta: (key & ((1 << control::RECORD_SHIFT) - 1)) as u32,
+        }
+    }
+}
+
+/// The earliest edge on which a wait ran out of time. In each pass the counter rises once for each CTA that has items.
+fn stalled(plan: &Plan, report: &Report, value: u32, ctas: u32) -> ExecError {
+    let label = |index: usize| match plan.program.get(index) {
         Some(instr) => instr.label.clone(),
-        None if index as usize == plan.program.len() => "the end of the pass".into(),
-        None => format!("instruction {}", index as i32),
+        None => format!("instruction {index}"),
     };
-    let [.., cta, role, record, counter, value, target] = *words;
+    let each = plan.program.get(report.counter).map_or(1, |i| i.items().min(ctas as usize).max(1) as u32);
     ExecError::Stalled {
-        cta,
-        role: match role {
-            0 => "producer",
-            1 => "consumer",
-            _ => "another role",
-        },
-        waiting: label(record),
-        awaited: label(counter),
+        cta: report.cta,
+        waiting: label(report.record),
+        awaited: label(report.counter),
         value,
-        target,
+        target: (value / each + 1) * each,
     }
 }
 
@@ -498,15 +514,19 @@ mod tests {
                 line: 1,
             });
         }
-        let text = stalled(&plan, &[1, 17, 1, 1, 0, 5, 8]).to_string();
+        plan.program[0].extents = vec![200];
+        let key = |counter: u64, record: u64, cta: u64| {
+            (control::LAST_INDEX - counter) << control::COUNTER_SHIFT
+                | (control::LAST_INDEX - record) << control::RECORD_SHIFT
+                | cta
+        };
+        let report = Report::of(key(0, 1, 17));
+        assert_eq!(report, Report { counter: 0, record: 1, cta: 17 });
         assert_eq!(
-            text,
-            "the kernel stopped making progress: CTA 17, consumer, waits before `q_proj` for `norm`: its counter is 5, 8 is needed"
+            stalled(&plan, &report, 137, 132).to_string(),
+            "the kernel stopped making progress: CTA 17 waits before `q_proj` for `norm`: its counter is 137, 264 is needed"
         );
-        assert!(
-            stalled(&plan, &[1, 0, 0, u32::MAX, 2, 0, 1])
-                .to_string()
-                .contains("`instruction -1` for `the end of the pass`")
-        );
+        // The earliest edge has the largest key.
+        assert!(key(3, 9, 131) > key(4, 5, 0) && key(3, 4, 0) > key(3, 5, 131));
     }
 }

@@ -90,13 +90,11 @@ pub enum ExecError {
     },
     /// A wait in the persistent kernel ran out of time.
     #[error(
-        "the kernel stopped making progress: CTA {cta}, {role}, waits before `{waiting}` for `{awaited}`: its counter is {value}, {target} is needed"
+        "the kernel stopped making progress: CTA {cta} waits before `{waiting}` for `{awaited}`: its counter is {value}, {target} is needed"
     )]
     Stalled {
         /// CTA.
         cta: u32,
-        /// Role.
-        role: &'static str,
         /// Label of the instruction that waits.
         waiting: String,
         /// Label of the instruction waited for.

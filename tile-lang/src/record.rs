@@ -36,10 +36,17 @@ const PARAMS: usize = DEP_LIST + 8 * MAX_DEPS;
 
 /// Words of the control block, in device memory. Counters follow it.
 pub mod control {
-    /// Non-zero ends the kernel: 1 a wait ran out of time, 2 the host cancelled.
+    /// 1 ends the kernel: a wait ran out of time.
     pub const ABORT: usize = 0;
-    /// What the first wait that ran out of time saw: CTA, role (0 producer, 1 consumer), record, counter, value, target.
-    pub const REPORT: usize = 1;
+    /// A u64: the largest of the keys of all waits that were going on then. A key is, from its highest bits,
+    /// [`LAST_INDEX`] less the counter waited for, the same less the instruction that waits, and the CTA. Zero for none.
+    pub const REPORT: usize = 2;
+    /// Largest index of a counter or instruction in a key.
+    pub const LAST_INDEX: u64 = (1 << 24) - 1;
+    /// Lowest bit of the counter's part.
+    pub const COUNTER_SHIFT: u32 = 40;
+    /// Lowest bit of the instruction's part.
+    pub const RECORD_SHIFT: u32 = 16;
     /// Bytes before the first counter.
     pub const BYTES: usize = 1024;
     /// Bytes from one counter to the next: one cache line each.

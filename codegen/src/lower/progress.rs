@@ -99,28 +99,31 @@ impl Frame {
         self.e.line(&format!("llvm.cond_br {due}, {look}, {spin}({next} : i32)"));
         self.e.block(&look, "");
         let stop = sync::aborted(&mut self.e, &"%control".to_owned());
-        self.e.cond_br(&stop, &format!("{done}({one} : i32)"), &check);
+        self.e.cond_br(&stop, &report, &check);
         self.e.block(&check, "");
         let now = timer(&mut self.e);
         let waited = self.e.bin("sub", &now, &start, "i64");
         let over = self.e.icmp("ugt", &waited, "%timeout", "i64");
         self.e.line(&format!("llvm.cond_br {over}, {late}, {spin}({next} : i32)"));
         self.e.block(&late, "");
-        let old = self.e.asm(
-            "atom.relaxed.sys.global.cas.b32 $0, [$1], 0, 1;",
-            "=r,l",
-            &[("%control", "!llvm.ptr<1>")],
-            Some("i32"),
-        );
-        let first = self.e.icmp("eq", &old, &zero, "i32");
-        self.e.cond_br(&first, &report, &format!("{done}({one} : i32)"));
+        self.e.asm("st.relaxed.sys.global.b32 [$0], $1;", "l,r", &[("%control", "!llvm.ptr<1>"), (&one, "i32")], None);
+        self.e.br(&report, &[]);
+        // Whoever waits says for what; the largest key is that of the earliest instruction, where the trouble began.
         self.e.block(&report, "");
-        let role_number = self.e.i32(1);
-        let words = [self.cta.clone(), role_number, record.clone(), counter.clone(), value, target.clone()];
-        for (i, w) in words.iter().enumerate() {
-            let p = self.e.offset_const("%control", 4 * (control::REPORT + i), 1);
-            self.e.store(w, &p, "i32", 4, 1);
-        }
+        let top = self.e.i64(control::LAST_INDEX as i64);
+        let part = |e: &mut Emitter, x: &Ssa| e.op(&format!("llvm.zext {x} : i32 to i64"));
+        let (waited_for, waiting, cta) =
+            (part(&mut self.e, counter), part(&mut self.e, record), part(&mut self.e, &self.cta.clone()));
+        let waited_for = self.e.bin("sub", &top, &waited_for, "i64");
+        let waiting = self.e.bin("sub", &top, &waiting, "i64");
+        let (by_counter, by_record) =
+            (self.e.i64(control::COUNTER_SHIFT as i64), self.e.i64(control::RECORD_SHIFT as i64));
+        let high = self.e.bin("shl", &waited_for, &by_counter, "i64");
+        let middle = self.e.bin("shl", &waiting, &by_record, "i64");
+        let key = self.e.bin("or", &high, &middle, "i64");
+        let key = self.e.bin("or", &key, &cta, "i64");
+        let place = self.e.offset_const("%control", 4 * control::REPORT, 1);
+        self.e.asm("red.relaxed.sys.global.max.u64 [$0], $1;", "l,l", &[(&place, "!llvm.ptr<1>"), (&key, "i64")], None);
         self.e.br(&done, &[(one, "i32")]);
         self.e.block(&done, &format!("({ended}: i32)"));
         // What the others wrote before they raised the counter is visible from here on.

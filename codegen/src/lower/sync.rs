@@ -35,6 +35,8 @@ pub(super) fn wait_phase(e: &mut Emitter, barrier: &Ssa, phase: &Ssa, control: &
     let stop = aborted(e, control);
     e.cond_br(&stop, &format!("{done}({one} : i32)"), &again);
     e.block(&done, &format!("({flag}: i32)"));
+    // Lanes may leave the loop one by one; products and shuffles need them together again.
+    e.asm("bar.warp.sync 0xffffffff;", "", &[], None);
     flag
 }
 
