@@ -15,6 +15,7 @@ pub mod ir;
 pub mod launch;
 pub mod packing;
 pub mod plan;
+pub mod protocol;
 pub mod record;
 pub mod sim;
 pub mod span;

@@ -1,0 +1,251 @@
+//! How the roles of a persistent kernel hand data to each other: every arrival, announced byte, parity, fence and meeting.
+//!
+//! It is derived once, by the compiler, and read by three: the emitter writes it as instructions, the checked simulator
+//! runs it under adversarial interleavings, and the static checkers prove it. What one of them sees the others see.
+//!
+//! A CTA has one producer (a single thread) and [`Protocol::warps`] consumer warps. Each role walks the program's records and
+//! runs the body of its role for each of this CTA's items. Where a body holds an op with [`Action`]s, the role carries them out
+//! there, in order; [`Frame`] lists those around the bodies. Three rings carry data: staged tiles ([`RingId::Tiles`]), records
+//! ([`RingId::Records`]), and single barriers that are rings without data ([`RingId::Ready`], [`RingId::PassEnd`]).
+//!
+//! Each role has for each ring a **cursor**: slot index and phase bit, zero at first. [`Action::Advance`] moves it to the next slot and turns the
+//! phase when the slots start over; nothing else changes it. A wait for [`Parity::Phase`] returns once the barrier has completed more
+//! phases of that parity than the cursor has seen, which is what `mbarrier.try_wait.parity` does: it returns when the phase
+//! with the given parity is complete, so a wait for [`Parity::Opposite`] falls through in the first round.
+
+use crate::ir::{Kernel, OpId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A ring of slots with barriers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RingId {
+    /// Staged tiles: the producer fills, the consumers read.
+    Tiles,
+    /// Records of instructions: the producer fetches, both roles read.
+    Records,
+    /// One barrier for each slot of records: this CTA's dependencies of the record are met. Shares the cursor of `Records`.
+    Ready,
+    /// One barrier: the consumers' verdict at the end of a pass.
+    PassEnd,
+}
+
+/// One of a ring's two mbarriers at a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Side {
+    /// Completes when the slot's data has arrived.
+    Full,
+    /// Completes when all readers are done with the slot.
+    Empty,
+}
+
+/// A barrier at the slot that an action is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Barrier {
+    /// Its ring.
+    pub ring: RingId,
+    /// Which of the two.
+    pub side: Side,
+}
+
+/// The parity that a wait gives, from the cursor's phase bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Parity {
+    /// The cursor's phase.
+    Phase,
+    /// The other one: what the role that goes first waits for, since a fresh barrier counts as just completed.
+    Opposite,
+}
+
+/// Which slot of the ring an action is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum At {
+    /// The one under the role's cursor.
+    Cursor,
+    /// The one that this op, earlier in the body, waited for.
+    TakenBy(OpId),
+}
+
+/// Who of the consumers carries an action out. The producer is one thread and always [`Who::One`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Who {
+    /// Each warp, by one elected lane after its lanes have met.
+    EachWarp,
+    /// The role's first thread alone.
+    One,
+}
+
+/// A fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Fence {
+    /// `fence.acq_rel.gpu`: orders a counter's value with the data written before it was raised.
+    Gpu,
+    /// `fence.proxy.async`: what was written through registers becomes visible to bulk copies, and the other way round.
+    ProxyAsync,
+}
+
+/// A step of the protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Action {
+    /// Waits for a phase of the barrier at a slot. Everyone of the role.
+    Wait {
+        /// The barrier.
+        barrier: Barrier,
+        /// Against the cursor's phase.
+        parity: Parity,
+    },
+    /// One arrival that announces how many bytes copies will bring in this phase.
+    Expect {
+        /// The barrier.
+        barrier: Barrier,
+        /// Bytes announced.
+        bytes: usize,
+    },
+    /// Starts an asynchronous copy into the slot under the cursor; its bytes count on the ring's full barrier when they land. For tiles
+    /// `part` is the part of the op's [`crate::ir::OpKind::RingFill`], for records it is 0.
+    Copy {
+        /// The ring.
+        ring: RingId,
+        /// Which part of the slot.
+        part: usize,
+        /// Bytes that land.
+        bytes: usize,
+    },
+    /// Arrives without data.
+    Arrive {
+        /// The barrier.
+        barrier: Barrier,
+        /// At which slot.
+        at: At,
+        /// Who arrives.
+        who: Who,
+    },
+    /// The next slot becomes the cursor's.
+    Advance(RingId),
+    /// All consumer threads meet at a named barrier; what they wrote before is seen after it.
+    Meet {
+        /// `bar.sync`'s number.
+        id: u8,
+        /// Threads that take part.
+        threads: usize,
+    },
+    /// A fence, by everyone of the role who carries the op out.
+    Fence(Fence, Who),
+    /// The first thread waits until every counter that the record depends on has reached its target.
+    WaitCounters,
+    /// The first thread waits for the counter of the program's last instruction.
+    WaitLast,
+    /// The first thread raises the record's own counter by one.
+    Raise,
+    /// Each warp writes its part of the exchange area.
+    ExchangeWrite {
+        /// Bytes of the area in use.
+        bytes: usize,
+    },
+    /// Each warp reads what others wrote into the exchange area.
+    ExchangeRead {
+        /// Bytes of the area in use.
+        bytes: usize,
+    },
+}
+
+/// Actions around the bodies, the same for every kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// Producer: fetches one record. It does so for the present record, and ahead for others as far as their slots are free.
+    pub fetch: Vec<Action>,
+    /// Producer: before it reads a record.
+    pub producer_record: Vec<Action>,
+    /// Producer: before a body whose copies depend on other instructions.
+    pub producer_depends: Vec<Action>,
+    /// Producer: after a record.
+    pub producer_next: Vec<Action>,
+    /// Consumers: before they read a record.
+    pub consumer_record: Vec<Action>,
+    /// Consumers: before the items, in CTAs that have some; the others skip [`Action::WaitCounters`] alone.
+    pub consumer_begin: Vec<Action>,
+    /// Consumers: after the items of an instruction whose results bulk copies read later.
+    pub consumer_copied_later: Vec<Action>,
+    /// Consumers: after the items, in CTAs that have some.
+    pub consumer_end: Vec<Action>,
+    /// Consumers: after a record.
+    pub consumer_next: Vec<Action>,
+    /// Consumers: at the end of a pass; the verdict is written before the arrival and read between the meetings.
+    pub decide: Vec<Action>,
+    /// Producer: at the end of a pass.
+    pub learn: Vec<Action>,
+}
+
+/// Slots and arrival counts of a ring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingShape {
+    /// Slots.
+    pub slots: usize,
+    /// Bytes of a slot.
+    pub slot_bytes: usize,
+    /// Arrivals that complete a phase of a full barrier, beside its announced bytes.
+    pub full_arrivals: usize,
+    /// Arrivals that complete a phase of an empty barrier.
+    pub empty_arrivals: usize,
+}
+
+/// A part of a CTA's shared memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Region {
+    /// What lies there.
+    pub name: String,
+    /// First byte.
+    pub offset: usize,
+    /// Bytes.
+    pub bytes: usize,
+    /// Alignment that its users need.
+    pub align: usize,
+}
+
+/// The protocol of one kernel's bodies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelProtocol {
+    /// What each op of a role's body does beside its computation, in order. Reads of shared tiles are no actions: they
+    /// follow from the ops.
+    pub actions: BTreeMap<OpId, Vec<Action>>,
+    /// Whether the producer waits for the record's dependencies before its body.
+    pub dependent: bool,
+    /// Whether bulk copies of other instructions read what this one writes.
+    pub copied_later: bool,
+}
+
+/// The protocol of a whole program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Protocol {
+    /// Consumer warps of a CTA.
+    pub warps: usize,
+    /// The rings.
+    pub rings: BTreeMap<RingId, RingShape>,
+    /// Around the bodies.
+    pub frame: Frame,
+    /// The op instances, split into roles, as they are emitted.
+    pub kernels: Vec<Kernel>,
+    /// Their actions, by index into `kernels`.
+    pub bodies: Vec<KernelProtocol>,
+    /// The map of shared memory.
+    pub regions: Vec<Region>,
+    /// Shared memory that a CTA has.
+    pub shared_limit: usize,
+    /// Registers of a producer and of a consumer thread after `setmaxnreg`, and threads of a CTA.
+    pub registers: Registers,
+}
+
+/// The register budget of a CTA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registers {
+    /// Of a producer thread; all threads of its warpgroup count.
+    pub producer: usize,
+    /// Of a consumer thread.
+    pub consumer: usize,
+    /// Threads of the producer's warpgroup.
+    pub producer_threads: usize,
+    /// Threads of the consumers.
+    pub consumer_threads: usize,
+    /// Registers of an SM.
+    pub file: usize,
+}
