@@ -13,7 +13,7 @@
 //! phases of that parity than the cursor has seen, which is what `mbarrier.try_wait.parity` does: it returns when the phase
 //! with the given parity is complete, so a wait for [`Parity::Opposite`] falls through in the first round.
 
-use crate::ir::{Kernel, OpId};
+use crate::ir::{BlockId, Kernel, OpId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -87,6 +87,9 @@ pub enum Fence {
 /// A step of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Action {
+    /// The op's own computation and memory accesses. An op without a list of actions has this one alone; an op whose
+    /// list lacks it (ring ops) does nothing else.
+    Own,
     /// Waits for a phase of the barrier at a slot. Everyone of the role.
     Wait {
         /// The barrier.
@@ -205,9 +208,11 @@ pub struct Region {
 /// The protocol of one kernel's bodies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelProtocol {
-    /// What each op of a role's body does beside its computation, in order. Reads of shared tiles are no actions: they
-    /// follow from the ops.
+    /// What ops of the role's bodies do, in order. Reads of shared tiles are no actions: they follow from the ops. The actions of a
+    /// loop or condition follow [`Action::Own`], which is all its iterations or the branch taken.
     pub actions: BTreeMap<OpId, Vec<Action>>,
+    /// What is done whenever a nested block is entered, before its first op: changes of layout of loop-carried values.
+    pub entries: BTreeMap<BlockId, Vec<Action>>,
     /// Whether the producer waits for the record's dependencies before its body.
     pub dependent: bool,
     /// Whether bulk copies of other instructions read what this one writes.
