@@ -8,6 +8,7 @@ pub mod explain;
 pub mod layout;
 pub mod lower;
 pub mod passes;
+pub mod protocol;
 
 pub use error::CodegenError;
 

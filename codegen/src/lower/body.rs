@@ -2,13 +2,15 @@
 
 use super::emit::{Emitter, Ssa};
 use super::facts::ParamFacts;
+use super::notes::{Here, Notes};
 use super::program::SharedMap;
 use crate::CodegenError;
 use crate::layout::{Assignment, Layout};
 use std::collections::{HashMap, HashSet};
 use tile_lang::dtype::DType;
-use tile_lang::ir::{BlockId, Kernel, Literal, OpData, OpKind, Role, Type, ValueId};
+use tile_lang::ir::{BlockId, Kernel, Literal, OpData, OpId, OpKind, Role, Type, ValueId};
 use tile_lang::packing::Packing;
+use tile_lang::protocol::KernelProtocol;
 
 /// A global array argument.
 #[derive(Clone, Debug)]
@@ -60,12 +62,12 @@ pub(super) struct Body<'a> {
     /// Tiles by value and layout; inner scopes end with their block.
     pub tiles: Vec<HashMap<(ValueId, Layout), Held>>,
     pub shared: HashMap<ValueId, SharedTile>,
-    /// Slot index of each wait, by its first result.
-    pub slots: HashMap<ValueId, Ssa>,
+    /// Slot index of each wait.
+    pub taken: HashMap<OpId, Ssa>,
     /// Storage of each part of each ring transaction, in program order, and how many were met.
     pub ring: &'a [Vec<Packing>],
     pub ring_at: usize,
-    pub definitions: Vec<Option<tile_lang::ir::OpId>>,
+    pub definitions: Vec<Option<OpId>>,
     /// Arrays written and arrays read since the last barrier among the consumers.
     pub written: HashSet<ValueId>,
     pub read: HashSet<ValueId>,
@@ -73,6 +75,12 @@ pub(super) struct Body<'a> {
     pub work: Vec<Ssa>,
     /// Largest use of the exchange area so far, in bytes.
     pub exchange_bytes: &'a mut usize,
+    /// What ring ops do.
+    pub actions: &'a KernelProtocol,
+    /// What other ops turn out to do.
+    pub notes: Notes<'a>,
+    /// Consumer warps.
+    pub warps: usize,
 }
 
 impl Body<'_> {
@@ -97,13 +105,19 @@ impl Body<'_> {
             if op.kind == OpKind::Yield {
                 yields = op.operands.clone();
             } else {
+                if let OpKind::RingFill(_) | OpKind::RingWait(_) | OpKind::RingRelease = op.kind {
+                    self.ring_op(id, op)?;
+                    continue;
+                }
+                let outer = self.notes.at(Here::Op(id));
                 self.op(id, op)?;
+                self.notes.end(outer);
             }
         }
         Ok(yields)
     }
 
-    fn op(&mut self, id: tile_lang::ir::OpId, op: &OpData) -> Result<(), CodegenError> {
+    fn op(&mut self, id: OpId, op: &OpData) -> Result<(), CodegenError> {
         match &op.kind {
             OpKind::Const(l) => {
                 let v = match l {
@@ -154,9 +168,9 @@ impl Body<'_> {
             OpKind::Mma => self.product(id, op),
             OpKind::For { .. } => self.for_loop(op),
             OpKind::If => self.if_else(op),
-            OpKind::RingFill(parts) => self.ring_fill(op, parts),
-            OpKind::RingWait(parts) => self.ring_wait(op, parts),
-            OpKind::RingRelease => self.ring_release(op),
+            OpKind::RingFill(_) | OpKind::RingWait(_) | OpKind::RingRelease => {
+                self.broken("a ring op among the others")
+            }
         }
     }
 

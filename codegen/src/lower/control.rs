@@ -2,6 +2,7 @@
 
 use super::body::{Body, Held, register_type};
 use super::emit::Ssa;
+use super::notes::Here;
 use crate::CodegenError;
 use std::collections::HashMap;
 use tile_lang::ir::{OpData, OpKind, Type, ValueId};
@@ -100,8 +101,10 @@ impl Body<'_> {
         self.touch(op);
         self.tiles.push(HashMap::new());
         self.scalars.insert(block.args[0], index.clone());
+        let outer = self.notes.at(Here::Entry(op.blocks[0]));
         self.bind(bound)?;
         let yields = self.block(op.blocks[0])?;
+        self.notes.at(outer);
         let mut next = vec![(self.e.add_const(&index, 1), "i32")];
         next.extend(self.flatten(&yields, &block.args[1..])?);
         self.tiles.pop();

@@ -6,6 +6,7 @@ use crate::CodegenError;
 use crate::layout::{Layout, WARP_BITS};
 use tile_lang::dtype::DType;
 use tile_lang::ir::ValueId;
+use tile_lang::protocol::Action;
 
 /// Bytes of an element in the exchange area.
 fn exchange_size(d: DType) -> usize {
@@ -53,10 +54,13 @@ impl Body<'_> {
         let size = exchange_size(d);
         let elements: usize = from.shape.iter().product();
         let summands: usize = 1 << from.partial.iter().filter(|p| **p).count();
-        self.reserve_exchange(elements * size * summands);
+        let bytes = elements * size * summands;
+        self.reserve_exchange(bytes);
         let ty = if d == DType::Bool { "i8" } else { register_type(d) };
 
+        self.notes.own();
         self.barrier();
+        self.notes.note(Action::ExchangeWrite { bytes });
         let mut terms = self.linear_terms(from, size);
         let mut slab = elements * size;
         for i in 0..WARP_BITS {
@@ -73,6 +77,7 @@ impl Body<'_> {
             self.e.store(&v, &p, ty, size, 3);
         }
         self.barrier();
+        self.notes.note(Action::ExchangeRead { bytes });
         let terms = self.linear_terms(to, size);
         let base = self.exchange_address(&terms);
         (0..to.registers())

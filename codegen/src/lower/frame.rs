@@ -1,15 +1,18 @@
 //! The walk of one role over passes and records, with one inlined case per op instance.
 
+use super::actions::Cursor;
 use super::body::{ArrayArg, Body};
 use super::emit::{Emitter, Ssa};
+use super::notes::Notes;
 use super::prepare::{Prepared, work_axes};
-use super::program::{EMPTY, FULL, PASS_END, READY, RECORD_EMPTY, RECORD_FULL, RECORD_SLOTS, RECORDS, SharedMap};
-use super::sync;
+use super::program::{RECORD_SLOTS, RECORDS, SharedMap};
+use super::{actions, sync};
 use crate::CodegenError;
 use crate::layout::{WARPS, assign};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Role, Type};
+use tile_lang::protocol::{self, Action, Barrier, KernelProtocol, RingId, RingShape, Side, Who};
 use tile_lang::record::{self, trace};
 
 /// The persistent kernel under construction.
@@ -23,8 +26,14 @@ pub(super) struct Frame {
     /// Shared memory as a number and as a pointer.
     pub address: Ssa,
     pub shared: Ssa,
-    /// Slots of the ring.
-    pub slots: usize,
+    /// The rings and their barriers.
+    pub rings: BTreeMap<RingId, RingShape>,
+    /// What happens around the bodies.
+    pub actions: protocol::Frame,
+    /// What happens in them, by op instance; changes of layout are noted as they are emitted.
+    pub bodies: Vec<KernelProtocol>,
+    /// Largest use of the exchange area so far, in bytes.
+    pub exchange_bytes: usize,
 }
 
 impl Frame {
@@ -38,17 +47,20 @@ impl Frame {
         let first = self.e.icmp("eq", &self.thread.clone(), &zero, "i32");
         self.e.cond_br(&first, &init, &ready);
         self.e.block(&init, "");
-        let mut barriers: Vec<(usize, usize)> = Vec::new();
-        barriers.extend((0..self.slots).flat_map(|i| [(FULL + 8 * i, 1), (EMPTY + 8 * i, WARPS)]));
-        barriers.extend(
-            (0..RECORD_SLOTS)
-                .flat_map(|i| [(RECORD_FULL + 8 * i, 1), (RECORD_EMPTY + 8 * i, WARPS), (READY + 8 * i, 1)]),
-        );
-        barriers.push((PASS_END, 1));
-        for (offset, count) in barriers {
-            let at = self.e.add_const(&self.address.clone(), offset as i64);
-            let count = self.e.i32(count as i64);
-            self.e.asm("mbarrier.init.shared::cta.b64 [$0], $1;", "r,r", &[(&at, "i32"), (&count, "i32")], None);
+        for (ring, shape) in self.rings.clone() {
+            for (side, arrivals) in [(Side::Full, shape.full_arrivals), (Side::Empty, shape.empty_arrivals)] {
+                for slot in 0..if arrivals > 0 { shape.slots } else { 0 } {
+                    let index = self.e.i32(slot as i64);
+                    let at = actions::barrier(&mut self.e, &self.address.clone(), Barrier { ring, side }, &index);
+                    let count = self.e.i32(arrivals as i64);
+                    self.e.asm(
+                        "mbarrier.init.shared::cta.b64 [$0], $1;",
+                        "r,r",
+                        &[(&at, "i32"), (&count, "i32")],
+                        None,
+                    );
+                }
+            }
         }
         self.e.asm("fence.mbarrier_init.release.cluster;", "", &[], None);
         self.e.br(&ready, &[]);
@@ -56,18 +68,17 @@ impl Frame {
         self.e.asm("bar.sync 0;", "", &[], None);
     }
 
-    /// The walk over passes and records of one role. `states` holds the position in the record ring for reading and, for
-    /// the producer, for fetching.
+    /// The walk over passes and records of one role. `states` holds the cursors: of the record ring for reading and, for the
+    /// producer, for fetching, and of the pass end.
     pub fn role(
         &mut self,
         role: Role,
         prepared: &[Prepared],
-        states: ((Ssa, Ssa), (Ssa, Ssa)),
+        states: ((Ssa, Ssa), (Ssa, Ssa), (Ssa, Ssa)),
         arrivals_state: &Ssa,
         exit: &str,
-        exchange_bytes: &mut usize,
     ) -> Result<(), CodegenError> {
-        let (read_state, fetch_state) = states;
+        let (read_state, fetch_state, end_state) = states;
         let zero = self.e.i32(0);
         let leave = self.e.label();
         self.map.leave.clone_from(&leave);
@@ -84,26 +95,19 @@ impl Frame {
         self.e.cond_br(&more, &inside, &pass_end);
         self.e.block(&inside, "");
         let next_issued =
-            if role == Role::Producer { self.fetch_ahead(&index, &issued, &count, &fetch_state) } else { issued };
+            if role == Role::Producer { self.fetch_ahead(&index, &issued, &count, &fetch_state)? } else { issued };
 
-        let (slot, phase) = (self.e.load(&read_state.0, "i32", 4, 0), self.e.load(&read_state.1, "i32", 4, 0));
-        let full = self.e.add_const(&self.address.clone(), RECORD_FULL as i64);
-        let full = sync::barrier_address(&mut self.e, &full, &slot);
-        let control = "%control".to_owned();
-        let waited = match role {
-            Role::Consumer => sync::wait_phase(&mut self.e, &full, &phase, &control),
-            _ => {
-                sync::wait_phase_or_leave(&mut self.e, &full, &phase, &control, &leave);
-                zero.clone()
-            }
+        let cursor = Cursor::load(&mut self.e, &read_state);
+        let (before, after) = match role {
+            Role::Consumer => (self.actions.consumer_record.clone(), self.actions.consumer_next.clone()),
+            _ => (self.actions.producer_record.clone(), self.actions.producer_next.clone()),
         };
-        let offset = self.e.mul_const(&slot, record::RECORD_BYTES as i64);
+        let waited = self.carry_out(&before, role, &cursor)?;
+        let offset = self.e.mul_const(&cursor.index, record::RECORD_BYTES as i64);
         let offset = self.e.add_const(&offset, RECORDS as i64);
         let record = self.e.offset(&self.shared.clone(), &offset, "i32", 3);
-        let ready = self.e.add_const(&self.address.clone(), READY as i64);
-        let ready = sync::barrier_address(&mut self.e, &ready, &slot);
         if role == Role::Consumer {
-            self.agree(&record, &pass, &ready, &waited, &leave);
+            self.agree(&record, &pass, &cursor, &waited, &leave)?;
         }
         let items = self.field(&record, record::ITEMS);
         let arrivals = self.e.op(&format!("llvm.intr.smin({items}, {}) : (i32, i32) -> i32", self.ctas));
@@ -114,30 +118,23 @@ impl Frame {
         self.e.block(&work, "");
         let begin = if role == Role::Consumer { trace::CONSUMER_BEGIN } else { trace::PRODUCER_BEGIN };
         self.stamp(&index, &count, begin);
-        self.dispatch(role, prepared, &record, &items, (&ready, &phase), exchange_bytes)?;
+        self.dispatch(role, prepared, &record, &items, &cursor)?;
         if role == Role::Consumer {
-            sync::consumer_barrier(&mut self.e);
-            self.stamp(&index, &count, trace::CONSUMER_END);
-            self.signal(&record);
+            self.finish(&record, &index, &count, &cursor)?;
         } else {
             self.stamp(&index, &count, trace::PRODUCER_END);
         }
         self.e.br(&done, &[]);
         self.e.block(&done, "");
-        if role == Role::Consumer {
-            let empty = self.e.add_const(&self.address.clone(), RECORD_EMPTY as i64);
-            let empty = sync::barrier_address(&mut self.e, &empty, &slot);
-            sync::arrive_warp(&mut self.e, &empty, &self.thread.clone());
-        }
-        sync::advance(&mut self.e, &read_state, &slot, &phase, RECORD_SLOTS);
+        self.carry_out(&after, role, &cursor)?;
         let next = self.e.add_const(&index, 1);
         self.e.br(&head, &[(next, "i32"), (next_issued, "i32")]);
 
         self.e.block(&pass_end, "");
         let next_pass = self.e.add_const(&pass, 1);
         let again = match role {
-            Role::Consumer => self.decide(&next_pass, arrivals_state),
-            _ => self.learn(&pass, &leave),
+            Role::Consumer => self.decide(&next_pass, arrivals_state)?,
+            _ => self.learn(&end_state)?,
         };
         self.e.line(&format!("llvm.cond_br {again}, {pass_head}({next_pass} : i32), {leave}"));
         self.e.block(&leave, "");
@@ -148,10 +145,42 @@ impl Frame {
         Ok(())
     }
 
+    /// Carries out actions at a slot of the ring of records, or at the end of a pass. Returns what the last wait returned, 0
+    /// if there is none.
+    pub fn carry_out(&mut self, list: &[Action], role: Role, cursor: &Cursor) -> Result<Ssa, CodegenError> {
+        let mut waited = self.e.i32(0);
+        for action in list {
+            match action {
+                Action::Wait { barrier, parity } => {
+                    let address = actions::barrier(&mut self.e, &self.address.clone(), *barrier, &cursor.index);
+                    let parity = cursor.parity(&mut self.e, *parity);
+                    let leave = self.map.leave.clone();
+                    waited = actions::wait(&mut self.e, role, &address, &parity, &leave);
+                }
+                Action::Expect { barrier, bytes } => {
+                    let address = actions::barrier(&mut self.e, &self.address.clone(), *barrier, &cursor.index);
+                    actions::expect(&mut self.e, &address, *bytes);
+                }
+                Action::Arrive { barrier, who, .. } => {
+                    let address = actions::barrier(&mut self.e, &self.address.clone(), *barrier, &cursor.index);
+                    match who {
+                        Who::One => actions::arrive_one(&mut self.e, &address),
+                        Who::EachWarp => sync::arrive_warp(&mut self.e, &address, &self.thread.clone()),
+                    }
+                }
+                Action::Advance(ring) => cursor.advance(&mut self.e, self.rings[ring].slots),
+                Action::Fence(fence, _) => actions::fence(&mut self.e, *fence),
+                Action::Meet { id, threads } => actions::meet(&mut self.e, *id, *threads),
+                other => return Err(misplaced(other)),
+            }
+        }
+        Ok(waited)
+    }
+
     /// Producer: makes sure that the copy of the present record is started, and starts those of the following ones as far as
     /// their slots are free already: waiting for a slot would tie the producer to the consumers. Returns how many of this
     /// pass are started.
-    fn fetch_ahead(&mut self, index: &Ssa, issued: &Ssa, count: &Ssa, state: &(Ssa, Ssa)) -> Ssa {
+    fn fetch_ahead(&mut self, index: &Ssa, issued: &Ssa, count: &Ssa, state: &(Ssa, Ssa)) -> Result<Ssa, CodegenError> {
         let (head, one, done, at) = (self.e.label(), self.e.label(), self.e.label(), self.e.fresh());
         let limit = self.e.add_const(index, RECORD_SLOTS as i64);
         let limit = self.e.op(&format!("llvm.intr.smin({limit}, {count}) : (i32, i32) -> i32"));
@@ -160,50 +189,46 @@ impl Frame {
         let more = self.e.icmp("slt", &at, &limit, "i32");
         self.e.cond_br(&more, &one, &done);
         self.e.block(&one, "");
-        let (slot, phase) = (self.e.load(&state.0, "i32", 4, 0), self.e.load(&state.1, "i32", 4, 0));
-        let turn = self.e.i32(1);
-        let other = self.e.bin("xor", &phase, &turn, "i32");
-        let empty = self.e.add_const(&self.address.clone(), RECORD_EMPTY as i64);
-        let empty = sync::barrier_address(&mut self.e, &empty, &slot);
-        let (must, may, start) = (self.e.label(), self.e.label(), self.e.label());
-        let present = self.e.icmp("eq", &at, index, "i32");
-        self.e.cond_br(&present, &must, &may);
-        self.e.block(&must, "");
-        let leave = self.map.leave.clone();
-        sync::wait_phase_or_leave(&mut self.e, &empty, &other, &"%control".to_owned(), &leave);
-        self.e.br(&start, &[]);
-        self.e.block(&may, "");
-        let free = sync::test_phase(&mut self.e, &empty, &other);
-        self.e.cond_br(&free, &start, &done);
-        self.e.block(&start, "");
-        let full = self.e.add_const(&self.address.clone(), RECORD_FULL as i64);
-        let full = sync::barrier_address(&mut self.e, &full, &slot);
-        let bytes = self.e.i32(record::RECORD_BYTES as i64);
-        self.e.asm(
-            "mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], $1;",
-            "r,r",
-            &[(&full, "i32"), (&bytes, "i32")],
-            None,
-        );
-        let target = self.e.mul_const(&slot, record::RECORD_BYTES as i64);
-        let target = self.e.bin("add", &target, &self.address.clone(), "i32");
-        let target = self.e.add_const(&target, RECORDS as i64);
-        let number = self.e.bin("add", "%begin", &at, "i32");
-        let number = self.e.op(&format!("llvm.sext {number} : i32 to i64"));
-        let size = self.e.i64(record::RECORD_BYTES as i64);
-        let offset = self.e.bin("mul", &number, &size, "i64");
-        let source = self.e.offset("%records", &offset, "i64", 1);
-        self.e.asm(
-            "cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [$0], [$1], $2, [$3];",
-            "r,l,r,r",
-            &[(&target, "i32"), (&source, "!llvm.ptr<1>"), (&bytes, "i32"), (&full, "i32")],
-            None,
-        );
-        sync::advance(&mut self.e, state, &slot, &phase, RECORD_SLOTS);
+        let cursor = Cursor::load(&mut self.e, state);
+        for action in self.actions.fetch.clone() {
+            match action {
+                Action::Wait { barrier, parity } => {
+                    let address = actions::barrier(&mut self.e, &self.address.clone(), barrier, &cursor.index);
+                    let parity = cursor.parity(&mut self.e, parity);
+                    let (must, may, start) = (self.e.label(), self.e.label(), self.e.label());
+                    let present = self.e.icmp("eq", &at, index, "i32");
+                    self.e.cond_br(&present, &must, &may);
+                    self.e.block(&must, "");
+                    let leave = self.map.leave.clone();
+                    actions::wait(&mut self.e, Role::Producer, &address, &parity, &leave);
+                    self.e.br(&start, &[]);
+                    self.e.block(&may, "");
+                    let free = sync::test_phase(&mut self.e, &address, &parity);
+                    self.e.cond_br(&free, &start, &done);
+                    self.e.block(&start, "");
+                }
+                Action::Copy { bytes, .. } => {
+                    let full = Barrier { ring: RingId::Records, side: Side::Full };
+                    let full = actions::barrier(&mut self.e, &self.address.clone(), full, &cursor.index);
+                    let target = self.e.mul_const(&cursor.index, bytes as i64);
+                    let target = self.e.bin("add", &target, &self.address.clone(), "i32");
+                    let target = self.e.add_const(&target, RECORDS as i64);
+                    let number = self.e.bin("add", "%begin", &at, "i32");
+                    let number = self.e.op(&format!("llvm.sext {number} : i32 to i64"));
+                    let size = self.e.i64(bytes as i64);
+                    let offset = self.e.bin("mul", &number, &size, "i64");
+                    let source = self.e.offset("%records", &offset, "i64", 1);
+                    actions::copy(&mut self.e, &target, &source, bytes, &full);
+                }
+                other => {
+                    self.carry_out(&[other], Role::Producer, &cursor)?;
+                }
+            }
+        }
         let next = self.e.add_const(&at, 1);
         self.e.br(&head, &[(next, "i32")]);
         self.e.block(&done, "");
-        at
+        Ok(at)
     }
 
     pub fn field(&mut self, record: &Ssa, offset: usize) -> Ssa {
@@ -218,28 +243,25 @@ impl Frame {
         prepared: &[Prepared],
         record: &Ssa,
         items: &Ssa,
-        (ready, phase): (&Ssa, &Ssa),
-        exchange_bytes: &mut usize,
+        cursor: &Cursor,
     ) -> Result<(), CodegenError> {
         let op = self.field(record, record::KERNEL);
         let join = self.e.label();
         let labels: Vec<String> = prepared.iter().map(|_| self.e.label()).collect();
         let cases: Vec<String> = labels.iter().enumerate().map(|(i, l)| format!("{i}: {l}")).collect();
         self.e.line(&format!("llvm.switch {op} : i32, {join} [{}]", cases.join(", ")));
-        for (p, label) in prepared.iter().zip(&labels) {
+        for (number, (p, label)) in prepared.iter().zip(&labels).enumerate() {
             self.e.block(label, "");
             if role == Role::Producer && p.ring.is_empty() {
                 self.e.br(&join, &[]);
                 continue;
             }
-            if role == Role::Producer && p.dependent {
-                let leave = self.map.leave.clone();
-                sync::wait_phase_or_leave(&mut self.e, ready, phase, &"%control".to_owned(), &leave);
-                self.e.asm("fence.proxy.async;", "", &[], None);
+            if role == Role::Producer && p.protocol.dependent {
+                self.carry_out(&self.actions.producer_depends.clone(), role, cursor)?;
             }
-            self.instance(role, p, record, items, exchange_bytes)?;
-            if role == Role::Consumer && p.facts.iter().any(|f| f.copied_later) {
-                self.e.asm("fence.proxy.async;", "", &[], None);
+            self.instance(role, number, p, record, items)?;
+            if role == Role::Consumer && p.protocol.copied_later {
+                self.carry_out(&self.actions.consumer_copied_later.clone(), role, cursor)?;
             }
             self.e.br(&join, &[]);
         }
@@ -252,10 +274,10 @@ impl Frame {
     fn instance(
         &mut self,
         role: Role,
+        number: usize,
         p: &Prepared,
         record: &Ssa,
         items: &Ssa,
-        exchange_bytes: &mut usize,
     ) -> Result<(), CodegenError> {
         let k = &p.kernel;
         let Some(block) = k.body(role) else { return Ok(()) };
@@ -318,14 +340,17 @@ impl Frame {
             literals: HashMap::new(),
             tiles: vec![HashMap::new()],
             shared: HashMap::new(),
-            slots: HashMap::new(),
+            taken: HashMap::new(),
             ring: &p.ring,
             ring_at: 0,
             definitions: k.definitions(),
             written: HashSet::new(),
             read: HashSet::new(),
             work,
-            exchange_bytes,
+            exchange_bytes: &mut self.exchange_bytes,
+            actions: &p.protocol,
+            notes: Notes::new(&mut self.bodies[number]),
+            warps: WARPS,
         };
         body.block(block)?;
         self.e.at("", 0, 0);
@@ -334,4 +359,9 @@ impl Frame {
         self.e.block(&done, "");
         Ok(())
     }
+}
+
+/// An action at a place where the emitter can't carry it out.
+pub(super) fn misplaced(action: &Action) -> CodegenError {
+    CodegenError::Plan(format!("the protocol has {action:?} at a place where it can't be carried out"))
 }

@@ -4,6 +4,7 @@
 //! waits and signals of [`progress`]. Each case is the body of an op instance, lowered by [`body`] and its op families: [`elementwise`], [`global`] memory, [`shared`] memory
 //! and its rings, [`product`]s, [`reduce`] and layout changes through [`exchange`].
 
+mod actions;
 mod body;
 mod control;
 mod convert;
@@ -13,6 +14,7 @@ mod exchange;
 mod facts;
 mod frame;
 mod global;
+mod notes;
 mod prepare;
 mod product;
 mod program;
@@ -22,4 +24,5 @@ mod shared;
 mod sync;
 
 pub use facts::{ParamFacts, facts};
+pub(crate) use program::RECORD_SLOTS;
 pub use program::{Assembled, ENTRY, Machine, THREADS, assemble};

@@ -5,8 +5,10 @@ use super::facts::ParamFacts;
 use crate::CodegenError;
 use crate::layout::{assign, ring_sources};
 use crate::passes::lower_to_roles;
+use crate::protocol::ring_actions;
 use tile_lang::ir::{Access, BlockId, Kernel, OpData, OpKind, Role, Type};
 use tile_lang::packing::{Packing, TileOrder, fragment_width};
+use tile_lang::protocol::KernelProtocol;
 
 /// A kernel with everything that doesn't depend on where it is emitted.
 pub(super) struct Prepared {
@@ -14,8 +16,8 @@ pub(super) struct Prepared {
     pub facts: Vec<ParamFacts>,
     pub ring: Vec<Vec<Packing>>,
     pub packings: Vec<Option<Packing>>,
-    /// The producer reads what other instructions write.
-    pub dependent: bool,
+    /// What its roles do at ring ops.
+    pub protocol: KernelProtocol,
     /// Bytes of the largest ring transaction.
     pub slot_bytes: usize,
 }
@@ -86,7 +88,9 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], group_bytes: usize)
     let mut dependent = ring_sources(&lowered).iter().flatten().any(|a| *a != Access::Weight);
     ops_in(&lowered, producer, &mut |op| dependent |= matches!(op.kind, OpKind::At | OpKind::Load));
     let slot_bytes = fills.iter().flatten().map(|(_, p)| p.offset + p.bytes()).max().unwrap_or(0);
-    Ok(Prepared { kernel: lowered, facts: facts.to_vec(), ring, packings, dependent, slot_bytes })
+    let copied_later = facts.iter().any(|f| f.copied_later);
+    let protocol = ring_actions(&lowered, dependent, copied_later);
+    Ok(Prepared { kernel: lowered, facts: facts.to_vec(), ring, packings, protocol, slot_bytes })
 }
 
 fn ops_in(k: &Kernel, block: BlockId, f: &mut dyn FnMut(&OpData)) {

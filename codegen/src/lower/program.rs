@@ -12,10 +12,11 @@ use super::emit::{Emitter, Ssa};
 use super::facts::ParamFacts;
 use super::frame::Frame;
 use super::prepare::{Prepared, prepare};
-use crate::CodegenError;
 use crate::layout::WARPS;
+use crate::{CodegenError, protocol};
 use tile_lang::ir::{Kernel, Role};
 use tile_lang::packing::Packing;
+use tile_lang::protocol::{KernelProtocol, Protocol, Region, Registers};
 use tile_lang::record;
 
 /// Threads of a CTA: the consumers and one warpgroup for the producer.
@@ -23,8 +24,10 @@ pub const THREADS: usize = WARPS * 32 + 128;
 /// Registers of a producer and of a consumer thread: 128 × 56 + 256 × 224 ≤ 65,536.
 const PRODUCER_REGISTERS: usize = 56;
 const CONSUMER_REGISTERS: usize = 224;
+/// Registers of an SM.
+const REGISTER_FILE: usize = 65_536;
 /// Records in flight.
-pub(super) const RECORD_SLOTS: usize = 8;
+pub(crate) const RECORD_SLOTS: usize = 8;
 /// Name of the kernel.
 pub const ENTRY: &str = "monotile_program";
 
@@ -57,16 +60,17 @@ pub struct Assembled {
     pub exchange_bytes: usize,
     /// Storage of staged weights, by kernel and parameter.
     pub packings: Vec<Vec<Option<Packing>>>,
+    /// What the roles do to each other, as it is emitted.
+    pub protocol: Protocol,
 }
 
 /// Addresses in shared memory, and pointers to each role's ring position.
 pub(super) struct SharedMap {
-    pub ring_full: Ssa,
-    pub ring_empty: Ssa,
+    /// Shared memory's address as a number.
+    pub address: Ssa,
     pub ring_base: Ssa,
     pub ring_address: Ssa,
     pub exchange_base: Ssa,
-    pub control: Ssa,
     /// Where the role that is being emitted ends.
     pub leave: String,
     pub slot_bytes: usize,
@@ -101,8 +105,7 @@ pub fn assemble(
     let slot_bytes =
         prepared.iter().map(|p| p.slot_bytes).max().unwrap_or(0).max(machine.group_bytes).next_multiple_of(1024);
     // The first emission only measures the exchange area; the ring gets what is left.
-    let (_, exchange) = emit(&prepared, slot_bytes, 2)?;
-    let exchange = exchange.next_multiple_of(1024);
+    let exchange = emit(&prepared, slot_bytes, 2)?.exchange_bytes.next_multiple_of(1024);
     let fixed = RING_BASE + exchange;
     let slots = machine.shared_bytes.saturating_sub(fixed) / slot_bytes;
     let slots = slots.min(MAX_SLOTS);
@@ -112,15 +115,50 @@ pub fn assemble(
             machine.shared_bytes, slot_bytes
         )));
     }
-    let (mlir, _) = emit(&prepared, slot_bytes, slots)?;
+    let emitted = emit(&prepared, slot_bytes, slots)?;
+    let (packings, kernels) = prepared.into_iter().map(|p| (p.packings, p.kernel)).unzip();
+    let protocol = Protocol {
+        warps: WARPS,
+        rings: protocol::rings(slots, slot_bytes, WARPS),
+        frame: protocol::frame(WARPS),
+        kernels,
+        bodies: emitted.bodies,
+        regions: regions(slots, slot_bytes, exchange),
+        shared_limit: machine.shared_bytes,
+        registers: Registers {
+            producer: PRODUCER_REGISTERS,
+            consumer: CONSUMER_REGISTERS,
+            producer_threads: THREADS - WARPS * 32,
+            consumer_threads: WARPS * 32,
+            file: REGISTER_FILE,
+        },
+    };
     Ok(Assembled {
-        mlir,
+        mlir: emitted.mlir,
         shared_bytes: RING_BASE + slots * slot_bytes + exchange,
         slots,
         slot_bytes,
         exchange_bytes: exchange,
-        packings: prepared.into_iter().map(|p| p.packings).collect(),
+        packings,
+        protocol,
     })
+}
+
+/// The map of shared memory.
+fn regions(slots: usize, slot_bytes: usize, exchange: usize) -> Vec<Region> {
+    let region = |name: &str, offset, bytes, align| Region { name: name.into(), offset, bytes, align };
+    vec![
+        region("full barriers of the tile ring", FULL, 8 * slots, 8),
+        region("empty barriers of the tile ring", EMPTY, 8 * slots, 8),
+        region("full barriers of the record ring", RECORD_FULL, 8 * RECORD_SLOTS, 8),
+        region("empty barriers of the record ring", RECORD_EMPTY, 8 * RECORD_SLOTS, 8),
+        region("ready barriers", READY, 8 * RECORD_SLOTS, 8),
+        region("pass-end barrier", PASS_END, 8, 8),
+        region("verdict", VERDICT, 4, 4),
+        region("records", RECORDS, RECORD_SLOTS * record::RECORD_BYTES, 16),
+        region("ring slots", RING_BASE, slots * slot_bytes, 128),
+        region("exchange area", RING_BASE + slots * slot_bytes, exchange, 128),
+    ]
 }
 
 /// Most ring slots that the barrier arrays have room for.
@@ -135,7 +173,14 @@ pub(super) const VERDICT: usize = PASS_END + 8;
 pub(super) const RECORDS: usize = 1024;
 const RING_BASE: usize = (RECORDS + RECORD_SLOTS * record::RECORD_BYTES).next_multiple_of(1024);
 
-fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<(String, usize), CodegenError> {
+/// A module and what was noted while it was written.
+struct Emitted {
+    mlir: String,
+    exchange_bytes: usize,
+    bodies: Vec<KernelProtocol>,
+}
+
+fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<Emitted, CodegenError> {
     let mut e = Emitter::default();
     let (thread, cta, ctas, shared, address, states) = e.entry(|e| {
         let thread = e.op("nvvm.read.ptx.sreg.tid.x : i32");
@@ -145,26 +190,36 @@ fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<(Strin
         let address = e.op(&format!("llvm.ptrtoint {shared} : !llvm.ptr<3> to i32"));
         let one = e.i32(1);
         let states: Vec<Ssa> =
-            (0..11).map(|_| e.op(&format!("llvm.alloca {one} x i32 : (i32) -> !llvm.ptr"))).collect();
+            (0..13).map(|_| e.op(&format!("llvm.alloca {one} x i32 : (i32) -> !llvm.ptr"))).collect();
         (thread, cta, ctas, shared, address, states)
     });
     let at = |e: &mut Emitter, offset: usize| e.entry(|e| e.add_const(&address, offset as i64));
     let pair = |i: usize| (states[i].clone(), states[i + 1].clone());
     let exchange = RING_BASE + slots * slot_bytes;
     let map = SharedMap {
-        ring_full: at(&mut e, FULL),
-        ring_empty: at(&mut e, EMPTY),
+        address: address.clone(),
         ring_address: at(&mut e, RING_BASE),
         ring_base: e.entry(|e| e.offset_const(&shared, RING_BASE, 3)),
         exchange_base: e.entry(|e| e.offset_const(&shared, exchange, 3)),
-        control: "%control".into(),
         leave: String::new(),
         slot_bytes,
         slots,
         producer: pair(0),
         consumer: pair(2),
     };
-    let mut f = Frame { e, map, thread, cta, ctas, address, shared, slots };
+    let mut f = Frame {
+        e,
+        map,
+        thread,
+        cta,
+        ctas,
+        address,
+        shared,
+        rings: protocol::rings(slots, slot_bytes, WARPS),
+        actions: protocol::frame(WARPS),
+        bodies: prepared.iter().map(|p| p.protocol.clone()).collect(),
+        exchange_bytes: 0,
+    };
     f.initialise(&states);
     let (producer, consumer, exit) = (f.e.label(), f.e.label(), f.e.label());
     let first = f.e.i32((WARPS * 32) as i64);
@@ -177,21 +232,21 @@ fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<(Strin
     let lead = f.e.label();
     f.e.cond_br(&elected, &lead, &exit);
     f.e.block(&lead, "");
-    let mut exchange_bytes = 0;
-    f.role(Role::Producer, prepared, (pair(4), pair(8)), &states[10], &exit, &mut exchange_bytes)?;
+    f.role(Role::Producer, prepared, (pair(4), pair(8), pair(10)), &states[12], &exit)?;
 
     f.e.block(&consumer, "");
     f.e.line(&format!("nvvm.setmaxregister increase {CONSUMER_REGISTERS}"));
-    f.role(Role::Consumer, prepared, (pair(6), pair(8)), &states[10], &exit, &mut exchange_bytes)?;
+    f.role(Role::Consumer, prepared, (pair(6), pair(8), pair(10)), &states[12], &exit)?;
 
     f.e.block(&exit, "");
     f.e.line("llvm.return");
+    let (exchange_bytes, bodies) = (f.exchange_bytes, f.bodies);
     let body = f.e.finish();
-    let text = format!(
+    let mlir = format!(
         "module attributes {{gpu.container_module}} {{\n  gpu.module @kernels [#nvvm.target<chip = \"sm_90a\", features = \"+ptx86\", O = 3>] {{\n  \
          llvm.mlir.global external @shared() {{addr_space = 3 : i32, alignment = 1024 : i64}} : !llvm.array<0 x i8>\n  \
          llvm.func @{ENTRY}(%records: !llvm.ptr<1> {{llvm.noalias}}, %begin: i32, %end: i32, %passes: i32, %control: !llvm.ptr<1>, %stop: !llvm.ptr<1>, %timeout: i64, %trace: i64) \
          attributes {{gpu.kernel, nvvm.kernel, nvvm.reqntid = array<i32: {THREADS}, 1, 1>, nvvm.minctasm = 1 : i32}} {{\n{body}  }}\n  }}\n}}\n"
     );
-    Ok((text, exchange_bytes))
+    Ok(Emitted { mlir, exchange_bytes, bodies })
 }

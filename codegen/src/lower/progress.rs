@@ -1,10 +1,14 @@
 //! Progress between CTAs and roles: counters, the end of a pass, the trace.
 
+use super::actions::Cursor;
 use super::emit::{Emitter, Ssa};
 use super::frame::Frame;
-use super::program::{PASS_END, VERDICT};
+use super::program::VERDICT;
 use super::sync;
+use crate::CodegenError;
 use crate::layout::WARPS;
+use tile_lang::ir::Role;
+use tile_lang::protocol::Action;
 use tile_lang::record::{self, control, trace};
 
 /// Polls of a counter between two looks at the clock and at the abort flag; a power of two.
@@ -14,27 +18,82 @@ impl Frame {
     /// Consumer: thread 0 waits for what the record depends on and tells the producer; then all vote. When the kernel is
     /// told to end, all leave together, before any of them looks at what others may be writing. `waited` is what the wait
     /// for the record itself returned.
-    pub fn agree(&mut self, record: &Ssa, pass: &Ssa, ready: &Ssa, waited: &Ssa, leave: &str) {
-        let [ask, wait, told, vote, go] = std::array::from_fn(|_| self.e.label());
-        let (flag, any, zero) = (self.e.fresh(), self.e.fresh(), self.e.i32(0));
+    pub fn agree(
+        &mut self,
+        record: &Ssa,
+        pass: &Ssa,
+        cursor: &Cursor,
+        waited: &Ssa,
+        leave: &str,
+    ) -> Result<(), CodegenError> {
+        let list = self.actions.consumer_begin.clone();
+        let Some((Action::Meet { id, threads }, before)) = list.split_last() else {
+            return Err(CodegenError::Plan("the protocol lets the consumers begin without a meeting".into()));
+        };
+        let [ask, vote, go] = std::array::from_fn(|_| self.e.label());
+        let (any, zero) = (self.e.fresh(), self.e.i32(0));
         let first = self.e.icmp("eq", &self.thread.clone(), &zero, "i32");
         let arrived = self.e.icmp("eq", waited, &zero, "i32");
         let asks = self.e.bin("and", &first, &arrived, "i1");
         self.e.cond_br(&asks, &ask, &format!("{vote}({waited} : i32)"));
         self.e.block(&ask, "");
-        let items = self.field(record, record::ITEMS);
-        let mine = self.e.icmp("slt", &self.cta.clone(), &items, "i32");
-        self.e.cond_br(&mine, &wait, &format!("{told}({zero} : i32)"));
-        self.e.block(&wait, "");
-        let ended = self.wait_dependencies(record, pass);
-        self.e.br(&told, &[(ended, "i32")]);
-        self.e.block(&told, &format!("({flag}: i32)"));
-        self.e.asm("mbarrier.arrive.shared::cta.b64 _, [$0];", "r", &[(ready, "i32")], None);
-        self.e.br(&vote, &[(flag, "i32")]);
+        let mut ended = zero;
+        for action in before {
+            match action {
+                // CTAs without items need none of it.
+                Action::WaitCounters => {
+                    let [wait, skip] = std::array::from_fn(|_| self.e.label());
+                    let result = self.e.fresh();
+                    let items = self.field(record, record::ITEMS);
+                    let mine = self.e.icmp("slt", &self.cta.clone(), &items, "i32");
+                    self.e.cond_br(&mine, &wait, &format!("{skip}({ended} : i32)"));
+                    self.e.block(&wait, "");
+                    let now = self.wait_dependencies(record, pass);
+                    self.e.br(&skip, &[(now, "i32")]);
+                    self.e.block(&skip, &format!("({result}: i32)"));
+                    ended = result;
+                }
+                other => {
+                    self.carry_out(std::slice::from_ref(other), Role::Consumer, cursor)?;
+                }
+            }
+        }
+        self.e.br(&vote, &[(ended, "i32")]);
         self.e.block(&vote, &format!("({any}: i32)"));
-        let ends = sync::vote(&mut self.e, &any);
+        let ends = sync::vote(&mut self.e, &any, *id, *threads);
         self.e.cond_br(&ends, leave, &go);
         self.e.block(&go, "");
+        Ok(())
+    }
+
+    /// Consumer, after the items of a record: everything written is visible before the counter rises.
+    pub fn finish(&mut self, record: &Ssa, index: &Ssa, count: &Ssa, cursor: &Cursor) -> Result<(), CodegenError> {
+        let list = self.actions.consumer_end.clone();
+        let Some(met) = list.iter().position(|a| matches!(a, Action::Meet { .. })) else {
+            return Err(CodegenError::Plan("the protocol lets the consumers end without a meeting".into()));
+        };
+        self.carry_out(&list[..=met], Role::Consumer, cursor)?;
+        self.stamp(index, count, trace::CONSUMER_END);
+        let (raise, join) = (self.e.label(), self.e.label());
+        let zero = self.e.i32(0);
+        let first = self.e.icmp("eq", &self.thread.clone(), &zero, "i32");
+        self.e.cond_br(&first, &raise, &join);
+        self.e.block(&raise, "");
+        for action in &list[met + 1..] {
+            match action {
+                Action::Raise => {
+                    let counter = self.field(record, record::COUNTER);
+                    let address = self.counter_address(&counter);
+                    self.e.asm("red.release.gpu.global.add.u32 [$0], 1;", "l", &[(&address, "!llvm.ptr<1>")], None);
+                }
+                other => {
+                    self.carry_out(std::slice::from_ref(other), Role::Consumer, cursor)?;
+                }
+            }
+        }
+        self.e.br(&join, &[]);
+        self.e.block(&join, "");
+        Ok(())
     }
 
     /// Waits for every dependency of a record that belongs to this run. Returns 1 (i32) if the kernel is told to end.
@@ -126,8 +185,6 @@ impl Frame {
         self.e.asm("red.relaxed.sys.global.max.u64 [$0], $1;", "l,l", &[(&place, "!llvm.ptr<1>"), (&key, "i64")], None);
         self.e.br(&done, &[(one, "i32")]);
         self.e.block(&done, &format!("({ended}: i32)"));
-        // What the others wrote before they raised the counter is visible from here on.
-        self.e.asm("fence.acq_rel.gpu;", "", &[], None);
         ended
     }
 
@@ -158,34 +215,50 @@ impl Frame {
         self.e.block(&join, "");
     }
 
-    /// Consumer: everything written is visible before the counter rises. All consumers have met.
-    pub fn signal(&mut self, record: &Ssa) {
-        let (raise, join) = (self.e.label(), self.e.label());
-        let zero = self.e.i32(0);
-        let first = self.e.icmp("eq", &self.thread.clone(), &zero, "i32");
-        self.e.cond_br(&first, &raise, &join);
-        self.e.block(&raise, "");
-        let counter = self.field(record, record::COUNTER);
-        let address = self.counter_address(&counter);
-        self.e.asm("fence.acq_rel.gpu;", "", &[], None);
-        self.e.asm("red.release.gpu.global.add.u32 [$0], 1;", "l", &[(&address, "!llvm.ptr<1>")], None);
-        self.e.br(&join, &[]);
-        self.e.block(&join, "");
-    }
-
     /// Consumer, at the end of a pass: waits for the program's last instruction, looks at the stop element, tells the
     /// producer. Returns whether there is another pass.
-    pub fn decide(&mut self, next_pass: &Ssa, arrivals_state: &Ssa) -> Ssa {
+    pub fn decide(&mut self, next_pass: &Ssa, arrivals_state: &Ssa) -> Result<Ssa, CodegenError> {
+        let list = self.actions.decide.clone();
+        let Some(met) = list.iter().position(|a| matches!(a, Action::Meet { .. })) else {
+            return Err(CodegenError::Plan("the protocol lets a pass end without a meeting".into()));
+        };
         let (poll, join) = (self.e.label(), self.e.label());
         let zero = self.e.i32(0);
         let first = self.e.icmp("eq", &self.thread.clone(), &zero, "i32");
         let verdict = self.e.offset_const(&self.shared.clone(), VERDICT, 3);
         self.e.cond_br(&first, &poll, &join);
         self.e.block(&poll, "");
-        let arrivals = self.e.load(arrivals_state, "i32", 4, 0);
-        let target = self.e.bin("mul", &arrivals, next_pass, "i32");
-        let last = self.e.add_const("%end", -1);
-        self.wait_counter(&last, &target, &last.clone());
+        let end = Cursor { index: zero.clone(), phase: zero.clone(), state: (Ssa::new(), Ssa::new()) };
+        for action in &list[..met] {
+            match action {
+                Action::WaitLast => {
+                    let arrivals = self.e.load(arrivals_state, "i32", 4, 0);
+                    let target = self.e.bin("mul", &arrivals, next_pass, "i32");
+                    let last = self.e.add_const("%end", -1);
+                    self.wait_counter(&last, &target, &last.clone());
+                }
+                // The verdict stands before it is announced.
+                Action::Arrive { .. } => {
+                    self.write_verdict(&verdict, next_pass);
+                    self.carry_out(std::slice::from_ref(action), Role::Consumer, &end)?;
+                }
+                other => {
+                    self.carry_out(std::slice::from_ref(other), Role::Consumer, &end)?;
+                }
+            }
+        }
+        self.e.br(&join, &[]);
+        self.e.block(&join, "");
+        self.carry_out(&list[met..=met], Role::Consumer, &end)?;
+        let word = self.e.load(&verdict, "i32", 4, 3);
+        // Nobody overwrites the verdict before everyone has read it.
+        self.carry_out(&list[met + 1..], Role::Consumer, &end)?;
+        Ok(self.e.icmp("ne", &word, &zero, "i32"))
+    }
+
+    /// One thread: whether there is another pass.
+    fn write_verdict(&mut self, verdict: &Ssa, next_pass: &Ssa) {
+        let zero = self.e.i32(0);
         let flag = self.e.asm("ld.relaxed.sys.global.b32 $0, [$1];", "=r,l", &[("%stop", "!llvm.ptr<1>")], Some("i32"));
         let running = self.e.icmp("eq", &flag, &zero, "i32");
         let aborted = sync::aborted(&mut self.e, &"%control".to_owned());
@@ -195,27 +268,17 @@ impl Frame {
         let again = self.e.bin("and", &running, &alive, "i1");
         let again = self.e.bin("and", &again, &more, "i1");
         let word = self.e.op(&format!("llvm.zext {again} : i1 to i32"));
-        self.e.store(&word, &verdict, "i32", 4, 3);
-        let barrier = self.e.add_const(&self.address.clone(), PASS_END as i64);
-        self.e.asm("mbarrier.arrive.shared::cta.b64 _, [$0];", "r", &[(&barrier, "i32")], None);
-        self.e.br(&join, &[]);
-        self.e.block(&join, "");
-        sync::consumer_barrier(&mut self.e);
-        let word = self.e.load(&verdict, "i32", 4, 3);
-        // Nobody overwrites the verdict before everyone has read it.
-        sync::consumer_barrier(&mut self.e);
-        self.e.icmp("ne", &word, &zero, "i32")
+        self.e.store(&word, verdict, "i32", 4, 3);
     }
 
     /// Producer, at the end of a pass: waits for the consumer's verdict.
-    pub fn learn(&mut self, pass: &Ssa, leave: &str) -> Ssa {
-        let (one, zero) = (self.e.i32(1), self.e.i32(0));
-        let parity = self.e.bin("and", pass, &one, "i32");
-        let barrier = self.e.add_const(&self.address.clone(), PASS_END as i64);
-        sync::wait_phase_or_leave(&mut self.e, &barrier, &parity, &"%control".to_owned(), leave);
+    pub fn learn(&mut self, state: &(Ssa, Ssa)) -> Result<Ssa, CodegenError> {
+        let cursor = Cursor::load(&mut self.e, state);
+        self.carry_out(&self.actions.learn.clone(), Role::Producer, &cursor)?;
         let verdict = self.e.offset_const(&self.shared.clone(), VERDICT, 3);
         let word = self.e.load(&verdict, "i32", 4, 3);
-        self.e.icmp("ne", &word, &zero, "i32")
+        let zero = self.e.i32(0);
+        Ok(self.e.icmp("ne", &word, &zero, "i32"))
     }
 
     /// Producer, before it ends: after an abort, copies may still be on their way into this CTA's shared memory.

@@ -7,6 +7,7 @@ use crate::CodegenError;
 use crate::layout::{Layout, WARP_BITS};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{CmpOp, OpData, ReduceOp};
+use tile_lang::protocol::Action;
 
 /// A running result: the value and, for `argmax`, its index.
 type Best = (Ssa, Option<Ssa>);
@@ -116,8 +117,11 @@ impl Body<'_> {
         let count = 1usize << across.len();
         let elements: usize = rest.shape.iter().product::<usize>().max(1);
         let pair = if kind == ReduceOp::ArgMax { 2 } else { 1 };
-        self.reserve_exchange(elements * 4 * count * pair);
+        let bytes = elements * 4 * count * pair;
+        self.reserve_exchange(bytes);
+        self.notes.own();
         self.barrier();
+        self.notes.note(Action::ExchangeWrite { bytes });
         let own = self.linear_terms(rest, 4);
         let mut terms = own.clone();
         terms.extend(across.iter().enumerate().map(|(i, bit)| (5 + bit, (elements * 4) << i)));
@@ -133,6 +137,7 @@ impl Body<'_> {
             }
         }
         self.barrier();
+        self.notes.note(Action::ExchangeRead { bytes });
         let base = self.exchange_address(&own);
         (0..best.len())
             .map(|r| {

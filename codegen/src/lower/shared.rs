@@ -1,58 +1,105 @@
 //! Shared memory: the ring's transactions and reads of staged tiles.
 
+use super::actions::{self, Cursor};
 use super::body::{Body, Held, SharedTile, register_type};
 use super::emit::Ssa;
+use super::frame::misplaced;
 use crate::CodegenError;
 use crate::layout::Layout;
+use crate::protocol::meet;
 use tile_lang::dtype::DType;
-use tile_lang::ir::{Access, OpData, RingPart, Role, Type};
+use tile_lang::ir::{Access, OpData, OpId, OpKind, Role, Type};
 use tile_lang::packing::{Packing, TileOrder, fragment_bits};
+use tile_lang::protocol::{Action, At, Barrier, RingId, Side, Who};
 
 impl Body<'_> {
-    /// Producer: takes the next slot, announces its bytes, starts one bulk copy for each part.
-    pub fn ring_fill(&mut self, op: &OpData, parts: &[RingPart]) -> Result<(), CodegenError> {
-        let (index, phase) = self.ring_position();
-        let empty = self.barrier_address(&self.map.ring_empty.clone(), &index);
-        let one = self.e.i32(1);
-        let other = self.e.bin("xor", &phase, &one, "i32");
-        self.wait_phase(&empty, &other);
-        let full = self.barrier_address(&self.map.ring_full.clone(), &index);
-        let bytes: usize = parts.iter().map(RingPart::bytes).sum();
-        let bytes = self.e.i32(bytes as i64);
-        self.e.asm(
-            "mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], $1;",
-            "r,r",
-            &[(&full, "i32"), (&bytes, "i32")],
-            None,
-        );
-        let slot = self.slot_address(&index);
-        let mut at = 0;
-        for (number, part) in parts.iter().enumerate() {
-            let (global, offsets) = (op.operands[at], op.operands[at + 1..at + 1 + part.rank].to_vec());
-            at += 1 + part.rank;
-            let Some(array) = self.arrays.get(&global).cloned() else { return self.broken("a copy from no parameter") };
-            let Type::Global(d, _, access) = *self.k.ty(global) else { return self.broken("a copy from no array") };
-            let offset = if access == Access::Weight {
-                let packing = self.ring[self.ring_at][number].clone();
-                let scalars = offsets.iter().map(|v| self.scalar(*v)).collect::<Result<Vec<_>, _>>()?;
-                self.packed_offset(&array.dims, &scalars, d, &packing)
-            } else {
-                let element = self.element_offset(&array, &offsets)?;
-                let size = self.e.i64((d.bits() / 8) as i64);
-                self.e.bin("mul", &element, &size, "i64")
-            };
-            let source = self.e.offset(&array.pointer, &offset, "i64", 1);
-            let target = self.e.add_const(&slot, part.offset as i64);
-            let bytes = self.e.i32(part.bytes() as i64);
-            self.e.asm(
-                "cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [$0], [$1], $2, [$3];",
-                "r,l,r,r",
-                &[(&target, "i32"), (&source, "!llvm.ptr<1>"), (&bytes, "i32"), (&full, "i32")],
-                None,
-            );
+    /// Carries out what a ring op does to the ring.
+    pub fn ring_op(&mut self, id: OpId, op: &OpData) -> Result<(), CodegenError> {
+        let Some(list) = self.actions.actions.get(&id) else {
+            return self.broken("a ring op without actions");
+        };
+        let state = self.map.ring_state(self.role);
+        let cursor = match op.kind {
+            OpKind::RingRelease => None,
+            _ => Some(Cursor::load(self.e, &state)),
+        };
+        for action in list {
+            self.ring_action(id, op, action, cursor.as_ref())?;
         }
-        self.ring_at += 1;
-        self.advance_ring(&index, &phase);
+        if cursor.is_some() {
+            self.ring_at += 1;
+        }
+        Ok(())
+    }
+
+    fn ring_action(
+        &mut self,
+        id: OpId,
+        op: &OpData,
+        action: &Action,
+        cursor: Option<&Cursor>,
+    ) -> Result<(), CodegenError> {
+        let shared = self.map.address.clone();
+        match (action, cursor) {
+            (Action::Wait { barrier, parity }, Some(cursor)) => {
+                let address = actions::barrier(self.e, &shared, *barrier, &cursor.index);
+                let parity = cursor.parity(self.e, *parity);
+                // When the kernel is told to end, a consumer goes on to the end of the instruction with whatever lies in the
+                // slot, since control flow never depends on it.
+                actions::wait(self.e, self.role, &address, &parity, &self.map.leave.clone());
+                Ok(())
+            }
+            (Action::Expect { barrier, bytes }, Some(cursor)) => {
+                let address = actions::barrier(self.e, &shared, *barrier, &cursor.index);
+                actions::expect(self.e, &address, *bytes);
+                Ok(())
+            }
+            (Action::Copy { part, .. }, Some(cursor)) => self.copy_part(op, *part, cursor),
+            (Action::Own, Some(cursor)) => self.take_slot(id, op, cursor),
+            (Action::Advance(_), Some(cursor)) => {
+                cursor.advance(self.e, self.map.slots);
+                Ok(())
+            }
+            (Action::Arrive { barrier, at, who: Who::EachWarp }, _) => {
+                let index = match (at, cursor) {
+                    (At::TakenBy(wait), _) => self.taken.get(wait).cloned(),
+                    (At::Cursor, Some(cursor)) => Some(cursor.index.clone()),
+                    (At::Cursor, None) => None,
+                };
+                let Some(index) = index else { return self.broken("release of an unknown slot") };
+                let address = actions::barrier(self.e, &shared, *barrier, &index);
+                super::sync::arrive_warp(self.e, &address, &self.thread.clone());
+                Ok(())
+            }
+            (other, _) => Err(misplaced(other)),
+        }
+    }
+
+    /// Producer: starts the bulk copy of one part of a transaction.
+    fn copy_part(&mut self, op: &OpData, number: usize, cursor: &Cursor) -> Result<(), CodegenError> {
+        let OpKind::RingFill(parts) = &op.kind else { return self.broken("a copy outside a fill") };
+        let Some(part) = parts.get(number) else { return self.broken("a copy of no part") };
+        let at: usize = parts[..number].iter().map(|p| 1 + p.rank).sum();
+        let (global, offsets) = (op.operands[at], &op.operands[at + 1..at + 1 + part.rank]);
+        let Some(array) = self.arrays.get(&global).cloned() else { return self.broken("a copy from no parameter") };
+        let Type::Global(d, _, access) = *self.k.ty(global) else { return self.broken("a copy from no array") };
+        let offset = if access == Access::Weight {
+            let packing = self.ring[self.ring_at][number].clone();
+            let scalars = offsets.iter().map(|v| self.scalar(*v)).collect::<Result<Vec<_>, _>>()?;
+            self.packed_offset(&array.dims, &scalars, d, &packing)
+        } else {
+            let element = self.element_offset(&array, offsets)?;
+            let size = self.e.i64((d.bits() / 8) as i64);
+            self.e.bin("mul", &element, &size, "i64")
+        };
+        let source = self.e.offset(&array.pointer, &offset, "i64", 1);
+        let size = self.e.i32(self.map.slot_bytes as i64);
+        let slot = self.e.bin("mul", &cursor.index, &size, "i32");
+        let slot = self.e.bin("add", &self.map.ring_address.clone(), &slot, "i32");
+        let target = self.e.add_const(&slot, part.offset as i64);
+        let full = Barrier { ring: RingId::Tiles, side: Side::Full };
+        let full = actions::barrier(self.e, &self.map.address.clone(), full, &cursor.index);
+        actions::copy(self.e, &target, &source, part.bytes(), &full);
         Ok(())
     }
 
@@ -84,13 +131,11 @@ impl Body<'_> {
         self.e.bin("mul", &linear, &bytes, "i64")
     }
 
-    /// Consumer: waits for the next slot; its parts become tiles in shared memory.
-    pub fn ring_wait(&mut self, op: &OpData, parts: &[RingPart]) -> Result<(), CodegenError> {
-        let (index, phase) = self.ring_position();
-        let full = self.barrier_address(&self.map.ring_full.clone(), &index);
-        self.wait_phase(&full, &phase);
+    /// Consumer: the parts of the slot under the cursor become tiles in shared memory.
+    fn take_slot(&mut self, id: OpId, op: &OpData, cursor: &Cursor) -> Result<(), CodegenError> {
+        let OpKind::RingWait(parts) = &op.kind else { return self.broken("tiles of something that is no wait") };
         let slot = self.e.i32(self.map.slot_bytes as i64);
-        let offset = self.e.bin("mul", &index, &slot, "i32");
+        let offset = self.e.bin("mul", &cursor.index, &slot, "i32");
         let ring = self.map.ring_base.clone();
         let base = self.e.offset(&ring, &offset, "i32", 3);
         for (number, (part, v)) in parts.iter().zip(&op.results).enumerate() {
@@ -103,19 +148,7 @@ impl Body<'_> {
             };
             self.shared.insert(*v, tile);
         }
-        self.slots.insert(op.results[0], index.clone());
-        self.ring_at += 1;
-        self.advance_ring(&index, &phase);
-        Ok(())
-    }
-
-    /// Consumer: one arrival from each warp, after all its lanes have read.
-    pub fn ring_release(&mut self, op: &OpData) -> Result<(), CodegenError> {
-        let Some(index) = self.slots.get(&op.operands[0]).cloned() else {
-            return self.broken("release of an unknown slot");
-        };
-        let empty = self.barrier_address(&self.map.ring_empty.clone(), &index);
-        self.arrive_warp(&empty);
+        self.taken.insert(id, cursor.index.clone());
         Ok(())
     }
 
@@ -237,47 +270,14 @@ impl Body<'_> {
         Ok(Held::Nibbles(out))
     }
 
-    /// Slot and phase of this role's next transaction.
-    fn ring_position(&mut self) -> (Ssa, Ssa) {
-        let state = self.map.ring_state(self.role);
-        (self.e.load(&state.0, "i32", 4, 0), self.e.load(&state.1, "i32", 4, 0))
-    }
-
-    fn advance_ring(&mut self, index: &Ssa, phase: &Ssa) {
-        let state = self.map.ring_state(self.role);
-        super::sync::advance(self.e, &state, index, phase, self.map.slots);
-    }
-
-    fn slot_address(&mut self, index: &Ssa) -> Ssa {
-        let size = self.e.i32(self.map.slot_bytes as i64);
-        let offset = self.e.bin("mul", index, &size, "i32");
-        let base = self.map.ring_address.clone();
-        self.e.bin("add", &base, &offset, "i32")
-    }
-
-    fn barrier_address(&mut self, base: &Ssa, index: &Ssa) -> Ssa {
-        super::sync::barrier_address(self.e, base, index)
-    }
-
-    /// Waits for a phase. When the kernel is told to end the producer leaves at once; a consumer goes on to the end of the
-    /// instruction with whatever lies in the slot, since control flow never depends on it.
-    fn wait_phase(&mut self, barrier: &Ssa, phase: &Ssa) {
-        let (control, leave) = (self.map.control.clone(), self.map.leave.clone());
-        if self.role == Role::Producer {
-            super::sync::wait_phase_or_leave(self.e, barrier, phase, &control, &leave);
-        } else {
-            super::sync::wait_phase(self.e, barrier, phase, &control);
-        }
-    }
-
-    fn arrive_warp(&mut self, barrier: &Ssa) {
-        super::sync::arrive_warp(self.e, barrier, &self.thread.clone());
-    }
-
     /// All consumer threads meet; what they wrote before is seen after it.
     pub fn barrier(&mut self) {
         if self.role == Role::Consumer {
-            super::sync::consumer_barrier(self.e);
+            let meeting = meet(self.warps);
+            if let Action::Meet { id, threads } = meeting {
+                actions::meet(self.e, id, threads);
+            }
+            self.notes.note(meeting);
             self.written.clear();
             self.read.clear();
         }

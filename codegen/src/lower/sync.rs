@@ -1,7 +1,6 @@
 //! Barriers, waits and signals.
 
 use super::emit::{Emitter, Ssa};
-use crate::layout::WARPS;
 
 /// Address of barrier `index` of an array of mbarriers.
 pub(super) fn barrier_address(e: &mut Emitter, base: &Ssa, index: &Ssa) -> Ssa {
@@ -64,11 +63,10 @@ fn try_wait(e: &mut Emitter, barrier: &Ssa, phase: &Ssa) -> Ssa {
     e.icmp("ne", &ok, &zero, "i32")
 }
 
-/// All consumer threads meet; whether any of them brings a non-zero flag.
-pub(super) fn vote(e: &mut Emitter, flag: &Ssa) -> Ssa {
+/// Threads meet at a named barrier; whether any of them brings a non-zero flag.
+pub(super) fn vote(e: &mut Emitter, flag: &Ssa, id: u8, threads: usize) -> Ssa {
     let text = format!(
-        "{{ .reg .pred p, q; setp.ne.b32 q, $1, 0; bar.red.or.pred p, 1, {}, q; selp.b32 $0, 1, 0, p; }}",
-        WARPS * 32
+        "{{ .reg .pred p, q; setp.ne.b32 q, $1, 0; bar.red.or.pred p, {id}, {threads}, q; selp.b32 $0, 1, 0, p; }}"
     );
     let any = e.asm(&text, "=r,r", &[(flag, "i32")], Some("i32"));
     let zero = e.i32(0);
@@ -107,9 +105,4 @@ pub(super) fn arrive_warp(e: &mut Emitter, barrier: &Ssa, thread: &Ssa) {
         &[(barrier, "i32"), (&flag, "i32")],
         None,
     );
-}
-
-/// All consumer threads meet.
-pub(super) fn consumer_barrier(e: &mut Emitter) {
-    e.asm(&format!("bar.sync 1, {};", WARPS * 32), "", &[], None);
 }

@@ -1,0 +1,107 @@
+//! Carries out the protocol's actions: barriers, fences and cursors as instructions.
+
+use super::emit::{Emitter, Ssa};
+use super::program::{EMPTY, FULL, PASS_END, READY, RECORD_EMPTY, RECORD_FULL};
+use super::sync;
+use tile_lang::ir::Role;
+use tile_lang::protocol::{Barrier, Fence, Parity, RingId, Side};
+
+/// A role's position in a ring, loaded.
+#[derive(Clone, Debug)]
+pub(super) struct Cursor {
+    /// Slot, i32.
+    pub index: Ssa,
+    /// Phase bit, i32.
+    pub phase: Ssa,
+    /// Where both are kept.
+    pub state: (Ssa, Ssa),
+}
+
+impl Cursor {
+    /// Loads the cursor that is kept at `state`.
+    pub fn load(e: &mut Emitter, state: &(Ssa, Ssa)) -> Cursor {
+        let (index, phase) = (e.load(&state.0, "i32", 4, 0), e.load(&state.1, "i32", 4, 0));
+        Cursor { index, phase, state: state.clone() }
+    }
+
+    /// The phase that a wait names.
+    pub fn parity(&self, e: &mut Emitter, parity: Parity) -> Ssa {
+        match parity {
+            Parity::Phase => self.phase.clone(),
+            Parity::Opposite => {
+                let one = e.i32(1);
+                e.bin("xor", &self.phase, &one, "i32")
+            }
+        }
+    }
+
+    /// The next of `slots` slots.
+    pub fn advance(&self, e: &mut Emitter, slots: usize) {
+        sync::advance(e, &self.state, &self.index, &self.phase, slots);
+    }
+}
+
+/// Byte offset of a ring's first barrier in shared memory.
+const fn barriers(barrier: Barrier) -> usize {
+    match (barrier.ring, barrier.side) {
+        (RingId::Tiles, Side::Full) => FULL,
+        (RingId::Tiles, Side::Empty) => EMPTY,
+        (RingId::Records, Side::Full) => RECORD_FULL,
+        (RingId::Records, Side::Empty) => RECORD_EMPTY,
+        (RingId::Ready, _) => READY,
+        (RingId::PassEnd, _) => PASS_END,
+    }
+}
+
+/// Address of a barrier at a slot. `shared` is the address of shared memory.
+pub(super) fn barrier(e: &mut Emitter, shared: &Ssa, barrier: Barrier, index: &Ssa) -> Ssa {
+    let base = e.entry(|e| e.add_const(shared, barriers(barrier) as i64));
+    if barrier.ring == RingId::PassEnd { base } else { sync::barrier_address(e, &base, index) }
+}
+
+/// Waits for a phase. When the kernel is told to end, the producer goes to `leave` at once, and consumers go on: 1 (i32) tells
+/// them, 0 is the ordinary case.
+pub(super) fn wait(e: &mut Emitter, role: Role, address: &Ssa, parity: &Ssa, leave: &str) -> Ssa {
+    let control = "%control".to_owned();
+    if role == Role::Producer {
+        sync::wait_phase_or_leave(e, address, parity, &control, leave);
+        return e.i32(0);
+    }
+    sync::wait_phase(e, address, parity, &control)
+}
+
+/// One arrival that announces bytes.
+pub(super) fn expect(e: &mut Emitter, address: &Ssa, bytes: usize) {
+    let bytes = e.i32(bytes as i64);
+    e.asm("mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], $1;", "r,r", &[(address, "i32"), (&bytes, "i32")], None);
+}
+
+/// Starts a bulk copy from global memory at `source` to shared memory at `target`, which counts on the barrier.
+pub(super) fn copy(e: &mut Emitter, target: &Ssa, source: &Ssa, bytes: usize, barrier: &Ssa) {
+    let bytes = e.i32(bytes as i64);
+    e.asm(
+        "cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [$0], [$1], $2, [$3];",
+        "r,l,r,r",
+        &[(target, "i32"), (source, "!llvm.ptr<1>"), (&bytes, "i32"), (barrier, "i32")],
+        None,
+    );
+}
+
+/// One arrival of the thread that comes here.
+pub(super) fn arrive_one(e: &mut Emitter, address: &Ssa) {
+    e.asm("mbarrier.arrive.shared::cta.b64 _, [$0];", "r", &[(address, "i32")], None);
+}
+
+/// A fence by every thread that comes here.
+pub(super) fn fence(e: &mut Emitter, fence: Fence) {
+    let text = match fence {
+        Fence::Gpu => "fence.acq_rel.gpu;",
+        Fence::ProxyAsync => "fence.proxy.async;",
+    };
+    e.asm(text, "", &[], None);
+}
+
+/// Threads meet at a named barrier.
+pub(super) fn meet(e: &mut Emitter, id: u8, threads: usize) {
+    e.asm(&format!("bar.sync {id}, {threads};"), "", &[], None);
+}

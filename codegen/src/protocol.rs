@@ -1,0 +1,120 @@
+//! Derives the [`Protocol`] of a program: what each ring op and the frame around the bodies do to barriers and counters.
+//!
+//! Nothing else decides on barriers: the emitter carries these actions out, the simulator and the checkers read them. Changes of
+//! layout are added by the emitter where it makes them.
+
+use crate::CodegenError;
+use crate::lower::{self, Machine, RECORD_SLOTS};
+use std::collections::BTreeMap;
+use tile_lang::ir::{Kernel, OpId, OpKind, RingPart};
+use tile_lang::plan::Plan;
+use tile_lang::protocol::{Action, At, Barrier, Fence, Frame, KernelProtocol, Parity, Protocol, RingId, RingShape, Side, Who};
+use tile_lang::record::RECORD_BYTES;
+
+/// The protocol of a plan's program as it is emitted for `machine`.
+///
+/// # Errors
+/// A kernel that can't be lowered, or shared memory that is too small.
+pub fn derive(plan: &Plan, machine: Machine) -> Result<Protocol, CodegenError> {
+    Ok(lower::assemble(&plan.name, &plan.kernels, &lower::facts(plan), machine)?.protocol)
+}
+
+/// The barrier at which all consumer threads meet; 0 is for the whole CTA.
+const CONSUMERS: u8 = 1;
+
+const fn full(ring: RingId) -> Barrier {
+    Barrier { ring, side: Side::Full }
+}
+
+const fn empty(ring: RingId) -> Barrier {
+    Barrier { ring, side: Side::Empty }
+}
+
+/// All consumer threads meet.
+pub(crate) const fn meet(warps: usize) -> Action {
+    Action::Meet { id: CONSUMERS, threads: 32 * warps }
+}
+
+/// The rings of a program whose tiles go through `slots` slots of `slot_bytes` to `warps` consumer warps.
+pub(crate) fn rings(slots: usize, slot_bytes: usize, warps: usize) -> BTreeMap<RingId, RingShape> {
+    let shape = |slots, slot_bytes, empty_arrivals| RingShape { slots, slot_bytes, full_arrivals: 1, empty_arrivals };
+    BTreeMap::from([
+        (RingId::Tiles, shape(slots, slot_bytes, warps)),
+        (RingId::Records, shape(RECORD_SLOTS, RECORD_BYTES, warps)),
+        (RingId::Ready, shape(RECORD_SLOTS, 0, 0)),
+        (RingId::PassEnd, shape(1, 0, 0)),
+    ])
+}
+
+/// Around the bodies.
+pub(crate) fn frame(warps: usize) -> Frame {
+    use Action::{Advance, Arrive, Copy, Expect, Raise, Wait, WaitCounters, WaitLast};
+    let arrive = |barrier, who| Arrive { barrier, at: At::Cursor, who };
+    Frame {
+        fetch: vec![
+            Wait { barrier: empty(RingId::Records), parity: Parity::Opposite },
+            Expect { barrier: full(RingId::Records), bytes: RECORD_BYTES },
+            Copy { ring: RingId::Records, part: 0, bytes: RECORD_BYTES },
+            Advance(RingId::Records),
+        ],
+        producer_record: vec![Wait { barrier: full(RingId::Records), parity: Parity::Phase }],
+        producer_depends: vec![
+            Wait { barrier: full(RingId::Ready), parity: Parity::Phase },
+            Action::Fence(Fence::ProxyAsync, Who::One),
+        ],
+        producer_next: vec![Advance(RingId::Records)],
+        consumer_record: vec![Wait { barrier: full(RingId::Records), parity: Parity::Phase }],
+        consumer_begin: vec![
+            WaitCounters,
+            Action::Fence(Fence::Gpu, Who::One),
+            arrive(full(RingId::Ready), Who::One),
+            meet(warps),
+        ],
+        consumer_copied_later: vec![Action::Fence(Fence::ProxyAsync, Who::EachWarp)],
+        consumer_end: vec![meet(warps), Action::Fence(Fence::Gpu, Who::One), Raise],
+        consumer_next: vec![arrive(empty(RingId::Records), Who::EachWarp), Advance(RingId::Records)],
+        decide: vec![
+            WaitLast,
+            Action::Fence(Fence::Gpu, Who::One),
+            arrive(full(RingId::PassEnd), Who::One),
+            meet(warps),
+            meet(warps),
+        ],
+        learn: vec![Wait { barrier: full(RingId::PassEnd), parity: Parity::Phase }, Advance(RingId::PassEnd)],
+    }
+}
+
+/// The actions of a kernel's ring ops. `kernel` is split into roles.
+pub(crate) fn ring_actions(kernel: &Kernel, dependent: bool, copied_later: bool) -> KernelProtocol {
+    let definitions = kernel.definitions();
+    let mut actions = BTreeMap::new();
+    kernel.walk(|id, op| {
+        let list = match &op.kind {
+            OpKind::RingFill(parts) => fill(parts),
+            OpKind::RingWait(_) => vec![
+                Action::Wait { barrier: full(RingId::Tiles), parity: Parity::Phase },
+                Action::Own,
+                Action::Advance(RingId::Tiles),
+            ],
+            OpKind::RingRelease => {
+                let wait: Option<OpId> = op.operands.first().and_then(|v| definitions[v.index()]);
+                let at = wait.map_or(At::Cursor, At::TakenBy);
+                vec![Action::Arrive { barrier: empty(RingId::Tiles), at, who: Who::EachWarp }]
+            }
+            _ => return,
+        };
+        actions.insert(id, list);
+    });
+    KernelProtocol { actions, entries: BTreeMap::new(), dependent, copied_later }
+}
+
+fn fill(parts: &[RingPart]) -> Vec<Action> {
+    let bytes = parts.iter().map(RingPart::bytes).sum();
+    let mut list = vec![
+        Action::Wait { barrier: empty(RingId::Tiles), parity: Parity::Opposite },
+        Action::Expect { barrier: full(RingId::Tiles), bytes },
+    ];
+    list.extend(parts.iter().enumerate().map(|(part, p)| Action::Copy { ring: RingId::Tiles, part, bytes: p.bytes() }));
+    list.push(Action::Advance(RingId::Tiles));
+    list
+}

@@ -1,0 +1,5 @@
+//! Passes without LLVM: roles, rings, the protocol between them.
+
+mod kernels;
+mod protocol;
+mod specialise;
