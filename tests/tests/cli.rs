@@ -1,5 +1,8 @@
 //! The command, in process: what it answers, and that input which can't be used gives one clear line and exit code 2.
 
+#[path = "cli/tile_files.rs"]
+mod tile_files;
+
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

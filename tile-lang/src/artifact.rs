@@ -81,6 +81,11 @@ impl Artifact {
         Artifact { format: FORMAT, compiler: env!("CARGO_PKG_VERSION").into(), plan, image, ptx_len, cubin_len }
     }
 
+    /// Whether these bytes begin as artifacts do.
+    pub fn is_one(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC)
+    }
+
     /// SHA-256 of the PTX, in hexadecimal.
     pub fn ptx_sha256(&self) -> String {
         hex(&Sha256::digest(self.image.ptx.as_bytes()))

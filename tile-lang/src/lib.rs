@@ -13,6 +13,7 @@ pub mod exec;
 pub mod interp;
 pub mod ir;
 pub mod launch;
+pub mod nearest;
 pub mod packing;
 pub mod plan;
 pub mod protocol;

@@ -1,5 +1,7 @@
 //! The text form: printing and parsing is the identity, mistakes are named; the verifier finds corrupted kernels.
 
+#[path = "text/docs.rs"]
+mod docs;
 #[path = "text/generate.rs"]
 mod generate;
 
@@ -7,7 +9,8 @@ use generate::{Program, program};
 use proptest::prelude::*;
 use tile_lang::Span;
 use tile_lang::ir::{
-    BinaryOp, CmpOp, Kernel, Literal, OpData, OpKind, ReduceOp, RingPart, Stage, Type, UnaryOp, ValueId, parse, verify,
+    BinaryOp, CmpOp, Kernel, Literal, OpData, OpKind, Places, ReduceOp, RingPart, Stage, Type, UnaryOp, ValueId, parse,
+    parse_all, parse_all_at, verify,
 };
 
 /// Prints, reads and prints again, with and without places.
@@ -214,6 +217,52 @@ fn mistakes_are_named_with_their_place() {
     insta::assert_snapshot!("mistakes", all);
     let deep = "{".repeat(100_000);
     assert!(error(&format!("kernel @k() {deep}")).contains("deep"));
+}
+
+#[test]
+fn one_reading_finds_all_mistakes() {
+    let text = r#"
+kernel @first<N=4>(%x: global<f32, 1>, %n: i32, %b: bool) stage tile {
+  %a = const 1.0 :
+  %c = neg %a : f32
+  %d = ned %c : f32
+  %e, %f = for %i = %n too %n with (%g = %a, %h = %n) : f32, i32 {
+    %j = add %g %a : f32
+    yield %j, %h
+  }
+  if %b {
+    yield
+  } otherwise {
+    %k = neg %missing : f32
+    yield
+  }
+  %l = load %x, %n,
+  %m = exp %e : flat
+}
+kernel second() stage tile {
+  %y = const 1 ; i32
+}
+kernel @third(%v: i32) stage tiel {
+  %w = neg %z : i32
+"#;
+    let errors = parse_all(text, "many.tile").unwrap_err();
+    insta::assert_snapshot!("all_mistakes", errors.to_string());
+}
+
+#[test]
+fn what_is_too_long_is_refused() {
+    let long = format!("kernel @k() {{}}{}", " ".repeat(17 << 20));
+    assert!(parse(&long, "k.tile").unwrap_err().to_string().contains("17825806 bytes long"), "limit of bytes");
+    let word = parse(&"x".repeat(1 << 20), "k.tile").unwrap_err().to_string();
+    assert!(word.len() < 400, "{} characters", word.len());
+}
+
+#[test]
+fn places_of_the_text_can_be_asked_for() {
+    let text = "files \"a.rs\"\nkernel @f() stage tile {\n  %0 = const 1 : i32 @0:20:5:9\n}\n";
+    let read = parse_all_at(text, "x.tile", Places::Text).unwrap().remove(0);
+    assert_eq!(read.files, ["x.tile"]);
+    assert_eq!((read.ops[0].span.line, read.ops[0].span.col), (3, 3));
 }
 
 /// Corrupts the kernel with every op and expects the verifier to say this.

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use std::path::PathBuf;
 use tile_codegen::explain::stages;
 use tile_codegen::lower::Machine;
+use tile_lang::ir::Places;
 
 /// The stages, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,7 +49,9 @@ pub struct Args {
 
 /// Prints it.
 pub fn run(args: &Args, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
-    let kernel = args.kernel.find(kernels)?;
+    // What is printed as it was read keeps the places that it was read with.
+    let places = if args.stage == Stage::Tile { Places::Recorded } else { Places::Text };
+    let kernel = args.kernel.find_at(kernels, places)?;
     let group = Machine::SM_90A.group_bytes;
     let text = match args.stage {
         Stage::Tile if args.brief => format!("{kernel:#}"),

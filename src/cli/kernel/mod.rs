@@ -15,7 +15,7 @@ use serde_json::json;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use tile_codegen::lower::{self, Machine, ParamFacts};
-use tile_lang::ir::{self, Kernel};
+use tile_lang::ir::{self, Kernel, Places};
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -45,6 +45,8 @@ enum Command {
 
 #[derive(clap::Args)]
 struct ListArgs {
+    /// `.tile` files, or names of kernels; all known kernels if there are none
+    kernels: Vec<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -74,21 +76,38 @@ pub fn run(args: &Args, raw: &[OsString], kernels: &[Instance], io: &mut Io<'_>)
     }
 }
 
+/// A row of the list: name, where it comes from, generics.
+type Listed = (String, String, Vec<(String, String)>);
+
 fn list(args: &ListArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
-    let generics = |k: &Instance| -> Vec<(String, String)> {
-        k.def.generics.iter().zip(&k.generics).map(|((n, _), g)| ((*n).into(), select::show(g))).collect()
+    let known = |k: &Instance| -> Listed {
+        let generics = k.def.generics.iter().zip(&k.generics).map(|((n, _), g)| ((*n).into(), select::show(g)));
+        (k.name.clone(), k.def.module.into(), generics.collect())
     };
+    let mut rows: Vec<Listed> = Vec::new();
+    for name in &args.kernels {
+        match kernels.iter().find(|k| k.name == *name) {
+            Some(k) => rows.push(known(k)),
+            None => {
+                let found = select::find_all(name, kernels, &[], Places::Text)?;
+                rows.extend(found.into_iter().map(|(own, k)| (own, k.files.join(", "), k.generics)));
+            }
+        }
+    }
+    if args.kernels.is_empty() {
+        rows.extend(kernels.iter().map(known));
+    }
     if args.json {
-        let rows = kernels.iter().map(|k| {
-            let generics: serde_json::Map<_, _> = generics(k).into_iter().map(|(n, v)| (n, v.into())).collect();
-            json!({ "name": k.name, "module": k.def.module, "generics": generics })
+        let rows = rows.into_iter().map(|(name, module, generics)| {
+            let generics: serde_json::Map<_, _> = generics.into_iter().map(|(n, v)| (n, v.into())).collect();
+            json!({ "name": name, "module": module, "generics": generics })
         });
         return io.json(&rows.collect());
     }
-    let width = kernels.iter().map(|k| k.name.len()).max().unwrap_or(0);
-    for k in kernels {
-        let list: Vec<String> = generics(k).iter().map(|(n, v)| format!("{n}={v}")).collect();
-        io.line(format_args!("{:width$}  {}  {}", k.name, k.def.module, list.join(" ")))?;
+    let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
+    for (name, module, generics) in rows {
+        let list: Vec<String> = generics.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        io.line(format_args!("{name:width$}  {module}  {}", list.join(" ")).to_string().trim_end())?;
     }
     Ok(())
 }
@@ -104,8 +123,8 @@ fn check(args: &CheckArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), 
     }
     let mut wrong = Vec::new();
     for name in &names {
-        let checked = select::find_all(name, kernels, &args.generics).and_then(|list| {
-            list.into_iter().try_for_each(|kernel| {
+        let checked = select::find_all(name, kernels, &args.generics, Places::Text).and_then(|list| {
+            list.into_iter().try_for_each(|(_, kernel)| {
                 let assembled = lower(&kernel)?;
                 let kib = assembled.shared_bytes / 1024;
                 io.line(format_args!(

@@ -2,9 +2,12 @@
 
 use super::super::Instance;
 use super::super::error::CliError;
+use tile_lang::artifact::Artifact;
 use tile_lang::build::Generic;
+use tile_lang::diag::Diagnostics;
 use tile_lang::dtype::DType;
-use tile_lang::ir::{self, Kernel};
+use tile_lang::ir::{self, Kernel, Places};
+use tile_lang::nearest::nearest;
 
 /// One kernel on the command line.
 #[derive(clap::Args)]
@@ -17,30 +20,36 @@ pub struct KernelArgs {
 }
 
 impl KernelArgs {
-    /// The kernel, staged or read, and verified.
+    /// The kernel, staged or read, and verified. Places of a `.tile` file's kernels are its own lines.
     pub fn find(&self, kernels: &[Instance]) -> Result<Kernel, CliError> {
-        let mut list = find_all(&self.kernel, kernels, &self.generics)?;
-        match (list.pop(), list.is_empty()) {
-            (Some(kernel), true) => Ok(kernel),
-            (last, _) => {
-                list.extend(last);
-                let names: Vec<&str> = list.iter().map(|k| k.name.as_str()).collect();
-                let (file, names) = (&self.kernel, names.join(", "));
-                Err(CliError::input(format!("{file} holds several kernels ({names}); name one, as {file}:NAME")))
-            }
+        self.find_at(kernels, Places::Text)
+    }
+
+    /// As [`KernelArgs::find`], with the places that are asked for.
+    pub fn find_at(&self, kernels: &[Instance], places: Places) -> Result<Kernel, CliError> {
+        let mut list = find_all(&self.kernel, kernels, &self.generics, places)?;
+        if list.len() == 1 {
+            return Ok(list.remove(0).1);
         }
+        let names: Vec<String> = list.into_iter().map(|(name, _)| name).collect();
+        let (file, names) = (&self.kernel, names.join(", "));
+        Err(CliError::input(format!("{file} holds several kernels ({names}); name one, as {file}:NAME")))
     }
 }
 
-/// The kernels that a name stands for: one, or all of a file.
-pub fn find_all(name: &str, kernels: &[Instance], generics: &[String]) -> Result<Vec<Kernel>, CliError> {
-    let found = match name.split_once(".tile:") {
-        Some((file, wanted)) => from_file(&format!("{file}.tile"), Some(wanted))?,
-        None if name.ends_with(".tile") => from_file(name, None)?,
+/// The kernels that a name stands for, one or all of a file, each with the name that it is chosen by.
+pub fn find_all(
+    name: &str,
+    kernels: &[Instance],
+    generics: &[String],
+    places: Places,
+) -> Result<Vec<(String, Kernel)>, CliError> {
+    let found = match file_and_name(name) {
+        Some((file, wanted)) => from_file(file, wanted, places)?,
         None => {
             let instance = kernels.iter().find(|k| k.name == name).ok_or_else(|| unknown(name, kernels))?;
             let instance = Instance { generics: with_generics(instance, generics)?, ..instance.clone() };
-            return verified(vec![instance.stage()?]);
+            return verified(vec![(instance.name.clone(), instance.stage()?)]);
         }
     };
     if !generics.is_empty() {
@@ -51,27 +60,58 @@ pub fn find_all(name: &str, kernels: &[Instance], generics: &[String]) -> Result
     verified(found)
 }
 
-fn verified(kernels: Vec<Kernel>) -> Result<Vec<Kernel>, CliError> {
-    kernels.iter().try_for_each(ir::verify)?;
-    Ok(kernels)
+/// The parts of `FILE.tile` or `FILE.tile:NAME`; `None` for the name of a kernel that is known.
+fn file_and_name(name: &str) -> Option<(&str, Option<&str>)> {
+    match name.find(".tile:") {
+        Some(at) => Some((&name[..at + ".tile".len()], Some(&name[at + ".tile:".len()..]))),
+        None => name.ends_with(".tile").then_some((name, None)),
+    }
+}
+
+/// Reports what is wrong with any of them.
+fn verified(kernels: Vec<(String, Kernel)>) -> Result<Vec<(String, Kernel)>, CliError> {
+    let errors: Vec<_> = kernels.iter().filter_map(|(_, k)| ir::verify(k).err()).flat_map(|e| e.0).collect();
+    if errors.is_empty() { Ok(kernels) } else { Err(Diagnostics(errors).into()) }
 }
 
 fn unknown(name: &str, kernels: &[Instance]) -> CliError {
-    let near = kernels.iter().find(|k| k.name.contains(name) || name.contains(&k.name));
-    let hint = near.map_or("`kernel list` shows all".into(), |k| format!("did you mean `{}`?", k.name));
+    let near = nearest(name, kernels.iter().map(|k| k.name.as_str()));
+    let part = || kernels.iter().map(|k| k.name.as_str()).find(|k| k.contains(name) || name.contains(k));
+    let hint = near.or_else(part).map_or("`kernel list` shows all".into(), |k| format!("did you mean `{k}`?"));
     CliError::input(format!("there is no kernel `{name}`; {hint}"))
 }
 
-fn from_file(file: &str, wanted: Option<&str>) -> Result<Vec<Kernel>, CliError> {
-    let text = std::fs::read_to_string(file).map_err(|e| CliError::input(format!("{file}: can't be read ({e})")))?;
-    let all = ir::parse_all(&text, file)?;
+fn from_file(file: &str, wanted: Option<&str>, places: Places) -> Result<Vec<(String, Kernel)>, CliError> {
+    let bytes = std::fs::read(file).map_err(|e| CliError::input(format!("{file}: can't be read ({e})")))?;
+    if Artifact::is_one(&bytes) {
+        return Err(CliError::input(format!(
+            "{file}: this is a compiled artifact, for `--artifact`; kernels are read from text"
+        )));
+    }
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        let line = 1 + e.as_bytes()[..at].iter().filter(|b| **b == b'\n').count();
+        CliError::input(format!("{file}: this is no text in UTF-8 (byte {at}, in line {line})"))
+    })?;
+    let all = numbered(ir::parse_all_at(&text, file, places)?);
     let Some(wanted) = wanted else { return Ok(all) };
-    let names: Vec<String> = all.iter().map(|k| k.name.clone()).collect();
-    let found: Vec<Kernel> = all.into_iter().filter(|k| k.name == wanted).collect();
+    let names: Vec<String> = all.iter().map(|(name, _)| name.clone()).collect();
+    let found: Vec<(String, Kernel)> = all.into_iter().filter(|(name, _)| name == wanted).collect();
     if found.is_empty() {
         return Err(CliError::input(format!("{file} holds no kernel `{wanted}`, only {}", names.join(", "))));
     }
     Ok(found)
+}
+
+/// Instances of one kernel get a number after its name, from the second on.
+fn numbered(kernels: Vec<Kernel>) -> Vec<(String, Kernel)> {
+    let mut out: Vec<(String, Kernel)> = Vec::with_capacity(kernels.len());
+    for k in kernels {
+        let same = out.iter().filter(|(_, other)| other.name == k.name).count();
+        let name = if same == 0 { k.name.clone() } else { format!("{}.{}", k.name, same + 1) };
+        out.push((name, k));
+    }
+    out
 }
 
 /// The instance's generics with those of the command line in their places.

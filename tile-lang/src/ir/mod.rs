@@ -13,12 +13,13 @@ mod parse;
 mod parse_op;
 mod print;
 mod rules;
+mod syntax;
 mod ty;
 mod verify;
 
 pub use entity::{BlockId, OpId, ValueId};
 pub use op::{BinaryOp, CmpOp, Literal, OpKind, ReduceOp, RingPart, UnaryOp};
-pub use parse::{parse, parse_all};
+pub use parse::{Places, parse, parse_all, parse_all_at};
 pub use ty::{Access, Type};
 pub use verify::verify;
 

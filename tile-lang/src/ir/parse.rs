@@ -1,55 +1,82 @@
 //! The text form, read. Grammar: `grammar.pest`; this file makes a [`Kernel`] of the tree.
 
-use super::parse_op::{Attr, kind_of, literal, ty};
+use super::parse_op::{Attr, kind_of, literal, mnemonics, ty};
+use super::syntax::{self, Repaired};
 use super::{BlockId, Kernel, OpData, OpKind, Param, RingPart, Role, Stage, Type, ValueId};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::dtype::DType;
+use crate::nearest::nearest;
 use crate::span::Span;
 use pest::Parser;
-use pest::error::{Error, InputLocation, LineColLocation};
 use pest::iterators::Pair;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
 #[derive(pest_derive::Parser)]
 #[grammar = "ir/grammar.pest"]
-struct Text;
+pub(super) struct Text;
 
 pub(super) type Node<'t> = Pair<'t, Rule>;
 
-/// Deepest nesting of braces that is read.
-const MAX_DEPTH: usize = 64;
+/// What the places of a kernel that is read point into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// The source that the kernel came from, where the text has a table of files; else as [`Places::Text`].
+    Recorded,
+    /// The lines of the text itself.
+    Text,
+}
 
 /// Reads the one kernel of a text. `file` is its name, for messages and, where the text has no table of files, for the
 /// places of its ops. Types are read, not checked: call [`verify`](super::verify) next.
 ///
 /// # Errors
-/// The first mistake of syntax (`E75`), or all names and attributes that make no sense.
+/// Everything that is wrong with the text (`E75`): syntax, names, attributes, each at its place and with a fix.
 pub fn parse(text: &str, file: &str) -> Result<Kernel, Diagnostics> {
     let mut kernels = parse_all(text, file)?;
-    if kernels.len() > 1 {
-        return Err(mistake(file, Span::NONE, format!("one kernel is needed, the text has {}", kernels.len())).into());
-    }
-    kernels.pop().ok_or_else(|| mistake(file, Span::NONE, "the text has no kernel".into()).into())
+    let message = match kernels.len() {
+        0 => "the text has no kernel".into(),
+        1 => return Ok(kernels.remove(0)),
+        n => format!("one kernel is needed, the text has {n}"),
+    };
+    Err(mistake(file, Span::NONE, message, "leave one kernel in the text").into())
+}
+
+/// Reads all kernels of a text, with the places that it records.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_all(text: &str, file: &str) -> Result<Vec<Kernel>, Diagnostics> {
+    parse_all_at(text, file, Places::Recorded)
 }
 
 /// Reads all kernels of a text.
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_all(text: &str, file: &str) -> Result<Vec<Kernel>, Diagnostics> {
-    if let Some(span) = too_deep(text) {
-        return Err(mistake(file, span, format!("blocks are nested more than {MAX_DEPTH} deep")).into());
-    }
-    let tree = Text::parse(Rule::file, text).map_err(|e| syntax(file, text, e))?;
+pub fn parse_all_at(text: &str, file: &str, places: Places) -> Result<Vec<Kernel>, Diagnostics> {
+    syntax::limits(text, file)?;
+    let repaired: Repaired;
+    let none = HashSet::new();
+    let (tree, mut errors, unsure) = match Text::parse(Rule::file, text) {
+        Ok(tree) => (tree, Vec::new(), &none),
+        Err(e) => {
+            repaired = syntax::repair(text, file, e);
+            let errors = repaired.errors.clone();
+            match repaired.text.as_ref().map(|text| Text::parse(Rule::file, text)) {
+                Some(Ok(tree)) => (tree, errors, &repaired.unsure),
+                _ => return Err(Diagnostics(errors)),
+            }
+        }
+    };
     let mut kernels = Vec::new();
-    let mut errors = Vec::new();
     for unit in tree.flat_map(Pair::into_inner).filter(|n| n.as_rule() == Rule::unit) {
-        let mut reader = Reader::new(file);
+        let mut reader = Reader::new(file, places, unsure);
         reader.unit(unit);
         errors.append(&mut reader.errors);
         kernels.push(reader.kernel);
     }
+    errors.sort_by_key(|e| (e.span.line, e.span.col));
     if errors.is_empty() { Ok(kernels) } else { Err(Diagnostics(errors)) }
 }
 
@@ -67,126 +94,51 @@ impl From<Diagnostic> for Diagnostics {
     }
 }
 
-fn mistake(file: &str, span: Span, message: String) -> Diagnostic {
-    Diagnostic { code: "E75", message, file: file.into(), span, notes: Vec::new() }
-}
-
-/// Where braces are nested too deep for the parser, which calls itself.
-fn too_deep(text: &str) -> Option<Span> {
-    let (mut depth, mut line, mut col) = (0usize, 1, 0);
-    let (mut quoted, mut escaped, mut comment, mut before) = (false, false, false, ' ');
-    for c in text.chars() {
-        col += 1;
-        match c {
-            '\n' => {
-                (line, col, comment) = (line + 1, 0, false);
-            }
-            _ if comment => {}
-            _ if quoted => {
-                quoted = escaped || c != '"';
-                escaped = !escaped && c == '\\';
-            }
-            '"' => quoted = true,
-            '/' if before == '/' => comment = true,
-            '{' => depth += 1,
-            '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        before = c;
-        if depth > MAX_DEPTH {
-            return Some(Span { file: 0, line, col, len: 1 });
-        }
-    }
-    None
-}
-
-/// A mistake of syntax.
-fn syntax(file: &str, text: &str, e: Error<Rule>) -> Diagnostics {
-    let e = e.renamed_rules(|rule| rule_name(*rule).into());
-    let (LineColLocation::Pos((line, col)) | LineColLocation::Span((line, col), _)) = e.line_col;
-    let (InputLocation::Pos(at) | InputLocation::Span((at, _))) = e.location;
-    let rest = text.get(at..).unwrap_or_default();
-    let found: String = match rest.split_whitespace().next() {
-        Some(word) => {
-            let kind = |c: char| c.is_ascii_alphanumeric() || "_.%@".contains(c);
-            let first = word.chars().next().is_some_and(kind);
-            word.chars().take_while(|c| first && kind(*c)).chain(word.chars().filter(|_| !first).take(1)).collect()
-        }
-        None => String::new(),
-    };
-    let span = Span { file: 0, line: line as u32, col: col as u32, len: found.chars().count().max(1) as u32 };
-    let found = if found.is_empty() { "the end of the text".into() } else { format!("`{found}`") };
-    mistake(file, span, format!("{}, found {found}", e.variant.message())).into()
-}
-
-/// What a person calls a part of the grammar.
-fn rule_name(rule: Rule) -> &'static str {
-    match rule {
-        Rule::EOI => "the end of the text",
-        Rule::kw_files => "`files`",
-        Rule::kw_kernel => "`kernel`",
-        Rule::kw_stage => "`stage`",
-        Rule::kw_for => "`for`",
-        Rule::kw_to => "`to`",
-        Rule::kw_with => "`with`",
-        Rule::kw_if => "`if`",
-        Rule::kw_else => "`else`",
-        Rule::kw_const => "`const`",
-        Rule::kw_of => "`of`",
-        Rule::kw_at => "`at`",
-        Rule::symbol => "`@` and a name",
-        Rule::generics | Rule::generic => "generics",
-        Rule::params | Rule::param => "parameters",
-        Rule::op | Rule::plain_op | Rule::mnemonic => "an op",
-        Rule::results => "results",
-        Rule::for_op => "a loop",
-        Rule::carries | Rule::carry => "carried values",
-        Rule::if_op => "a condition",
-        Rule::const_op => "a constant",
-        Rule::block | Rule::body | Rule::role_body => "a block",
-        Rule::operands => "operands",
-        Rule::types => "`:` and types",
-        Rule::attrs | Rule::attr => "attributes",
-        Rule::part => "a part of a ring slot",
-        Rule::ty => "a type",
-        Rule::dims => "extents",
-        Rule::place => "a place",
-        Rule::value => "a value",
-        Rule::literal => "a number",
-        Rule::number => "a number",
-        Rule::name | Rule::word => "a name",
-        Rule::string => "a string",
-        Rule::file | Rule::unit | Rule::kernel => "a kernel",
-        Rule::files => "a table of files",
-        Rule::WHITESPACE | Rule::COMMENT | Rule::end => "space",
-    }
+pub(super) fn mistake(file: &str, span: Span, message: String, fix: &str) -> Diagnostic {
+    Diagnostic { code: "E75", message, file: file.into(), span, notes: vec![fix.into()] }
 }
 
 struct Reader<'t> {
     file: &'t str,
     kernel: Kernel,
+    wanted: Places,
     /// Whether the text has a table of files, so that places are written out.
     places: bool,
     values: HashMap<&'t str, ValueId>,
+    /// Values that something may make which can't be read.
+    unsure: &'t HashSet<String>,
     errors: Vec<Diagnostic>,
 }
 
 impl<'t> Reader<'t> {
-    fn new(file: &'t str) -> Self {
+    fn new(file: &'t str, wanted: Places, unsure: &'t HashSet<String>) -> Self {
         let mut kernel = Kernel::new("");
         kernel.bodies.clear();
         kernel.blocks.clear();
-        Reader { file, kernel, places: false, values: HashMap::new(), errors: Vec::new() }
+        Reader { file, kernel, wanted, places: false, values: HashMap::new(), unsure, errors: Vec::new() }
     }
 
-    fn error(&mut self, node: &Node<'_>, message: String) {
-        self.errors.push(mistake(self.file, here(node), message));
+    fn error(&mut self, node: &Node<'_>, message: String, fix: impl AsRef<str>) {
+        self.errors.push(mistake(self.file, here(node), message, fix.as_ref()));
+    }
+
+    /// A name that is not one of the known ones.
+    fn unknown(&mut self, node: &Node<'_>, what: &str, known: &[&str]) {
+        let name = node.as_str().trim_end();
+        let fix = match nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known are {}", known.join(", ")),
+        };
+        self.error(node, format!("`{name}` is no {what}"), fix);
     }
 
     fn unit(&mut self, unit: Node<'t>) {
         for node in unit.into_inner() {
             if node.as_rule() == Rule::files {
-                self.places = true;
+                self.places = self.wanted == Places::Recorded;
+                if !self.places {
+                    continue;
+                }
                 self.kernel.files =
                     node.into_inner().filter(|n| n.as_rule() == Rule::string).map(|n| unquote(n.as_str())).collect();
             } else {
@@ -212,7 +164,7 @@ impl<'t> Reader<'t> {
                 Rule::params => n.into_inner().for_each(|p| self.param(p)),
                 Rule::word => match Stage::ALL.into_iter().find(|s| s.name() == n.as_str()) {
                     Some(stage) => self.kernel.stage = stage,
-                    None => self.error(&n, format!("`{}` is no stage", n.as_str())),
+                    None => self.unknown(&n, "stage", &Stage::ALL.map(Stage::name)),
                 },
                 Rule::body => {
                     let block = self.kernel.add_block();
@@ -225,7 +177,7 @@ impl<'t> Reader<'t> {
                     let block = self.kernel.add_block();
                     match Role::ALL.into_iter().find(|r| r.name() == word.as_str()) {
                         Some(role) => self.kernel.bodies.push((role, block)),
-                        None => self.error(&word, format!("`{}` is no role", word.as_str())),
+                        None => self.unknown(&word, "role", &Role::ALL.map(Role::name)),
                     }
                     self.body(body, block);
                 }
@@ -245,7 +197,7 @@ impl<'t> Reader<'t> {
 
     fn ty(&mut self, node: &Node<'t>) -> Type {
         ty(node).unwrap_or_else(|message| {
-            self.error(node, message);
+            self.error(node, message, TYPES);
             Type::Error
         })
     }
@@ -254,8 +206,9 @@ impl<'t> Reader<'t> {
     fn define(&mut self, node: &Node<'t>, t: Type) -> ValueId {
         let v = self.kernel.add_value(t);
         self.kernel.values[v.index()].name = base_name(node.as_str()).map(str::to_owned);
-        if self.values.insert(node.as_str(), v).is_some() {
-            self.error(node, format!("`{}` is defined twice", node.as_str()));
+        if self.values.insert(node.as_str(), v).is_some() && !self.unsure.contains(node.as_str()) {
+            let fix = format!("give one of them another name, as `{}`", self.free_name(node.as_str()));
+            self.error(node, format!("`{}` is defined twice", node.as_str()), fix);
         }
         v
     }
@@ -265,10 +218,30 @@ impl<'t> Reader<'t> {
         match self.values.get(node.as_str()) {
             Some(v) => *v,
             None => {
-                self.error(node, format!("`{}` is not defined before this use", node.as_str()));
+                if !self.unsure.contains(node.as_str()) {
+                    let fix = match nearest(node.as_str(), self.known_names()) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => "write the op that makes it before this one".into(),
+                    };
+                    self.error(node, format!("`{}` is not defined before this use", node.as_str()), fix);
+                }
                 self.kernel.add_value(Type::Error)
             }
         }
+    }
+
+    /// Names of values, in alphabetical order.
+    fn known_names(&self) -> Vec<&'t str> {
+        let mut names: Vec<&str> = self.values.keys().copied().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// A spelling of a value that is not taken.
+    fn free_name(&self, name: &str) -> String {
+        let base = name.split('.').next().unwrap_or_default();
+        let free = |n: usize| Some(format!("{base}.{n}")).filter(|n| !self.values.contains_key(n.as_str()));
+        (1..=self.values.len() + 1).find_map(free).unwrap_or_default()
     }
 
     fn body(&mut self, node: Node<'t>, block: BlockId) {
@@ -319,7 +292,8 @@ impl<'t> Reader<'t> {
             _ => self.part(n.clone()).map(Attr::Part),
         };
         if attr.is_none() {
-            self.error(&n, format!("`{}` is no attribute", n.as_str()));
+            let fix = "an attribute is a number below 2^64, a word, a string, or `bf16 16x64 of 2 at 0`";
+            self.error(&n, format!("`{}` is no attribute", n.as_str()), fix);
         }
         attr
     }
@@ -338,7 +312,8 @@ impl<'t> Reader<'t> {
         match numbers[..] {
             [file, line, col, len] => Some(Span { file, line, col, len }),
             _ => {
-                self.error(node, format!("`{}` is no place", node.as_str()));
+                let fix = "a place is `@file:line:column:length`, each below 2^32";
+                self.error(node, format!("`{}` is no place", node.as_str()), fix);
                 None
             }
         }
@@ -347,14 +322,15 @@ impl<'t> Reader<'t> {
     /// Results, defined after the operands are read.
     fn results(&mut self, whole: &Node<'t>, names: &[Node<'t>], types: &[Type]) -> Vec<ValueId> {
         if names.len() != types.len() {
-            self.error(whole, format!("each result needs a type: results {}, types {}", names.len(), types.len()));
+            let message = format!("each result needs a type: results {}, types {}", names.len(), types.len());
+            self.error(whole, message, "write one type for each result behind `:`, separated by commas");
         }
         let types = types.iter().cloned().chain(std::iter::repeat(Type::Error));
         names.iter().zip(types).map(|(n, t)| self.define(n, t)).collect()
     }
 
     fn push(&mut self, block: BlockId, whole: &Node<'t>, place: Option<Span>, mut op: OpData) {
-        op.span = match place {
+        op.span = match place.filter(|_| self.places) {
             Some(span) => span,
             None if self.places => Span::NONE,
             None => here(whole),
@@ -376,7 +352,18 @@ impl<'t> Reader<'t> {
                 let op = OpData { kind, operands, results, blocks: Vec::new(), span: Span::NONE };
                 self.push(block, whole, parts.place, op);
             }
-            Err(message) => self.error(whole, message),
+            Err(message) if parts.literal.is_some() => {
+                self.error(whole, message, "f32 is written with a point or an exponent; i32 has 32 bits and a sign");
+            }
+            Err(message) => {
+                let known: Vec<&str> = mnemonics().collect();
+                let fix = match nearest(parts.mnemonic, known.iter().copied()) {
+                    Some(same) if same == parts.mnemonic => OPS.into(),
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => OPS.into(),
+                };
+                self.error(whole, message, fix);
+            }
         }
     }
 
@@ -399,7 +386,7 @@ impl<'t> Reader<'t> {
             [] => 0,
             [Attr::Number(n)] => *n,
             _ => {
-                self.error(whole, "a loop has one attribute, its stages".into());
+                self.error(whole, "a loop has one attribute, its stages".into(), "write `for[4] %i = %from to %to`");
                 0
             }
         };
@@ -424,6 +411,13 @@ impl<'t> Reader<'t> {
         self.push(block, whole, parts.place, OpData { kind, operands, results, blocks: vec![id], span: Span::NONE });
     }
 }
+
+/// Where ops and their attributes are listed.
+const OPS: &str = "docs/text-form.md lists the ops with their attributes";
+
+/// What types there are.
+const TYPES: &str = "types are `f32` and the like, `tile<f32, 16x16>`, `smem<bf16, 16x64>`, and `global`, `global_mut` and \
+     `weight` with a number of axes: `global<f32, 2>`";
 
 #[derive(Default)]
 struct Parts<'t> {

@@ -40,6 +40,13 @@ const OTHERS: [&str; 24] = [
     "ring_release",
 ];
 
+/// Spellings of all ops but constants, loops and conditions, which have a syntax of their own.
+pub(super) fn mnemonics() -> impl Iterator<Item = &'static str> {
+    let unary = UnaryOp::ALL.iter().map(|op| op.name());
+    let others = BinaryOp::ALL.iter().map(|op| op.name()).chain(CmpOp::ALL.iter().map(|op| op.name()));
+    OTHERS.into_iter().chain(unary).chain(others)
+}
+
 fn elementwise(mnemonic: &str) -> Option<OpKind> {
     (UnaryOp::from_name(mnemonic).map(OpKind::Unary))
         .or_else(|| BinaryOp::from_name(mnemonic).map(OpKind::Binary))
