@@ -8,7 +8,9 @@ use crate::lower::{self, Machine, RECORD_SLOTS};
 use std::collections::BTreeMap;
 use tile_lang::ir::{Kernel, OpId, OpKind, RingPart};
 use tile_lang::plan::Plan;
-use tile_lang::protocol::{Action, At, Barrier, Fence, Frame, KernelProtocol, Parity, Protocol, RingId, RingShape, Side, Who};
+use tile_lang::protocol::{
+    Action, At, Barrier, Fence, Frame, KernelProtocol, Parity, Protocol, RingId, RingShape, Side, Who,
+};
 use tile_lang::record::RECORD_BYTES;
 
 /// The protocol of a plan's program as it is emitted for `machine`.

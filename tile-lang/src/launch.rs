@@ -1,7 +1,7 @@
 //! What is known of a launch before it runs: the grid of work items and the `require!` clauses.
 
 use crate::dtype::DType;
-use crate::ir::{BinaryOp, BlockId, CmpOp, Kernel, Literal, OpKind, UnaryOp, ValueId};
+use crate::ir::{BinaryOp, CmpOp, Kernel, Literal, OpKind, UnaryOp, ValueId};
 
 /// An argument, as far as the host looks at it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,7 +64,8 @@ pub fn extents(kernel: &Kernel, args: &[LaunchArg<'_>]) -> Result<Vec<usize>, La
     };
     let grid_error = |message: String| LaunchError::Grid { kernel: kernel.name.clone(), message };
     let mut grid = Vec::new();
-    for &id in &kernel.block(body(kernel)).ops {
+    let ops = kernel.launch_body().map_or(&[][..], |b| &kernel.block(b).ops);
+    for &id in ops {
         let op = kernel.op(id);
         let get = |i: usize| known[op.operands[i].index()];
         let value = match &op.kind {
@@ -106,11 +107,6 @@ pub fn extents(kernel: &Kernel, args: &[LaunchArg<'_>]) -> Result<Vec<usize>, La
         return Err(grid_error(format!("a grid of {grid:?} items")));
     }
     Ok(grid)
-}
-
-/// The first body; before specialisation it is the only one.
-fn body(kernel: &Kernel) -> BlockId {
-    kernel.bodies[0].1
 }
 
 fn unary(op: UnaryOp, a: Literal) -> Option<Literal> {

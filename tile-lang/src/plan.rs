@@ -355,10 +355,18 @@ impl Plan {
     pub fn staged_tile(kernel: &Kernel, param: usize) -> Option<Vec<usize>> {
         let value = kernel.params[param].value;
         let mut shape = None;
-        kernel.walk(|_, op| {
-            if matches!(op.kind, OpKind::Stage) && op.operands[0] == value {
-                shape = Some(kernel.ty(op.results[0]).shape().to_vec());
+        kernel.walk(|_, op| match &op.kind {
+            OpKind::Stage if op.operands[0] == value => shape = Some(kernel.ty(op.results[0]).shape().to_vec()),
+            OpKind::RingFill(parts) => {
+                let mut at = 0;
+                for part in parts {
+                    if op.operands[at] == value {
+                        shape = Some(part.shape.clone());
+                    }
+                    at += 1 + part.rank;
+                }
             }
+            _ => {}
         });
         shape
     }

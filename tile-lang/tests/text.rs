@@ -119,6 +119,16 @@ fn every_op_is_read_and_written() {
     verify(&roles).unwrap_or_else(|e| panic!("{e}"));
     round_trip(&roles);
     assert_eq!(format!("{roles:#}"), ROLES.trim_start());
+    // What explicit roles ask of the program.
+    let asking = ROLES
+        .replace("stage specialised {", "stage specialised slots 4 {")
+        .replace("producer {", "producer \"load\" warps 1 registers 56 {")
+        .replace("consumer {", "consumer \"math\" warps 8 registers 224 {");
+    let roles = parse(&asking, "roles.tile").unwrap();
+    assert_eq!((roles.resources.slots, roles.resources.roles[1].registers), (4, 224));
+    assert_eq!(roles.resources.roles[0].span.line, 3);
+    assert_eq!(round_trip(&roles).resources, roles.resources);
+    assert_eq!(format!("{roles:#}"), asking.trim_start());
 }
 
 /// `%y = op %x…` on operands of these types.

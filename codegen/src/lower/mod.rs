@@ -20,6 +20,7 @@ mod product;
 mod program;
 mod progress;
 mod reduce;
+mod resources;
 mod shared;
 mod sync;
 

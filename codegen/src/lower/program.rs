@@ -12,6 +12,7 @@ use super::emit::{Emitter, Ssa};
 use super::facts::ParamFacts;
 use super::frame::Frame;
 use super::prepare::{Prepared, prepare};
+use super::resources::{RingSpace, ring_slots};
 use crate::layout::WARPS;
 use crate::{CodegenError, protocol};
 use tile_lang::ir::{Kernel, Role};
@@ -22,8 +23,8 @@ use tile_lang::record;
 /// Threads of a CTA: the consumers and one warpgroup for the producer.
 pub const THREADS: usize = WARPS * 32 + 128;
 /// Registers of a producer and of a consumer thread: 128 × 56 + 256 × 224 ≤ 65,536.
-const PRODUCER_REGISTERS: usize = 56;
-const CONSUMER_REGISTERS: usize = 224;
+pub(super) const PRODUCER_REGISTERS: usize = 56;
+pub(super) const CONSUMER_REGISTERS: usize = 224;
 /// Registers of an SM.
 const REGISTER_FILE: usize = 65_536;
 /// Records in flight.
@@ -106,15 +107,13 @@ pub fn assemble(
         prepared.iter().map(|p| p.slot_bytes).max().unwrap_or(0).max(machine.group_bytes).next_multiple_of(1024);
     // The first emission only measures the exchange area; the ring gets what is left.
     let exchange = emit(&prepared, slot_bytes, 2)?.exchange_bytes.next_multiple_of(1024);
-    let fixed = RING_BASE + exchange;
-    let slots = machine.shared_bytes.saturating_sub(fixed) / slot_bytes;
-    let slots = slots.min(MAX_SLOTS);
-    if slots < 2 {
-        return Err(CodegenError::Plan(format!(
-            "`{name}`: shared memory of {} bytes holds {fixed} bytes of barriers and exchange area and no two ring slots of {} bytes",
-            machine.shared_bytes, slot_bytes
-        )));
-    }
+    let space = RingSpace {
+        shared_bytes: machine.shared_bytes,
+        control_bytes: RING_BASE,
+        exchange_bytes: exchange,
+        slot_bytes,
+    };
+    let slots = ring_slots(name, &prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), &space)?;
     let emitted = emit(&prepared, slot_bytes, slots)?;
     let (packings, kernels) = prepared.into_iter().map(|p| (p.packings, p.kernel)).unzip();
     let protocol = Protocol {
@@ -162,7 +161,7 @@ fn regions(slots: usize, slot_bytes: usize, exchange: usize) -> Vec<Region> {
 }
 
 /// Most ring slots that the barrier arrays have room for.
-const MAX_SLOTS: usize = 32;
+pub(super) const MAX_SLOTS: usize = 32;
 pub(super) const FULL: usize = 0;
 pub(super) const EMPTY: usize = FULL + 8 * MAX_SLOTS;
 pub(super) const RECORD_FULL: usize = EMPTY + 8 * MAX_SLOTS;

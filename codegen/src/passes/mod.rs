@@ -1,6 +1,5 @@
 //! Passes over tile IR, in the order that [`lower_to_roles`] runs them. A pass is one file and one function.
 
-mod liveness;
 mod ring;
 mod specialise;
 
@@ -8,19 +7,39 @@ pub use ring::{MAX_SLOT_BYTES, RingGroup, ring_groups};
 pub use specialise::specialise;
 
 use crate::CodegenError;
-use tile_lang::ir::{self, Kernel};
+use tile_lang::ir::{self, Kernel, OpKind, Role, Stage};
 
-/// From a kernel as written to one body per role with explicit rings.
+/// From a kernel as written to one body per role with explicit rings, as code is made for it: without the requirements, which
+/// were checked before the launch. A kernel that was written with explicit roles has its bodies already.
 ///
 /// The kernel is verified before and after.
 ///
 /// # Errors
-/// A kernel that is not well-formed, or a staged tile that is larger than any ring slot.
+/// As [`explicit_roles`].
 pub fn lower_to_roles(kernel: &Kernel, group_bytes: usize) -> Result<Kernel, CodegenError> {
+    let mut lowered = explicit_roles(kernel, group_bytes)?;
+    if let Some(consumer) = lowered.body(Role::Consumer) {
+        ir::prune(&mut lowered, consumer, |kind| {
+            kind.has_effect() && !matches!(kind, OpKind::Require(_) | OpKind::Yield)
+        });
+    }
+    Ok(lowered)
+}
+
+/// A kernel in the form that level 3 of the language writes down: one body per role, explicit rings, requirements with the
+/// consumer.
+///
+/// # Errors
+/// A kernel that is not well-formed, roles that don't fit together, or a staged tile that is larger than any ring slot.
+pub fn explicit_roles(kernel: &Kernel, group_bytes: usize) -> Result<Kernel, CodegenError> {
     ir::verify(kernel)?;
+    if kernel.stage >= Stage::Specialised {
+        ir::check_rings(kernel)?;
+        return Ok(kernel.clone());
+    }
     let groups = ring_groups(kernel, group_bytes)?;
     let lowered = specialise(kernel, &groups);
-    ir::verify(&lowered).map_err(|e| CodegenError::Lowering {
+    ir::verify(&lowered).and_then(|()| ir::check_rings(&lowered)).map_err(|e| CodegenError::Lowering {
         kernel: kernel.name.clone(),
         message: format!("specialisation made a wrong kernel: {e}"),
     })?;

@@ -4,11 +4,10 @@
 //! the whole protocol. The producer keeps the index arithmetic that its copies need; what a role doesn't need is removed.
 
 use super::RingGroup;
-use super::liveness::prune;
 use std::collections::HashMap;
-use tile_lang::ir::{BlockId, Kernel, OpData, OpId, OpKind, Role, Stage, ValueId};
+use tile_lang::ir::{BlockId, Kernel, OpData, OpId, OpKind, Role, Stage, ValueId, prune};
 
-/// Rewrites `stage` ops into ring ops and makes one body per role.
+/// Rewrites `stage` ops into ring ops and makes one body per role. Requirements go to the consumer's.
 pub fn specialise(kernel: &Kernel, groups: &[RingGroup]) -> Kernel {
     let mut k = kernel.clone();
     let body = k.bodies[0].1;
@@ -16,7 +15,7 @@ pub fn specialise(kernel: &Kernel, groups: &[RingGroup]) -> Kernel {
     insert_consumer_ops(&mut k, body, groups);
     k.bodies = vec![(Role::Producer, producer), (Role::Consumer, body)];
     prune(&mut k, producer, |kind| matches!(kind, OpKind::RingFill(_) | OpKind::Work));
-    prune(&mut k, body, |kind| kind.has_effect() && !matches!(kind, OpKind::Require(_) | OpKind::Yield));
+    prune(&mut k, body, |kind| kind.has_effect() && *kind != OpKind::Yield);
     k.stage = Stage::Specialised;
     k
 }

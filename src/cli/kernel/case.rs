@@ -322,19 +322,31 @@ impl Facts {
                 }
             }
             OpKind::Load | OpKind::Stage | OpKind::Store | OpKind::StoreMasked => {
-                let Some(p) = param(op.operands[0]) else { return };
                 let tile = if op.results.is_empty() { op.operands[1] } else { op.results[0] };
-                let (shape, Type::Global(_, rank, _)) = (kernel.ty(tile).shape(), kernel.ty(op.operands[0])) else {
-                    return;
-                };
-                for (i, n) in shape.iter().enumerate() {
-                    let slot = facts.tiles.entry((p, rank - shape.len() + i)).or_insert(0);
-                    *slot = (*slot).max(*n);
+                if let (Some(p), Type::Global(_, rank, _)) = (param(op.operands[0]), kernel.ty(op.operands[0])) {
+                    facts.tile(p, *rank, kernel.ty(tile).shape());
+                }
+            }
+            OpKind::RingFill(parts) => {
+                let mut at = 0;
+                for part in parts {
+                    if let Some(p) = param(op.operands[at]) {
+                        facts.tile(p, part.rank, &part.shape);
+                    }
+                    at += 1 + part.rank;
                 }
             }
             _ => {}
         });
         facts
+    }
+
+    /// A tile of this shape lies along the last axes of a parameter.
+    fn tile(&mut self, param: usize, rank: usize, shape: &[usize]) {
+        for (i, n) in shape.iter().enumerate() {
+            let slot = self.tiles.entry((param, rank - shape.len() + i)).or_insert(0);
+            *slot = (*slot).max(*n);
+        }
     }
 
     /// The axes that must be as long as this one, itself included.

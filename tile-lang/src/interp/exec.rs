@@ -2,6 +2,7 @@
 
 use super::launch::Bound;
 use super::prepare::{Prepared, Step};
+use super::roles::Producer;
 use super::value::{Operand, Pool, Value};
 use super::{InterpError, elementwise, memory, tile};
 use crate::ir::{Literal, OpKind};
@@ -39,6 +40,7 @@ pub(super) struct Run<'a> {
     slots: &'a mut [Value],
     pub pool: &'a mut Pool,
     yielded: &'a mut Vec<Value>,
+    pub producer: Producer<'a>,
 }
 
 impl<'a> Run<'a> {
@@ -51,22 +53,29 @@ impl<'a> Run<'a> {
         for (slot, scalar) in &bound.scalars {
             slots[*slot as usize] = scalar.value();
         }
-        Run { prepared, bound, item, slots, pool: &mut worker.pool, yielded: &mut worker.yielded }
+        let producer = Producer::new(prepared.producer);
+        Run { prepared, bound, item, slots, pool: &mut worker.pool, yielded: &mut worker.yielded, producer }
     }
 
     /// Runs the whole body.
     pub fn body(&mut self) -> Result<(), InterpError> {
-        self.block(self.prepared.body)
+        self.block(self.prepared.body)?;
+        self.finish_producer()
     }
 
     fn block(&mut self, block: usize) -> Result<(), InterpError> {
         for step in &self.prepared.blocks[block].steps {
             self.step(step)?;
-            for slot in &step.drops {
-                self.put(*slot, Value::Empty);
-            }
+            self.drop_unused(step);
         }
         Ok(())
+    }
+
+    /// Empties the slots that nobody reads after a step.
+    pub fn drop_unused(&mut self, step: &Step) {
+        for slot in &step.drops {
+            self.put(*slot, Value::Empty);
+        }
     }
 
     /// Fills a slot.
@@ -197,7 +206,10 @@ impl<'a> Run<'a> {
                 }
                 return Ok(());
             }
-            OpKind::RingFill(_) | OpKind::RingWait(_) | OpKind::RingRelease => return Err(self.malformed(step)),
+            OpKind::RingWait(parts) => return self.ring_wait(step, parts),
+            OpKind::RingRelease => return Ok(()),
+            // The producer's steps are run by `produce`.
+            OpKind::RingFill(_) => return Err(self.malformed(step)),
         };
         if let Some(out) = step.outs.first() {
             self.put(*out, result);
@@ -206,10 +218,18 @@ impl<'a> Run<'a> {
     }
 
     /// Moves the last yielded values into slots.
-    fn unyield(&mut self, slots: &[u32]) {
+    pub fn unyield(&mut self, slots: &[u32]) {
         for slot in slots.iter().rev() {
             let value = self.yielded.pop().unwrap_or_default();
             self.put(*slot, value);
+        }
+    }
+
+    /// Hands a loop's initial values on.
+    pub fn carry_in(&mut self, step: &Step) {
+        for i in 2..step.ins.len() {
+            let value = self.take(step, i);
+            self.yielded.push(value);
         }
     }
 
@@ -219,10 +239,7 @@ impl<'a> Run<'a> {
         let Some((index, carried)) = self.prepared.blocks[block].args.split_first() else {
             return Err(self.malformed(step));
         };
-        for i in 2..step.ins.len() {
-            let value = self.take(step, i);
-            self.yielded.push(value);
-        }
+        self.carry_in(step);
         for i in from..to {
             self.unyield(carried);
             self.put(*index, Value::I32(i));

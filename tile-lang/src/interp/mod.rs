@@ -12,6 +12,7 @@ mod memory;
 mod mma;
 mod number;
 mod prepare;
+mod roles;
 mod tile;
 mod value;
 

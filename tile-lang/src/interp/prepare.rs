@@ -4,7 +4,7 @@
 use super::{ArgValue, InterpError, LaunchError};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::dtype::DType;
-use crate::ir::{self, Kernel, OpData, OpKind, Role, Type, ValueId};
+use crate::ir::{self, Kernel, OpData, OpKind, RingPart, Role, Type, ValueId};
 use crate::span::Span;
 
 /// A kernel ready to run.
@@ -15,6 +15,8 @@ pub struct Prepared {
     pub(super) params: Vec<Parameter>,
     pub(super) blocks: Vec<Code>,
     pub(super) body: usize,
+    /// The body that fills the ring, where roles are split.
+    pub(super) producer: Option<usize>,
     pub(super) slots: usize,
     /// What is computed once per launch: extents of the work, requirements and what they depend on.
     pub(super) host: Vec<HostStep>,
@@ -43,6 +45,8 @@ pub(super) struct Step {
     pub blocks: Box<[u32]>,
     /// Slots that nobody reads afterwards.
     pub drops: Box<[u32]>,
+    /// A fill of the ring as one staged load for each part.
+    pub parts: Box<[Step]>,
     /// The parameter that a memory op works on.
     pub param: usize,
     /// Rows and columns of the result (1 and the extent for one axis, 1 and 1 for a scalar).
@@ -89,18 +93,20 @@ impl Prepared {
     /// Verifies a kernel and makes it ready.
     ///
     /// # Errors
-    /// What the verifier finds; a kernel whose body is already split into roles.
+    /// What the verifier finds; roles whose bodies don't fit together (`E24`, `E33`, `E64`).
     pub fn new(kernel: &Kernel) -> Result<Prepared, Diagnostics> {
         ir::verify(kernel)?;
-        let Some(body) = kernel.body(Role::All) else {
+        ir::check_rings(kernel)?;
+        let Some(body) = kernel.launch_body() else {
             return Err(Diagnostics(vec![Diagnostic {
                 code: "E64",
-                message: format!("kernel `{}` is split into roles: only its tile form can be interpreted", kernel.name),
+                message: format!("kernel `{}` has a producer and no consumer: there is nothing to run", kernel.name),
                 file: String::new(),
                 span: Span::NONE,
-                notes: Vec::new(),
+                notes: vec!["add the body of the role that computes".into()],
             }]));
         };
+        let producer = kernel.body(Role::Producer).map(ir::BlockId::index);
         let param_of = |v: ValueId| kernel.params.iter().position(|p| p.value == v);
         let mut maker = Maker {
             kernel,
@@ -109,6 +115,10 @@ impl Prepared {
             blocks: kernel.blocks.iter().map(|_| Code::default()).collect(),
         };
         maker.block(body.index());
+        if let Some(producer) = producer {
+            maker.live.fill(false);
+            maker.block(producer);
+        }
         let host = maker.host_steps();
         Ok(Prepared {
             name: kernel.name.clone(),
@@ -120,6 +130,7 @@ impl Prepared {
                 .collect(),
             blocks: maker.blocks,
             body: body.index(),
+            producer,
             slots: kernel.values.len(),
             host,
         })
@@ -128,6 +139,12 @@ impl Prepared {
     /// The kernel's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// `file:line:col` of a step.
+    pub(super) fn place(&self, step: &Step) -> String {
+        let file = self.files.get(step.span.file as usize).map_or("", String::as_str);
+        format!("{file}:{}:{}", step.span.line, step.span.col)
     }
 
     /// An error at a step.
@@ -226,7 +243,12 @@ impl Maker<'_> {
 
     fn plain_step(&self, op: &OpData, ins: Vec<Input>, drops: Vec<u32>) -> Step {
         let result = op.results.first().map(|r| self.kernel.ty(*r));
+        let parts = match &op.kind {
+            OpKind::RingFill(parts) => self.part_steps(op, parts, &ins),
+            _ => Box::default(),
+        };
         Step {
+            parts,
             kind: op.kind.clone(),
             ins: ins.into(),
             outs: op.results.iter().map(|v| v.0).collect(),
@@ -241,6 +263,33 @@ impl Maker<'_> {
             in_dtype: op.operands.first().and_then(|v| self.kernel.ty(*v).dtype()).unwrap_or(DType::F32),
             span: op.span,
         }
+    }
+
+    /// The staged loads that a fill stands for.
+    fn part_steps(&self, op: &OpData, parts: &[RingPart], ins: &[Input]) -> Box<[Step]> {
+        let mut at = 0;
+        let mut steps = Vec::with_capacity(parts.len());
+        for part in parts {
+            let end = at + 1 + part.rank;
+            steps.push(Step {
+                parts: Box::default(),
+                kind: OpKind::Stage,
+                ins: ins[at..end].iter().map(|i| Input { last: false, ..*i }).collect(),
+                outs: Box::default(),
+                blocks: Box::default(),
+                drops: Box::default(),
+                param: self.param_of[op.operands[at].index()].unwrap_or(usize::MAX),
+                shape: [part.shape[0], part.shape[1]],
+                scalar: false,
+                axes: part.shape.len(),
+                in_axes: 0,
+                dtype: part.dtype,
+                in_dtype: part.dtype,
+                span: op.span,
+            });
+            at = end;
+        }
+        steps.into()
     }
 
     /// Values from outside that the nested blocks of an op read.
@@ -270,8 +319,9 @@ impl Maker<'_> {
     fn host_steps(&self) -> Vec<HostStep> {
         let definitions = self.kernel.definitions();
         let mut needed = vec![false; self.kernel.ops.len()];
+        let Some(body) = self.kernel.launch_body() else { return Vec::new() };
         let mut todo = Vec::new();
-        self.kernel.walk(|id, op| {
+        self.kernel.walk_block(body, &mut |id, op: &OpData| {
             if matches!(op.kind, OpKind::Work | OpKind::Require(_)) {
                 todo.push(id);
             }
@@ -282,7 +332,7 @@ impl Maker<'_> {
             }
         }
         let mut steps = Vec::new();
-        self.kernel.walk(|id, op| {
+        self.kernel.walk_block(body, &mut |id, op: &OpData| {
             if needed[id.index()] {
                 let ins = op.operands.iter().map(|v| Input { slot: v.0, last: false, shape: [1, 1] }).collect();
                 let facts = match op.kind {

@@ -12,6 +12,9 @@ mod op;
 mod parse;
 mod parse_op;
 mod print;
+mod prune;
+mod resources;
+mod rings;
 mod rules;
 mod syntax;
 mod ty;
@@ -20,6 +23,9 @@ mod verify;
 pub use entity::{BlockId, OpId, ValueId};
 pub use op::{BinaryOp, CmpOp, Literal, OpKind, ReduceOp, RingPart, UnaryOp};
 pub use parse::{Places, parse, parse_all, parse_all_at};
+pub use prune::prune;
+pub use resources::{Resources, RoleResources};
+pub use rings::{check_rings, slots_held};
 pub use ty::{Access, Type};
 pub use verify::verify;
 
@@ -63,6 +69,9 @@ pub struct Kernel {
     pub params: Vec<Param>,
     /// How far the kernel is lowered.
     pub stage: Stage,
+    /// What explicit roles ask of the program.
+    #[serde(default)]
+    pub resources: Resources,
     /// The bodies. One with [`Role::All`] before specialisation.
     pub bodies: Vec<(Role, BlockId)>,
     /// All values.
@@ -124,6 +133,7 @@ impl Kernel {
             files: Vec::new(),
             params: Vec::new(),
             stage: Stage::Tile,
+            resources: Resources::default(),
             bodies: vec![(Role::All, BlockId(0))],
             values: Vec::new(),
             ops: Vec::new(),
@@ -149,6 +159,12 @@ impl Kernel {
     /// The body that a role runs, if there is one.
     pub fn body(&self, role: Role) -> Option<BlockId> {
         self.bodies.iter().find(|(r, _)| *r == role).map(|(_, b)| *b)
+    }
+
+    /// The body that says what a launch must know, the grid of work items and the requirements: the consumer's, or the only
+    /// one before roles are split.
+    pub fn launch_body(&self) -> Option<BlockId> {
+        self.body(Role::Consumer).or_else(|| self.body(Role::All))
     }
 
     /// Adds a value.
@@ -182,17 +198,19 @@ impl Kernel {
 
     /// Visits every reachable op, an op before the ops nested in it.
     pub fn walk(&self, mut f: impl FnMut(OpId, &OpData)) {
-        fn go(k: &Kernel, b: BlockId, f: &mut impl FnMut(OpId, &OpData)) {
-            for &id in &k.block(b).ops {
-                let op = k.op(id);
-                f(id, op);
-                for &inner in &op.blocks {
-                    go(k, inner, f);
-                }
-            }
-        }
         for &(_, b) in &self.bodies {
-            go(self, b, &mut f);
+            self.walk_block(b, &mut f);
+        }
+    }
+
+    /// Visits the ops of a block, an op before the ops nested in it.
+    pub fn walk_block<'k>(&'k self, b: BlockId, f: &mut impl FnMut(OpId, &'k OpData)) {
+        for &id in &self.block(b).ops {
+            let op = self.op(id);
+            f(id, op);
+            for &inner in &op.blocks {
+                self.walk_block(inner, f);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::parse_op::{Attr, kind_of, literal, mnemonics, ty};
 use super::syntax::{self, Repaired};
-use super::{BlockId, Kernel, OpData, OpKind, Param, RingPart, Role, Stage, Type, ValueId};
+use super::{BlockId, Kernel, OpData, OpKind, Param, RingPart, Role, RoleResources, Stage, Type, ValueId};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::dtype::DType;
 use crate::nearest::nearest;
@@ -171,19 +171,56 @@ impl<'t> Reader<'t> {
                     self.kernel.bodies.push((Role::All, block));
                     self.body(n, block);
                 }
-                Rule::role_body => {
-                    let mut inner = n.into_inner();
-                    let (Some(word), Some(body)) = (inner.next(), inner.next()) else { continue };
-                    let block = self.kernel.add_block();
-                    match Role::ALL.into_iter().find(|r| r.name() == word.as_str()) {
-                        Some(role) => self.kernel.bodies.push((role, block)),
-                        None => self.unknown(&word, "role", &Role::ALL.map(Role::name)),
-                    }
-                    self.body(body, block);
+                Rule::slots => {
+                    let (numbers, place) = self.numbers(&n);
+                    self.kernel.resources.slots = numbers.first().copied().unwrap_or_default();
+                    self.kernel.resources.slots_span = place;
                 }
+                Rule::role_body => self.role_body(n),
                 _ => {}
             }
         }
+    }
+
+    fn role_body(&mut self, node: Node<'t>) {
+        let mut inner: Vec<Node<'t>> = node.into_inner().collect();
+        let Some(body) = inner.pop() else { return };
+        let Some(word) = inner.first() else { return };
+        let block = self.kernel.add_block();
+        match Role::ALL.into_iter().find(|r| r.name() == word.as_str()) {
+            Some(role) => {
+                self.kernel.bodies.push((role, block));
+                if let Some(asks) = inner.get(1) {
+                    let name = asks.clone().into_inner().next().map(|n| unquote(n.as_str())).unwrap_or_default();
+                    let (numbers, span) = self.numbers(asks);
+                    let of = |i: usize| numbers.get(i).copied().unwrap_or_default();
+                    let (warps, registers) = (of(0), of(1));
+                    self.kernel.resources.roles.push(RoleResources { role, name, warps, registers, span });
+                }
+            }
+            None => self.unknown(&word.clone(), "role", &Role::ALL.map(Role::name)),
+        }
+        self.body(body, block);
+    }
+
+    /// The whole numbers below a node, and its place: the one written, or where the text itself has it.
+    fn numbers(&mut self, node: &Node<'t>) -> (Vec<usize>, Span) {
+        let mut place = None;
+        let mut numbers = Vec::new();
+        for n in node.clone().into_inner() {
+            match n.as_rule() {
+                Rule::number => match n.as_str().parse() {
+                    Ok(i) => numbers.push(i),
+                    Err(_) => {
+                        self.error(&n, format!("`{}` is no whole number", n.as_str()), "write a number from 0 up");
+                    }
+                },
+                Rule::place => place = self.place(&n),
+                _ => {}
+            }
+        }
+        let here = if self.places { Span::NONE } else { here(node) };
+        (numbers, place.unwrap_or(here))
     }
 
     fn param(&mut self, node: Node<'t>) {

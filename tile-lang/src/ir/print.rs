@@ -13,6 +13,7 @@
 
 use super::{BlockId, Kernel, Literal, OpData, OpId, OpKind, RingPart, Role, Stage, ValueId};
 use crate::dtype::DType;
+use crate::span::Span;
 use std::collections::HashMap;
 use std::fmt::{self, Formatter};
 
@@ -125,18 +126,32 @@ impl Printer<'_> {
             let name = self.define(p.value, Some(&p.name));
             write!(f, "{}{name}: {}", if i > 0 { ", " } else { "" }, self.ty(p.value))?;
         }
-        writeln!(f, ") stage {} {{", k.stage.name())?;
+        write!(f, ") stage {} ", k.stage.name())?;
+        if k.resources.slots > 0 {
+            write!(f, "slots {} {}", k.resources.slots, self.place(k.resources.slots_span))?;
+        }
+        writeln!(f, "{{")?;
         match &k.bodies[..] {
             [(Role::All, body)] => self.block(f, *body, 1)?,
             bodies => {
                 for (role, body) in bodies {
-                    writeln!(f, "  {} {{", role.name())?;
+                    write!(f, "  {} ", role.name())?;
+                    if let Some(r) = k.resources.roles.iter().find(|r| r.role == *role) {
+                        let place = self.place(r.span);
+                        write!(f, "{:?} warps {} registers {} {place}", r.name, r.warps, r.registers)?;
+                    }
+                    writeln!(f, "{{")?;
                     self.block(f, *body, 2)?;
                     writeln!(f, "  }}")?;
                 }
             }
         }
         writeln!(f, "}}")
+    }
+
+    /// A place and a space, or nothing.
+    fn place(&self, span: Span) -> String {
+        if self.places && span.is_known() { format!("@{span} ") } else { String::new() }
     }
 
     /// Chooses the spelling of a value.

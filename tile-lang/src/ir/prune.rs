@@ -1,8 +1,8 @@
 //! Removes what a body doesn't need: ops without effect whose results nobody uses, and loop-carried values that only
 //! feed themselves.
 
+use super::{BlockId, Kernel, OpId, OpKind, ValueId};
 use std::collections::{HashMap, HashSet};
-use tile_lang::ir::{BlockId, Kernel, OpId, OpKind, ValueId};
 
 /// Where a value comes from.
 enum Source {
