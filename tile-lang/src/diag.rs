@@ -37,6 +37,20 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// A note that points at another place: what stands there, and the place with its line.
+pub fn pointing(what: &str, file: &str, span: Span) -> String {
+    if !span.is_known() {
+        return what.into();
+    }
+    let mut out = format!("{what}: {file}:{}:{}", span.line, span.col);
+    if let Some(text) = source_line(file, span.line) {
+        let pad = " ".repeat(span.line.to_string().len());
+        let (indent, caret) = (" ".repeat(span.col.saturating_sub(1) as usize), "^".repeat(span.len.max(1) as usize));
+        out += &format!("\n {pad} |\n {} | {text}\n {pad} | {indent}{caret}", span.line);
+    }
+    out
+}
+
 /// The text of one line, when the source is at hand (it is not on a machine that only runs artifacts).
 fn source_line(file: &str, line: u32) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;

@@ -18,13 +18,14 @@ pub mod packing;
 pub mod plan;
 pub mod protocol;
 pub mod record;
+pub mod schedule;
 pub mod sim;
 pub mod span;
 
 pub use dtype::DType;
 pub use span::Span;
 
-/// The attributes: `#[tile::kernel]`, `#[tile::func]`, `#[tile::model]`.
+/// The attributes: `#[tile::kernel]`, `#[tile::func]`, `#[tile::schedule]`, `#[tile::model]`.
 pub mod tile {
-    pub use tile_macros::{func, kernel, model};
+    pub use tile_macros::{func, kernel, model, schedule};
 }

@@ -14,6 +14,16 @@ pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
     close.map(|c| (edits(word, c), c)).filter(|(n, _)| *n <= most).min_by_key(|(n, _)| *n).map(|(_, c)| c)
 }
 
+/// The candidates that are near a name with dots in it, best first, at most three: near as a whole or in their last part.
+pub fn nearest_paths<'c>(path: &str, candidates: impl IntoIterator<Item = &'c str>) -> Vec<&'c str> {
+    let last = |text: &'c str| text.rsplit('.').next().unwrap_or_default();
+    let own = path.rsplit('.').next().unwrap_or_default();
+    let scored = candidates.into_iter().map(|c| (edits(path, c).min(edits(own, last(c)) + 1), c));
+    let mut near: Vec<(usize, &str)> = scored.filter(|(n, c)| *n <= c.chars().count().div_ceil(3)).collect();
+    near.sort_unstable();
+    near.into_iter().take(3).map(|(_, c)| c).collect()
+}
+
 /// Insertions, deletions, replacements and swaps of neighbours that lead from one word to the other.
 fn edits(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
@@ -44,6 +54,16 @@ mod tests {
             assert_eq!(edits(a, b), n, "{a} {b}");
             assert_eq!(edits(b, a), n, "{b} {a}");
         }
+    }
+
+    #[test]
+    fn paths_are_near_by_their_last_part() {
+        let names = ["k.codes", "k.blocks", "y.store", "acc"];
+        assert_eq!(nearest_paths("k.code", names), ["k.codes"]);
+        assert_eq!(nearest_paths("codes", names), ["k.codes"]);
+        assert_eq!(nearest_paths("j.blokcs", names), ["k.blocks"]);
+        assert_eq!(nearest_paths("ac", names), ["acc"]);
+        assert_eq!(nearest_paths("something_else", names), [""; 0]);
     }
 
     #[test]

@@ -200,8 +200,8 @@ pub enum ExprKind {
     If { condition: Box<Expr>, then: Block, otherwise: Option<Box<Expr>> },
     /// `match`, and `if let`: scrutinee and arms.
     Match(Box<Expr>, Vec<Arm>),
-    /// `for`.
-    For { pat: Pat, iter: Box<Expr>, body: Block },
+    /// `for`, with its label's name.
+    For { label: Option<String>, pat: Pat, iter: Box<Expr>, body: Block },
     /// `a..b`.
     Range { from: Option<Box<Expr>>, to: Option<Box<Expr>>, limits: syn::RangeLimits },
     /// `place = x`, `place += x`.

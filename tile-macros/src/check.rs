@@ -139,7 +139,7 @@ impl Check<'_> {
                 );
             }
             ExprKind::Method(recv, name, turbofish, _) => self.method(e, recv, name, turbofish.as_ref()),
-            ExprKind::For { pat, iter, body } => return self.for_loop(pat, iter, body),
+            ExprKind::For { pat, iter, body, .. } => return self.for_loop(pat, iter, body),
             ExprKind::Range { .. } => {
                 self.host(e, "a range of device values outside of a `for`", "write the range in the `for`");
             }

@@ -12,6 +12,7 @@ mod expand;
 mod model;
 mod parse;
 mod paths;
+mod schedule;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -42,6 +43,13 @@ pub fn func(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> pro
 #[proc_macro_attribute]
 pub fn model(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     model::expand(args.into(), item.into()).into()
+}
+
+/// A schedule of a kernel: `#[tile::schedule(kernel)]` on a function that returns a `Schedule`. Its parameters, if any, are
+/// generics of the kernel, by name. Beside the function a module of the same name holds `DEF`.
+#[proc_macro_attribute]
+pub fn schedule(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    schedule::expand(args.into(), item.into()).into()
 }
 
 fn expand_function(args: TokenStream, item: TokenStream, kind: FunctionKind) -> TokenStream {

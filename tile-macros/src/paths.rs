@@ -21,7 +21,8 @@ impl VisitMut for Deepen {
     }
 }
 
-fn deepen_path(path: &mut syn::Path) {
+/// Rewrites `self::…` and `super::…` at the start of a path.
+pub fn deepen_path(path: &mut syn::Path) {
     let alone = path.segments.len() == 1;
     let Some(first) = path.segments.first_mut() else { return };
     let span = first.ident.span();

@@ -1,10 +1,10 @@
 //! The expansions on well-formed and on damaged input.
 
 use crate::ast::FunctionKind;
-use crate::{expand_function, model};
+use crate::{expand_function, model, schedule};
 use proc_macro2::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     r#"
     pub fn linear<const T: usize, const BM: usize, W: Elem>(x: &Global<f32, 2>, w: &Weight<W, 2>, y: &mut Global<f32, 2>, eps: f32) {
         require!(x.dim(1) == w.dim(1), 2 * T == BM);
@@ -47,6 +47,12 @@ const SOURCES: [&str; 4] = [
             match x { 0 => { let y = g.op("zero"); } _ => {} }
         }
         g.op("head") + x
+    }"#,
+    r#"
+    pub fn wide(BK: usize, w: DType) -> Schedule {
+        let ops = ["codes", "blocks"];
+        let s = Schedule::new().ring("tiles", ops).stages("tiles", if BK > 128 { 2 } else { 4 });
+        s.split("k.acc", [1, 1, 8]).role("load", ["codes", "blocks"]).raster(Raster::Grouped(8))
     }"#,
 ];
 
@@ -111,12 +117,13 @@ fn tokens(source: &str) -> TokenStream {
     source.parse().unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn expand_all(item: &TokenStream) -> [TokenStream; 3] {
+fn expand_all(item: &TokenStream) -> [TokenStream; 4] {
     let args = || tokens("crate = tile_lang");
     [
         expand_function(args(), item.clone(), FunctionKind::Kernel),
         expand_function(args(), item.clone(), FunctionKind::Func),
         model::expand(TokenStream::new(), item.clone()),
+        schedule::expand(tokens("linear, crate = tile_lang"), item.clone()),
     ]
 }
 
@@ -129,8 +136,11 @@ fn well_formed_input_gives_well_formed_code() {
     }
     let [kernel, ..] = expand_all(&tokens(SOURCES[0]));
     assert!(!kernel.to_string().contains("compile_error"), "{kernel}");
-    let [_, func, _] = expand_all(&tokens(SOURCES[1]));
+    let [_, func, ..] = expand_all(&tokens(SOURCES[1]));
     assert!(!func.to_string().contains("compile_error"), "{func}");
+    let [.., schedule] = expand_all(&tokens(SOURCES[4]));
+    assert!(!schedule.to_string().contains("compile_error"), "{schedule}");
+    assert!(schedule.to_string().contains("linear :: DEF"), "{schedule}");
 }
 
 #[test]
@@ -170,6 +180,20 @@ fn damaged_attributes_are_reported() {
     for args in ["crate", "crate =", "crate = 3", "schedule", "crate = a, b", "crate = a::b extra", "= crate"] {
         let out = expand_function(tokens(args), tokens("fn f() {}"), FunctionKind::Kernel).to_string();
         assert!(out.contains("compile_error"), "{args}");
+    }
+    for args in ["", "3", "crate =", "a b", "a::<b>", "a, crate", "a, crate = 3", "a,, crate = b", "a, b"] {
+        let out = schedule::expand(tokens(args), tokens("fn f() -> Schedule { s() }")).to_string();
+        assert!(out.contains("compile_error"), "{args}");
+    }
+    for args in ["a", "a::b", "super::a, crate = b", "self::a,", "crate::a::b"] {
+        let out = schedule::expand(tokens(args), tokens("fn f() -> Schedule { s() }")).to_string();
+        assert!(!out.contains("compile_error"), "{args}: {out}");
+    }
+    for item in
+        ["fn f() {}", "fn f<T>() -> S {}", "fn f(self) -> S {}", "async fn f() -> S {}", "fn f((a, b): T) -> S {}"]
+    {
+        let out = schedule::expand(tokens("a"), tokens(item)).to_string();
+        assert!(out.contains("compile_error"), "{item}");
     }
     for args in ["", "crate = a", "crate = ::a::b", "crate = crate", "crate = a,"] {
         let out = expand_function(tokens(args), tokens("fn f() {}"), FunctionKind::Kernel).to_string();

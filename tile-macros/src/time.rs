@@ -342,7 +342,7 @@ impl Marks<'_> {
                     }
                 }
             }
-            ExprKind::For { pat, iter, body } => {
+            ExprKind::For { pat, iter, body, .. } => {
                 if self.times.device_loop(iter) {
                     self.device.extend(carried(&[body]));
                     self.device.extend(pat.vars.iter().map(|(v, _)| *v));

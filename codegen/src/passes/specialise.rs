@@ -29,6 +29,7 @@ fn clone_block(
     groups: &[RingGroup],
 ) -> BlockId {
     let copy = k.add_block();
+    k.blocks[copy.index()].label = k.block(block).label.clone();
     for arg in k.block(block).args.clone() {
         let fresh = copy_value(k, arg, values);
         k.blocks[copy.index()].args.push(fresh);

@@ -43,6 +43,11 @@ impl Cx {
         self.structured(span, OpKind::For { stages }, operands, &carried, vec![block])
     }
 
+    /// Gives the loop whose body is being staged its label.
+    pub fn loop_label(&mut self, label: &str) {
+        self.kernel.blocks[self.block.index()].label = Some(label.into());
+    }
+
     /// `if condition { … } else { … }` on a uniform value: both closures get the carried values and return their next
     /// values, of the same types.
     pub fn if_else(

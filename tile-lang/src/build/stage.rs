@@ -5,6 +5,7 @@ pub use super::{Arg, Cx, Generic, InstanceError, KernelDef, Space, TypeSpec, Val
 pub use crate::diag::Diagnostics;
 pub use crate::dtype::DType;
 pub use crate::ir::{Access, BinaryOp, CmpOp, Kernel, UnaryOp};
+pub use crate::schedule::{Arguments, Schedule, ScheduleDef};
 pub use crate::span::Span;
 
 use crate::diag::Diagnostic;

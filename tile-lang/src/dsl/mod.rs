@@ -13,6 +13,7 @@ mod func;
 mod tile;
 
 pub use crate::__tile_require as require;
+pub use crate::schedule::{Raster, Schedule};
 pub use array::{Global, Shape, Staged, Weight};
 pub use elem::{Elem, Number, Scalar, Word, bf16, e2m1, e4m3, e5m2, e8m0, f16};
 pub use elementwise::{Bits, Int, Like};

@@ -5,6 +5,7 @@ use super::{ArgValue, InterpError, LaunchError};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::dtype::DType;
 use crate::ir::{self, Kernel, OpData, OpKind, RingPart, Role, Type, ValueId};
+use crate::schedule::apply_raster;
 use crate::span::Span;
 
 /// A kernel ready to run.
@@ -90,13 +91,15 @@ fn shape2(ty: &Type) -> [usize; 2] {
 }
 
 impl Prepared {
-    /// Verifies a kernel and makes it ready.
+    /// Verifies a kernel and makes it ready. Items are counted in the order that its schedule pins.
     ///
     /// # Errors
     /// What the verifier finds; roles whose bodies don't fit together (`E24`, `E33`, `E64`).
     pub fn new(kernel: &Kernel) -> Result<Prepared, Diagnostics> {
         ir::verify(kernel)?;
         ir::check_rings(kernel)?;
+        let ordered = kernel.schedule.as_ref().filter(|s| s.raster.is_some()).map(|_| apply_raster(kernel));
+        let kernel = ordered.as_ref().unwrap_or(kernel);
         let Some(body) = kernel.launch_body() else {
             return Err(Diagnostics(vec![Diagnostic {
                 code: "E64",

@@ -29,6 +29,7 @@ pub use rings::{check_rings, slots_held};
 pub use ty::{Access, Type};
 pub use verify::verify;
 
+use crate::schedule::Schedule;
 use crate::span::Span;
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +81,9 @@ pub struct Kernel {
     pub ops: Vec<OpData>,
     /// All blocks.
     pub blocks: Vec<BlockData>,
+    /// How it is to run, where that is pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Box<Schedule>>,
 }
 
 /// A parameter.
@@ -122,6 +126,9 @@ pub struct BlockData {
     pub args: Vec<ValueId>,
     /// Ops in order of evaluation.
     pub ops: Vec<OpId>,
+    /// Of a loop's body: the loop's label, without its quote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 impl Kernel {
@@ -138,6 +145,7 @@ impl Kernel {
             values: Vec::new(),
             ops: Vec::new(),
             blocks: vec![BlockData::default()],
+            schedule: None,
         }
     }
 

@@ -6,6 +6,7 @@ use super::{BlockId, Kernel, OpData, OpKind, Param, RingPart, Role, RoleResource
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::dtype::DType;
 use crate::nearest::nearest;
+use crate::schedule;
 use crate::span::Span;
 use pest::Parser;
 use pest::iterators::Pair;
@@ -166,6 +167,7 @@ impl<'t> Reader<'t> {
                     Some(stage) => self.kernel.stage = stage,
                     None => self.unknown(&n, "stage", &Stage::ALL.map(Stage::name)),
                 },
+                Rule::schedule => self.schedule(&n),
                 Rule::body => {
                     let block = self.kernel.add_block();
                     self.kernel.bodies.push((Role::All, block));
@@ -221,6 +223,14 @@ impl<'t> Reader<'t> {
         }
         let here = if self.places { Span::NONE } else { here(node) };
         (numbers, place.unwrap_or(here))
+    }
+
+    fn schedule(&mut self, node: &Node<'t>) {
+        let (line, col) = node.line_col();
+        match schedule::parse_at(node.as_str(), self.file, (line as u32, col as u32)) {
+            Ok(mut list) => self.kernel.schedule = list.pop().map(Box::new),
+            Err(mut e) => self.errors.append(&mut e.0),
+        }
     }
 
     fn param(&mut self, node: Node<'t>) {
@@ -314,6 +324,7 @@ impl<'t> Reader<'t> {
                 Rule::types => parts.types = n.into_inner().map(|t| self.ty(&t)).collect(),
                 Rule::place => parts.place = self.place(&n),
                 Rule::block => parts.blocks.extend(n.into_inner()),
+                Rule::label => parts.label = Some(&n.as_str()[1..]),
                 _ => {}
             }
         }
@@ -442,6 +453,7 @@ impl<'t> Reader<'t> {
         let types = parts.types.iter().cloned().chain(std::iter::repeat(Type::Error));
         args.extend(carried.iter().zip(types).map(|(n, t)| self.define(n, t)));
         self.kernel.blocks[id.index()].args = args;
+        self.kernel.blocks[id.index()].label = parts.label.map(Into::into);
         parts.blocks.into_iter().for_each(|b| self.body(b, id));
         let results = self.results(whole, names, &parts.types);
         let kind = OpKind::For { stages };
@@ -466,6 +478,8 @@ struct Parts<'t> {
     types: Vec<Type>,
     place: Option<Span>,
     blocks: Vec<Node<'t>>,
+    /// A loop's label, without its quote.
+    label: Option<&'t str>,
 }
 
 /// Where a node stands in the text that is read: its first line.

@@ -13,6 +13,7 @@
 
 use super::{BlockId, Kernel, Literal, OpData, OpId, OpKind, RingPart, Role, Stage, ValueId};
 use crate::dtype::DType;
+use crate::schedule::Places;
 use crate::span::Span;
 use std::collections::HashMap;
 use std::fmt::{self, Formatter};
@@ -131,6 +132,9 @@ impl Printer<'_> {
             write!(f, "slots {} {}", k.resources.slots, self.place(k.resources.slots_span))?;
         }
         writeln!(f, "{{")?;
+        if let Some(schedule) = &k.schedule {
+            schedule.write(f, "  ", if self.places { Places::Written } else { Places::Omitted })?;
+        }
         match &k.bodies[..] {
             [(Role::All, body)] => self.block(f, *body, 1)?,
             bodies => {
@@ -207,6 +211,10 @@ impl Printer<'_> {
                     op.blocks.first().and_then(|b| self.kernel.blocks.get(b.index())).map_or(&[][..], |b| &b.args);
                 let args: Vec<String> = args.iter().map(|v| self.define(*v, None)).collect();
                 let of = |list: &[String], i: usize| list.get(i).cloned().unwrap_or_else(|| "%undefined".into());
+                let body = op.blocks.first().and_then(|b| self.kernel.blocks.get(b.index()));
+                if let Some(label) = body.and_then(|b| b.label.as_deref()) {
+                    write!(f, " '{}", identifier(label))?;
+                }
                 write!(f, " {} = {} to {}", of(&args, 0), of(&operands, 0), of(&operands, 1))?;
                 if operands.len() > 2 {
                     let carries: Vec<String> =

@@ -244,6 +244,8 @@ fn rule_name(rule: Rule) -> &'static str {
         Rule::op | Rule::plain_op | Rule::mnemonic => "an op",
         Rule::results => "results",
         Rule::for_op => "a loop",
+        Rule::label => "a label",
+        Rule::schedule => "a schedule",
         Rule::carries | Rule::carry => "carried values",
         Rule::if_op => "a condition",
         Rule::const_op => "a constant",

@@ -7,12 +7,13 @@ use super::rules;
 use super::{BlockId, Kernel, OpData, OpId, OpKind, Role, Stage, Type, ValueId};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::dtype::DType;
+use crate::schedule;
 use crate::span::Span;
 
 /// Checks a kernel and reports everything that is wrong with it.
 ///
 /// # Errors
-/// One diagnostic per problem: `E70` structure, `E71` types, `E72` stages and roles, `E73` what must be known at launch.
+/// `E20` for names of its schedule that mean nothing, else one diagnostic per problem: `E70` structure, `E71` types, `E72` stages and roles, `E73` what must be known at launch.
 pub fn verify(kernel: &Kernel) -> Result<(), Diagnostics> {
     let mut v = Verifier {
         kernel,
@@ -28,6 +29,11 @@ pub fn verify(kernel: &Kernel) -> Result<(), Diagnostics> {
     // Without sound indices, definitions can't be followed.
     if v.errors.is_empty() {
         v.launch();
+    }
+    if let (true, Some(schedule), Stage::Tile | Stage::Scheduled) =
+        (v.errors.is_empty(), &kernel.schedule, kernel.stage)
+    {
+        schedule::resolve(kernel, schedule)?;
     }
     if v.errors.is_empty() { Ok(()) } else { Err(Diagnostics(v.errors)) }
 }

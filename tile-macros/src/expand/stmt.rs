@@ -93,7 +93,7 @@ impl Expand<'_> {
     }
 
     /// `for`.
-    pub fn for_loop(&self, e: &Expr, pat: &Pat, iter: &Expr, body: &Block) -> TokenStream {
+    pub fn for_loop(&self, e: &Expr, label: Option<&str>, pat: &Pat, iter: &Expr, body: &Block) -> TokenStream {
         let syn_pat = &pat.syn;
         if !self.times.device_loop(iter) {
             let (iter, body) = (self.expr(iter), self.block(body, false));
@@ -121,12 +121,14 @@ impl Expand<'_> {
         let inner = self.cons(&vars, |v| quote!(mut #v));
         let names = self.cons(&vars, |v| quote!(#v));
         let labels = pat.vars.iter().map(|(_, name)| self.label(name));
+        let label = label.map(|text| quote!(#cx.loop_label(#text);));
         let body = self.block(body, false);
         let (from_name, to_name, after) = (hidden("from"), hidden("to"), hidden("after"));
         quote!({
             let #from_name = #from;
             let #to_name = #to;
             let #after = #cx.loop_over(#at, (#from_name, #to_name), #stages, #before, |#cx, #syn_pat, #inner| {
+                #label
                 #(#labels)*
                 #body;
                 #names

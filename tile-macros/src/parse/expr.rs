@@ -238,7 +238,8 @@ impl Parser<'_> {
         let iter = Box::new(self.expr(&f.expr));
         let pat = self.pat(&f.pat);
         let body = self.block(&f.body);
-        Expr { kind: ExprKind::For { pat, iter, body }, span: f.for_token.span }
+        let label = f.label.as_ref().map(|l| l.name.ident.to_string());
+        Expr { kind: ExprKind::For { label, pat, iter, body }, span: f.for_token.span }
     }
 
     /// A macro call: `require!` and `vec!` are understood, others are host code.

@@ -1,0 +1,79 @@
+//! What changed between two schedules.
+
+use super::{OpName, Schedule};
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+/// The differences from `a` to `b`, one line each: what only one of them pins, and what both pin otherwise. Names, places
+/// and the order of items don't count.
+pub fn diff(a: &Schedule, b: &Schedule) -> Vec<String> {
+    let mut out = Vec::new();
+    let texts = |list: &[OpName]| list.iter().map(|o| o.text.clone()).collect::<Vec<_>>();
+    keyed(
+        &mut out,
+        "ring",
+        &a.rings.iter().map(|r| (r.name.clone(), (texts(&r.ops), r.stages))).collect::<Vec<_>>(),
+        &b.rings.iter().map(|r| (r.name.clone(), (texts(&r.ops), r.stages))).collect::<Vec<_>>(),
+        |out, at, (ops_a, stages_a), (ops_b, stages_b)| {
+            list(out, at, ops_a, ops_b);
+            number(out, at, "stages", *stages_a, *stages_b);
+        },
+    );
+    let roles = |s: &Schedule| {
+        s.roles.iter().map(|r| (r.name.clone(), (texts(&r.ops), r.warps, r.registers))).collect::<Vec<_>>()
+    };
+    keyed(&mut out, "role", &roles(a), &roles(b), |out, at, a, b| {
+        number(out, at, "warps", a.1, b.1);
+        number(out, at, "registers", a.2, b.2);
+        list(out, at, &a.0, &b.0);
+    });
+    let splits =
+        |s: &Schedule| s.splits.iter().map(|x| (x.op.text.clone(), (x.rows, x.columns, x.depth))).collect::<Vec<_>>();
+    keyed(&mut out, "split", &splits(a), &splits(b), |out, at, a, b| {
+        number(out, at, "rows", Some(a.0), Some(b.0));
+        number(out, at, "columns", Some(a.1), Some(b.1));
+        number(out, at, "depth", Some(a.2), Some(b.2));
+    });
+    let inflight = |s: &Schedule| s.inflight.iter().map(|x| (x.op.text.clone(), x.groups)).collect::<Vec<_>>();
+    keyed(&mut out, "inflight", &inflight(a), &inflight(b), |out, at, a, b| {
+        number(out, at, "groups", Some(*a), Some(*b));
+    });
+    number(&mut out, "raster", "", a.raster.map(|p| p.value), b.raster.map(|p| p.value));
+    number(&mut out, "cluster", "", a.cluster.map(|p| p.value), b.cluster.map(|p| p.value));
+    out
+}
+
+/// Items by name: removed, added, or compared.
+fn keyed<T>(
+    out: &mut Vec<String>,
+    kind: &str,
+    a: &[(String, T)],
+    b: &[(String, T)],
+    mut both: impl FnMut(&mut Vec<String>, &str, &T, &T),
+) {
+    for (name, x) in a {
+        match b.iter().find(|(n, _)| n == name) {
+            Some((_, y)) => both(out, &format!("{kind} {name}"), x, y),
+            None => out.push(format!("- {kind} {name}")),
+        }
+    }
+    out.extend(b.iter().filter(|(n, _)| !a.iter().any(|(m, _)| m == n)).map(|(n, _)| format!("+ {kind} {n}")));
+}
+
+fn number<T: Display + PartialEq>(out: &mut Vec<String>, at: &str, what: &str, a: Option<T>, b: Option<T>) {
+    if a == b {
+        return;
+    }
+    let show = |x: Option<T>| x.map_or("the compiler's choice".into(), |x| x.to_string());
+    let what = if what.is_empty() { String::new() } else { format!(" {what}") };
+    out.push(format!("~ {at}{what}: {} -> {}", show(a), show(b)));
+}
+
+fn list(out: &mut Vec<String>, at: &str, a: &[String], b: &[String]) {
+    let (x, y): (BTreeSet<&String>, BTreeSet<&String>) = (a.iter().collect(), b.iter().collect());
+    out.extend(x.difference(&y).map(|op| format!("~ {at}: - {op}")));
+    out.extend(y.difference(&x).map(|op| format!("~ {at}: + {op}")));
+    if x == y && a != b {
+        out.push(format!("~ {at}: [{}] -> [{}]", a.join(", "), b.join(", ")));
+    }
+}
