@@ -1,35 +1,7 @@
-//! Facts of PTX that don't depend on where it was compiled.
+//! What a kernel's PTX is made of.
 
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use tile_lang::artifact::hex;
-
-/// The text without comments, paths, line information and sections for debuggers.
-pub fn stripped(ptx: &str) -> String {
-    let mut out = String::with_capacity(ptx.len());
-    let mut section = false;
-    for line in ptx.lines() {
-        let line = line.split("//").next().unwrap_or_default().trim_end();
-        let word = line.trim_start();
-        section = section && !word.starts_with('}') || word.starts_with(".section");
-        if word.is_empty()
-            || section
-            || word.starts_with(".loc")
-            || word.starts_with(".file")
-            || word.starts_with("$L__tmp")
-        {
-            continue;
-        }
-        out.push_str(line);
-        out.push('\n');
-    }
-    out
-}
-
-/// SHA-256 of the [`stripped`] text, in hexadecimal.
-pub fn sha256(ptx: &str) -> String {
-    hex(&Sha256::digest(stripped(ptx)))
-}
+use tile_lang::ptx::stripped;
 
 /// How often each instruction occurs: its name up to the second dot where the first part is a family (`ld`, `mma`, …).
 pub fn histogram(ptx: &str) -> BTreeMap<String, usize> {
@@ -58,15 +30,6 @@ pub fn histogram(ptx: &str) -> BTreeMap<String, usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_are_left_out() {
-        let a = "// by\n.version 8.6\n.file 1 \"/a/b.rs\"\n\t.loc 1 2 3\n\tadd.s32 %r1, %r2, 1; // here\n";
-        let b = ".version 8.6\n\tadd.s32 %r1, %r2, 1;\n.section .debug_str {\n.b8 1\n}\n";
-        assert_eq!(stripped(a), ".version 8.6\n\tadd.s32 %r1, %r2, 1;\n");
-        assert_eq!(stripped(b).trim_end_matches("}\n"), stripped(a));
-        assert_eq!(sha256(a), sha256("\n.version 8.6\n\tadd.s32 %r1, %r2, 1;\n"));
-    }
 
     #[test]
     fn instructions_are_counted_by_family() {

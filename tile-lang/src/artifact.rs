@@ -86,9 +86,9 @@ impl Artifact {
         bytes.starts_with(MAGIC)
     }
 
-    /// SHA-256 of the PTX, in hexadecimal.
+    /// SHA-256 of the PTX without comments, paths and line information, in hexadecimal.
     pub fn ptx_sha256(&self) -> String {
-        hex(&Sha256::digest(self.image.ptx.as_bytes()))
+        crate::ptx::sha256(&self.image.ptx)
     }
 
     /// Writes the file: whole or not at all.

@@ -17,6 +17,7 @@ pub mod nearest;
 pub mod packing;
 pub mod plan;
 pub mod protocol;
+pub mod ptx;
 pub mod record;
 pub mod schedule;
 pub mod sim;

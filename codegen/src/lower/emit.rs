@@ -6,6 +6,17 @@ use std::fmt::Write;
 /// An SSA name, `%12`.
 pub(super) type Ssa = String;
 
+/// The program as a function of debug information. Directives only: `.loc` and `.file` in the PTX and nothing else, as
+/// for `nvcc -lineinfo`; instructions are the same with it and without.
+const DEBUG_SCOPES: &str = "\
+#source = #llvm.di_file<\"monotile\" in \"\">
+#unit = #llvm.di_compile_unit<id = distinct[0]<>, sourceLanguage = DW_LANG_Rust, file = #source, producer = \"monotile\", \
+isOptimized = true, emissionKind = DebugDirectivesOnly>
+#type = #llvm.di_subroutine_type<>
+#program = #llvm.di_subprogram<id = distinct[1]<>, compileUnit = #unit, scope = #source, name = \"monotile_program\", \
+file = #source, line = 0, scopeLine = 0, subprogramFlags = \"Definition|Optimized\", type = #type>
+";
+
 /// A function under construction: an entry block for what everything may use, and the code after it.
 #[derive(Default)]
 pub(super) struct Emitter {
@@ -13,19 +24,42 @@ pub(super) struct Emitter {
     code: String,
     next: usize,
     constants: HashMap<String, Ssa>,
+    /// Source files that ops come from; each is a scope of debug information.
+    files: Vec<String>,
     location: String,
     in_entry: bool,
 }
 
+/// Place of ops that no line of a kernel stands for, the frame around the bodies. It must be one: what has none counts in
+/// machine code as part of the line before it.
+const NO_PLACE: &str = " loc(fused<#program>[\"monotile\":1:1])";
+
 impl Emitter {
-    /// Entry block and code, in order.
-    pub(super) fn finish(self) -> String {
-        self.entry + &self.code
+    /// The scopes that places refer to, then entry block and code in order.
+    pub(super) fn finish(self) -> (String, String) {
+        let mut scopes = DEBUG_SCOPES.to_owned();
+        for (i, file) in self.files.iter().enumerate() {
+            let name = escaped(file);
+            let _ = writeln!(scopes, "#file{i} = #llvm.di_file<\"{name}\" in \"\">");
+            let _ = writeln!(
+                scopes,
+                "#in{i} = #llvm.di_lexical_block_file<scope = #program, file = #file{i}, discriminator = 0>"
+            );
+        }
+        (scopes, self.entry + &self.code)
     }
 
-    /// Source place of the ops that follow.
+    /// Source place of the ops that follow; line 0 for none.
     pub(super) fn at(&mut self, file: &str, line: u32, col: u32) {
-        self.location = if line > 0 { format!(" loc(\"{file}\":{line}:{col})") } else { String::new() };
+        if line == 0 {
+            self.location = String::new();
+            return;
+        }
+        let scope = self.files.iter().position(|f| f == file).unwrap_or_else(|| {
+            self.files.push(file.to_owned());
+            self.files.len() - 1
+        });
+        self.location = format!(" loc(fused<#in{scope}>[\"{}\":{line}:{col}])", escaped(file));
     }
 
     /// Emits into the entry block while `f` runs: for values that depend on nothing but the thread.
@@ -51,7 +85,8 @@ impl Emitter {
     /// An op without result.
     pub(super) fn line(&mut self, text: &str) {
         let to = if self.in_entry { &mut self.entry } else { &mut self.code };
-        let _ = writeln!(to, "    {text}{}", self.location);
+        let place = if self.location.is_empty() { NO_PLACE } else { &self.location };
+        let _ = writeln!(to, "    {text}{place}");
     }
 
     /// An op with one result.
@@ -242,6 +277,11 @@ impl Emitter {
     pub(super) fn cond_br(&mut self, c: &str, yes: &str, no: &str) {
         self.line(&format!("llvm.cond_br {c}, {yes}, {no}"));
     }
+}
+
+/// A file's name within quotes.
+fn escaped(file: &str) -> String {
+    file.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 /// `^label(%a, %b : i32, f32)`.

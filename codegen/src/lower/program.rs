@@ -240,12 +240,12 @@ fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<Emitte
     f.e.block(&exit, "");
     f.e.line("llvm.return");
     let (exchange_bytes, bodies) = (f.exchange_bytes, f.bodies);
-    let body = f.e.finish();
+    let (scopes, body) = f.e.finish();
     let mlir = format!(
-        "module attributes {{gpu.container_module}} {{\n  gpu.module @kernels [#nvvm.target<chip = \"sm_90a\", features = \"+ptx86\", O = 3>] {{\n  \
+        "{scopes}module attributes {{gpu.container_module}} {{\n  gpu.module @kernels [#nvvm.target<chip = \"sm_90a\", features = \"+ptx86\", O = 3>] {{\n  \
          llvm.mlir.global external @shared() {{addr_space = 3 : i32, alignment = 1024 : i64}} : !llvm.array<0 x i8>\n  \
          llvm.func @{ENTRY}(%records: !llvm.ptr<1> {{llvm.noalias}}, %begin: i32, %end: i32, %passes: i32, %control: !llvm.ptr<1>, %stop: !llvm.ptr<1>, %timeout: i64, %trace: i64) \
-         attributes {{gpu.kernel, nvvm.kernel, nvvm.reqntid = array<i32: {THREADS}, 1, 1>, nvvm.minctasm = 1 : i32}} {{\n{body}  }}\n  }}\n}}\n"
+         attributes {{gpu.kernel, nvvm.kernel, nvvm.reqntid = array<i32: {THREADS}, 1, 1>, nvvm.minctasm = 1 : i32}} {{\n{body}  }} loc(fused<#program>[\"monotile\":1:1])\n  }}\n}}\n"
     );
     Ok(Emitted { mlir, exchange_bytes, bodies })
 }

@@ -11,7 +11,6 @@ use tile_tests::cases::{self, Case};
 use tile_tests::compare::{Errors, compare};
 use tile_tests::lockstep::{self, Difference};
 use tile_tests::model::{Failure, Model};
-use tile_tests::ptx;
 use tile_tests::results::{CEILING, Row, Run};
 
 /// Runs what `device-pack` compiled into a folder.
@@ -170,7 +169,7 @@ fn one(args: &Args, folder: &Path, case: &Case) -> Result<Outcome, Failure> {
         false => None,
     };
     let machine = gpu.device();
-    Ok(Outcome { errors, difference, timing, sha: ptx::sha256(&artifact.image.ptx), machine })
+    Ok(Outcome { errors, difference, timing, sha: tile_lang::ptx::sha256(&artifact.image.ptx), machine })
 }
 
 fn print(case: &Case, o: &Outcome, ok: bool) {
@@ -253,7 +252,7 @@ fn models(
             dtype: "checkpoint".into(),
             bytes: Model::weight_bytes(&artifact.plan),
             error: Some(worst),
-            ptx_sha256: ptx::sha256(&artifact.image.ptx),
+            ptx_sha256: tile_lang::ptx::sha256(&artifact.image.ptx),
             machine: gpu.device(),
             ..Row::default()
         };

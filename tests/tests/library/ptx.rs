@@ -11,7 +11,7 @@ fn snapshot(entry: &Entry) -> String {
     let mut out = format!(
         "case {}\nsha256 {}\nregisters {}, shared bytes {}, ring slots {}\n",
         entry.case.name,
-        ptx::sha256(&image.ptx),
+        tile_lang::ptx::sha256(&image.ptx),
         image.registers,
         image.shared_bytes,
         entry.compiled.slots
@@ -33,7 +33,7 @@ fn snapshot(entry: &Entry) -> String {
 #[test]
 fn ptx_is_as_it_was() {
     for entry in library() {
-        let text = ptx::stripped(&entry.compiled.image.ptx);
+        let text = tile_lang::ptx::stripped(&entry.compiled.image.ptx);
         assert!(!text.contains(".rs") && !text.contains("/home"), "{}: PTX with paths", entry.case.name);
         insta::assert_snapshot!(entry.case.kernel.as_str(), snapshot(entry));
     }
@@ -65,7 +65,7 @@ fn every_kernel_has_run_on_a_device() {
     for entry in library() {
         let name = (entry.case.kernel.clone(), entry.case.shape.clone());
         match last.get(&name) {
-            Some((sha, ..)) if *sha == ptx::sha256(&entry.compiled.image.ptx) => {}
+            Some((sha, ..)) if *sha == tile_lang::ptx::sha256(&entry.compiled.image.ptx) => {}
             Some((_, date, machine)) => println!("{} has changed since it ran on {machine} on {date}", name.0),
             None => never.push(name.0),
         }
