@@ -1,15 +1,17 @@
 //! From a plan to an image.
 
 use crate::explain::{self, ProgramReport};
-use crate::lower::{self, Machine};
-use crate::{CodegenError, mlir, ptxas};
+use crate::lower::{self, ParamFacts};
+use crate::ptxas::{Diagnose, Resources};
+use crate::sass::{self, Sass};
+use crate::target::Target;
+use crate::{CodegenError, mlir, passes, ptxas};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use tile_lang::artifact::Image;
+use tile_lang::diag::{Diagnostic, Diagnostics};
+use tile_lang::ir::Kernel;
 use tile_lang::plan::Plan;
-
-/// Architectures that images can be made for.
-pub const TARGETS: [&str; 1] = ["sm_90a"];
 
 /// An image and how it came about.
 #[derive(Clone, Debug)]
@@ -20,8 +22,12 @@ pub struct Compiled {
     pub mlir: String,
     /// What became of the kernels.
     pub report: ProgramReport,
-    /// What ptxas warned of.
-    pub warnings: Vec<String>,
+    /// What ptxas says a thread needs; none where ptxas is missing.
+    pub resources: Option<Resources>,
+    /// What ptxas warned of, at lines of kernels.
+    pub warnings: Diagnostics,
+    /// The machine code; none where ptxas or nvdisasm is missing.
+    pub sass: Option<Sass>,
     /// What took how long.
     pub times: Times,
 }
@@ -33,40 +39,40 @@ pub struct Times {
     pub lowering: Duration,
     /// MLIR and LLVM.
     pub llvm: Duration,
-    /// ptxas; zero where it is missing.
+    /// ptxas and the look at its code; zero where it is missing.
     pub ptxas: Duration,
 }
 
 /// Compiles a plan into one persistent kernel. With ptxas at hand the image holds machine code too.
 ///
 /// # Errors
-/// An unknown target, a kernel that can't be lowered, or PTX that ptxas rejects.
-pub fn compile(plan: &Plan, target: &str) -> Result<Image, CodegenError> {
-    compile_and_report(plan, target).map(|c| c.image)
+/// A kernel that can't be lowered, PTX that ptxas rejects or can't honour (E40), machine code without the instructions
+/// that were meant (E41).
+pub fn compile(plan: &Plan, target: &Target) -> Result<Compiled, CodegenError> {
+    compile_kernels(&plan.name, &plan.kernels, &lower::facts(plan), target)
 }
 
-/// As [`compile`], and says how it went.
+/// As [`compile`], for kernels by themselves and what is known of their arguments.
 ///
 /// # Errors
 /// As [`compile`].
-pub fn compile_and_report(plan: &Plan, target: &str) -> Result<Compiled, CodegenError> {
-    if !TARGETS.contains(&target) {
-        return Err(CodegenError::Plan(format!(
-            "target `{target}` is unknown; this compiler knows {}",
-            TARGETS.join(", ")
-        )));
-    }
+pub fn compile_kernels(
+    name: &str,
+    kernels: &[Kernel],
+    facts: &[Vec<ParamFacts>],
+    target: &Target,
+) -> Result<Compiled, CodegenError> {
     let mut times = Times::default();
     let begin = Instant::now();
-    let facts = lower::facts(plan);
-    let assembled = lower::assemble(&plan.name, &plan.kernels, &facts, Machine::SM_90A)?;
-    let report = explain::report(&plan.name, &plan.kernels, &assembled, Machine::SM_90A)?;
+    let machine = target.machine();
+    let assembled = lower::assemble(name, kernels, facts, machine)?;
+    let report = explain::report(name, kernels, &assembled, machine)?;
     times.lowering = begin.elapsed();
     let begin = Instant::now();
-    let ptx = mlir::to_ptx(&plan.name, &assembled.mlir)?;
+    let ptx = mlir::to_ptx(name, &assembled.mlir)?;
     times.llvm = begin.elapsed();
-    let mut image = Image {
-        target: target.into(),
+    let image = Image {
+        target: target.name.into(),
         entry: lower::ENTRY.into(),
         threads: lower::THREADS as u32,
         shared_bytes: assembled.shared_bytes as u32,
@@ -76,15 +82,41 @@ pub fn compile_and_report(plan: &Plan, target: &str) -> Result<Compiled, Codegen
         registers: 0,
         spills: 0,
     };
-    let mut warnings = Vec::new();
+    let warnings = Diagnostics::default();
+    let mut compiled =
+        Compiled { image, mlir: assembled.mlir, report, resources: None, warnings, sass: None, times };
     if ptxas::find("ptxas").is_some() {
         let begin = Instant::now();
-        let assembly = ptxas::assemble(&image.ptx, target)?;
-        times.ptxas = begin.elapsed();
-        image.cubin = assembly.cubin;
-        image.registers = assembly.registers;
-        image.spills = assembly.spill_stores;
-        warnings = assembly.warnings;
+        machine_code(&mut compiled, kernels, target)?;
+        compiled.times.ptxas = begin.elapsed();
     }
-    Ok(Compiled { image, mlir: assembled.mlir, report, warnings, times })
+    Ok(compiled)
+}
+
+/// Assembles the image's PTX and looks at what came of it.
+fn machine_code(compiled: &mut Compiled, kernels: &[Kernel], target: &Target) -> Result<(), CodegenError> {
+    let assembly = ptxas::assemble(&compiled.image.ptx, target.name)?;
+    let diagnose = Diagnose::new(&compiled.image.ptx, kernels);
+    if assembly.cubin.is_empty() {
+        return Err(diagnose.failure(&assembly.report));
+    }
+    if ptxas::find("nvdisasm").is_some() {
+        compiled.sass = Some(Sass::parse(&ptxas::disassemble(&assembly.cubin)?));
+    }
+    let mut found = diagnose.report(&assembly.report, compiled.sass.as_ref());
+    if let Some(code) = &compiled.sass {
+        let group = target.machine().group_bytes;
+        let roles = kernels.iter().map(|k| passes::lower_to_roles(k, group)).collect::<Result<Vec<_>, _>>()?;
+        found.0.extend(sass::missing(code, &sass::intents(&roles, target)));
+    }
+    if found.0.iter().any(Diagnostic::is_error) {
+        return Err(CodegenError::Program(found));
+    }
+    let resources = assembly.report.resources;
+    compiled.image.cubin = assembly.cubin;
+    compiled.image.registers = resources.registers;
+    compiled.image.spills = resources.spill_stores;
+    compiled.resources = Some(resources);
+    compiled.warnings = found;
+    Ok(())
 }

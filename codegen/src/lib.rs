@@ -1,13 +1,18 @@
 //! Passes over tile IR and the lowering through MLIR to PTX.
 //!
 //! In reading order: [`passes`] (one body per role, rings), [`layout`] (which thread holds which element), [`lower`]
-//! (tile ops to the LLVM dialect, the persistent program around them), [`explain`] (reports on all of it).
+//! (tile ops to the LLVM dialect, the persistent program around them), [`ptxas`] (machine code, and its maker's messages),
+//! [`sass`] (reading machine code), [`lines`] (which source line it comes from), [`explain`] (reports on all of it).
 
 mod error;
 pub mod explain;
 pub mod layout;
+pub mod lines;
 pub mod lower;
 pub mod passes;
+pub mod ptxas;
+pub mod sass;
+pub mod target;
 pub mod protocol;
 
 pub use error::CodegenError;
@@ -16,7 +21,6 @@ pub use error::CodegenError;
 mod compile;
 #[cfg(feature = "llvm")]
 pub mod mlir;
-pub mod ptxas;
 
 #[cfg(feature = "llvm")]
-pub use compile::{Compiled, TARGETS, Times, compile, compile_and_report};
+pub use compile::{Compiled, Times, compile, compile_kernels};

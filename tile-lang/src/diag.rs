@@ -18,9 +18,17 @@ pub struct Diagnostic {
     pub notes: Vec<String>,
 }
 
+impl Diagnostic {
+    /// Whether the program can't be used as it is; otherwise this is a warning, with a code `W…`.
+    pub fn is_error(&self) -> bool {
+        !self.code.starts_with('W')
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error[{}]: {}", self.code, self.message)?;
+        let kind = if self.is_error() { "error" } else { "warning" };
+        write!(f, "{kind}[{}]: {}", self.code, self.message)?;
         if self.span.is_known() {
             write!(f, "\n  --> {}:{}:{}", self.file, self.span.line, self.span.col)?;
             if let Some(text) = source_line(&self.file, self.span.line) {

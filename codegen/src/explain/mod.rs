@@ -1,13 +1,13 @@
 //! What the compiler made of kernels, for people: roles, rings, layouts of products, the map of shared memory.
 //!
 //! The reports are plain data, printed as text by `Display` and as JSON by serde. They come from the same passes and the same
-//! assembly that make the code; [`sass`] looks at the code itself, [`stages`] prints what lies between.
+//! assembly that make the code; [`crate::sass`] looks at the code itself, [`stages`] prints what lies between.
 
 mod report;
-pub mod sass;
 pub mod stages;
 mod text;
 
+pub(crate) use report::{ops_in, place};
 pub use report::{
     KernelReport, Part, Place, Product, ProgramReport, Region, RingReport, RoleReport, SharedMap, Transaction, report,
 };

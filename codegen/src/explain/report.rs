@@ -10,7 +10,7 @@ use tile_lang::packing::{Packing, TileOrder};
 use tile_lang::span::Span;
 
 /// A place in the user's source.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Place {
     /// The file.
     pub file: String,
@@ -201,7 +201,7 @@ pub(super) fn kernel_report(k: &Kernel, packings: &[Option<Packing>]) -> KernelR
 }
 
 /// All ops of a block, nested ones after their own.
-pub(super) fn ops_in(k: &Kernel, block: BlockId) -> Vec<OpId> {
+pub(crate) fn ops_in(k: &Kernel, block: BlockId) -> Vec<OpId> {
     let mut out = Vec::new();
     for &id in &k.block(block).ops {
         out.push(id);
@@ -211,7 +211,7 @@ pub(super) fn ops_in(k: &Kernel, block: BlockId) -> Vec<OpId> {
 }
 
 /// A span with its file's name.
-pub(super) fn place(k: &Kernel, span: Span) -> Place {
+pub(crate) fn place(k: &Kernel, span: Span) -> Place {
     let file = k.files.get(span.file as usize).filter(|_| span.is_known()).cloned().unwrap_or_default();
     Place { file, line: span.line, col: span.col }
 }

@@ -1,7 +1,7 @@
 //! Reports as text.
 
 use super::report::{KernelReport, Place, Product, ProgramReport, RoleReport, SharedMap, Transaction};
-use super::sass::{Counts, SassReport};
+use crate::sass::{Counts, SassReport};
 use std::fmt;
 
 impl fmt::Display for Place {

@@ -1,23 +1,23 @@
-//! ptxas and nvdisasm as external programs: assembling, resource reports, SASS.
+//! ptxas and nvdisasm as external programs: assembling, SASS, and what ptxas says as diagnostics at the kernel's lines.
+
+mod diagnose;
+mod messages;
+
+pub use diagnose::Diagnose;
+pub use messages::{Message, Report, Resources, Severity, parse};
 
 use crate::CodegenError;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What ptxas made of a kernel.
+/// What ptxas made of a PTX text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assembly {
-    /// Machine code.
+    /// Machine code, with line information; empty if ptxas rejected the text.
     pub cubin: Vec<u8>,
-    /// Registers of a thread at entry.
-    pub registers: u32,
-    /// Bytes stored to local memory by spills.
-    pub spill_stores: u32,
-    /// Bytes loaded back.
-    pub spill_loads: u32,
-    /// Warnings, one a line.
-    pub warnings: Vec<String>,
+    /// What it said.
+    pub report: Report,
 }
 
 /// Looks for a CUDA program: `MONOTILE_CUDA_BIN`, the project's own environment, `CUDA_HOME`, `PATH`.
@@ -57,10 +57,10 @@ impl Drop for Scratch {
     }
 }
 
-/// Assembles PTX for a target.
+/// Assembles PTX for a target. A text that ptxas rejects gives no code and a report with errors.
 ///
 /// # Errors
-/// ptxas is missing or rejects the text.
+/// ptxas is missing or can't be run.
 pub fn assemble(ptx: &str, target: &str) -> Result<Assembly, CodegenError> {
     let missing = || CodegenError::Ptxas("not found; `cargo xtask setup` installs it, or set CUDA_HOME".into());
     let ptxas = find("ptxas").ok_or_else(missing)?;
@@ -69,30 +69,24 @@ pub fn assemble(ptx: &str, target: &str) -> Result<Assembly, CodegenError> {
     let (source, target_file) = (scratch.0.join("kernel.ptx"), scratch.0.join("kernel.cubin"));
     std::fs::write(&source, ptx).map_err(io)?;
     let out = Command::new(ptxas)
-        .args(["-v", "-O3", "-arch", target])
+        .args(["-v", "-O3", "-lineinfo", "-arch", target])
         .arg(&source)
         .arg("-o")
         .arg(&target_file)
         .output()
         .map_err(io)?;
     let text = String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout);
-    if !out.status.success() {
-        return Err(CodegenError::Ptxas(text.lines().take(8).collect::<Vec<_>>().join("\n")));
+    let report = parse(&text);
+    if out.status.success() {
+        return Ok(Assembly { cubin: std::fs::read(&target_file).map_err(io)?, report });
     }
-    let number = |marker: &str| -> u32 {
-        let found = text.lines().filter_map(|l| l.find(marker).map(|i| &l[..i])).next_back();
-        found.and_then(|l| l.split_whitespace().next_back()).and_then(|n| n.parse().ok()).unwrap_or(0)
-    };
-    Ok(Assembly {
-        cubin: std::fs::read(&target_file).map_err(io)?,
-        registers: number(" registers"),
-        spill_stores: number(" bytes spill stores"),
-        spill_loads: number(" bytes spill loads"),
-        warnings: text.lines().filter(|l| l.contains("warning") || l.contains("(C7")).map(str::to_owned).collect(),
-    })
+    if report.messages.iter().any(|m| m.severity == Severity::Error) {
+        return Ok(Assembly { cubin: Vec::new(), report });
+    }
+    Err(CodegenError::Ptxas(format!("ended with {}: {}", out.status, text.trim())))
 }
 
-/// Disassembles machine code to SASS.
+/// Disassembles machine code to SASS, with comments that name source lines.
 ///
 /// # Errors
 /// nvdisasm is missing or rejects the code.
@@ -104,7 +98,7 @@ pub fn disassemble(cubin: &[u8]) -> Result<String, CodegenError> {
     let scratch = Scratch::new().map_err(io)?;
     let file = scratch.0.join("kernel.cubin");
     std::fs::write(&file, cubin).map_err(io)?;
-    let out = Command::new(nvdisasm).arg("-c").arg(&file).output().map_err(io)?;
+    let out = Command::new(nvdisasm).args(["-c", "-g"]).arg(&file).output().map_err(io)?;
     if !out.status.success() {
         return Err(CodegenError::Ptxas(String::from_utf8_lossy(&out.stderr).into_owned()));
     }

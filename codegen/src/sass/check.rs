@@ -1,0 +1,128 @@
+//! Whether machine code has the instructions that the lowering meant each role to have: what ptxas drops in silence is
+//! found here.
+
+use super::Sass;
+use crate::explain::{ops_in, place};
+use crate::target::{Copies, Target};
+use tile_lang::diag::Diagnostic;
+use tile_lang::ir::{Kernel, OpKind, Role};
+use tile_lang::span::Span;
+
+/// Something that a role's machine code must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// Whose code.
+    pub role: Role,
+    /// Names of instructions; one of them suffices.
+    pub any: &'static [&'static str],
+    /// What they are for.
+    pub what: &'static str,
+    /// Kernel that needs it.
+    pub kernel: String,
+    /// Where, if it is one op's doing.
+    pub file: String,
+    /// See `file`.
+    pub span: Span,
+}
+
+/// Tensor core products from registers; several generations call them differently.
+const PRODUCTS: &[&str] = &["HMMA", "QMMA", "OMMA", "IMMA"];
+const SETS_REGISTERS: &[&str] = &["USETMAXREG"];
+const BULK_COPIES: &[&str] = &["UBLKCP"];
+const LANE_COPIES: &[&str] = &["LDGSTS"];
+const BARRIERS: &[&str] = &["SYNCS"];
+/// Before barriers had a unit of their own they were operations on shared memory.
+const BARRIERS_IN_MEMORY: &[&str] = &["LDS", "ATOMS"];
+
+/// What kernels, split into roles, mean for a target.
+pub fn intents(kernels: &[Kernel], target: &Target) -> Vec<Intent> {
+    let mut out: Vec<Intent> = Vec::new();
+    let (copies, barriers) = match target.copies {
+        Copies::Bulk => (BULK_COPIES, BARRIERS),
+        Copies::Lanes => (LANE_COPIES, BARRIERS_IN_MEMORY),
+    };
+    for k in kernels {
+        for &(role, body) in &k.bodies {
+            let mut add = |any, what, span: Span| {
+                if !out.iter().any(|i| i.role == role && i.what == what) {
+                    let file = place(k, span).file;
+                    out.push(Intent { role, any, what, kernel: k.name.clone(), file, span });
+                }
+            };
+            if target.setmaxnreg && role != Role::All {
+                add(SETS_REGISTERS, "set its number of registers", Span::NONE);
+            }
+            for op in ops_in(k, body).into_iter().map(|id| k.op(id)) {
+                match op.kind {
+                    OpKind::RingFill(_) => add(copies, "copy into the ring", op.span),
+                    OpKind::RingWait(_) => add(barriers, "wait for the ring", op.span),
+                    OpKind::Mma => add(PRODUCTS, "multiply on tensor cores", op.span),
+                    _ => {}
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Which of them the code lacks, as errors at the ops. Where the roles can't be told apart, since nothing sets registers, the
+/// whole code counts as each role's.
+pub fn missing(sass: &Sass, intents: &[Intent]) -> Vec<Diagnostic> {
+    let mut out = Vec::new();
+    for intent in intents {
+        let role = match intent.role {
+            Role::Producer => "producer",
+            Role::Consumer => "consumers",
+            Role::All => "kernel",
+        };
+        let part = sass.role(intent.role).or_else(|| sass.role(Role::All)).unwrap_or_default();
+        let found = sass.code.iter().zip(&part).any(|(i, inside)| *inside && intent.any.iter().any(|n| i.is(n)));
+        if !found {
+            let names = intent.any.join(" or ");
+            out.push(Diagnostic {
+                code: "E41",
+                message: format!(
+                    "the machine code of `{}` lacks {names}: the {role} should {}",
+                    intent.kernel, intent.what
+                ),
+                file: intent.file.clone(),
+                span: intent.span,
+                notes: vec!["look at `kernel emit --stage sass` and report it: the lowering and ptxas disagree".into()],
+            });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn intent(role: Role, any: &'static [&'static str]) -> Intent {
+        let span = Span { file: 0, line: 3, col: 5, len: 2 };
+        Intent { role, any, what: "do it", kernel: "k".into(), file: "k.rs".into(), span }
+    }
+
+    #[test]
+    fn an_instruction_in_another_role_does_not_count() {
+        let code = "/*00*/ @P0 BRA `(.L_x_1) ;\n/*10*/ USETMAXREG.DEALLOC 0x38 ;\n/*20*/ HMMA.16816 R0, R1, R2, R3 ;\n/*30*/ EXIT ;\n\
+                    .L_x_1:\n/*40*/ USETMAXREG.TRY_ALLOC UP0, 0xe0 ;\n/*50*/ UBLKCP [UR1], [UR2], UR3 ;\n/*60*/ EXIT ;\n/*70*/ IMMA R0, R0, R0 ;\n";
+        let sass = Sass::parse(code);
+        let both = [Role::Producer, Role::Consumer].map(|r| intent(r, SETS_REGISTERS));
+        assert_eq!(missing(&sass, &both), []);
+        assert_eq!(missing(&sass, &[intent(Role::Consumer, BULK_COPIES), intent(Role::Producer, PRODUCTS)]), []);
+        let wrong = missing(&sass, &[intent(Role::Consumer, PRODUCTS), intent(Role::Producer, BULK_COPIES)]);
+        let told: Vec<String> = wrong.iter().map(|d| d.message.clone()).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("lacks HMMA") && told[0].contains("the consumers should do it"), "{told:?}");
+        assert!(wrong.iter().all(|d| (d.code, d.span.line) == ("E41", 3)));
+    }
+
+    #[test]
+    fn code_without_roles_counts_as_everyones() {
+        let sass = Sass::parse("/*00*/ LDGSTS [R0], [R1] ;\n/*10*/ EXIT ;\n");
+        assert_eq!(missing(&sass, &[intent(Role::Producer, LANE_COPIES)]), []);
+        assert_eq!(missing(&sass, &[intent(Role::Consumer, PRODUCTS)]).len(), 1);
+        assert_eq!(missing(&Sass::default(), &[intent(Role::All, LANE_COPIES)]).len(), 1);
+    }
+}
