@@ -83,8 +83,7 @@ pub fn compile_kernels(
         spills: 0,
     };
     let warnings = Diagnostics::default();
-    let mut compiled =
-        Compiled { image, mlir: assembled.mlir, report, resources: None, warnings, sass: None, times };
+    let mut compiled = Compiled { image, mlir: assembled.mlir, report, resources: None, warnings, sass: None, times };
     if ptxas::find("ptxas").is_some() {
         let begin = Instant::now();
         machine_code(&mut compiled, kernels, target)?;

@@ -10,10 +10,10 @@ pub mod layout;
 pub mod lines;
 pub mod lower;
 pub mod passes;
+pub mod protocol;
 pub mod ptxas;
 pub mod sass;
 pub mod target;
-pub mod protocol;
 
 pub use error::CodegenError;
 

@@ -67,7 +67,7 @@ struct Sources(HashMap<String, Vec<String>>);
 impl Sources {
     /// `file:line | text`, or without text where the source isn't at hand.
     fn line(&mut self, place: Option<&Place>) -> String {
-        let Some(Place { file, line, .. }) = place else { return "(frame)".into() };
+        let Some(Place { file, line, .. }) = place else { return "(no line of its own)".into() };
         let lines = self.0.entry(file.clone()).or_insert_with(|| {
             // On a machine without the source the place alone must do.
             std::fs::read_to_string(file).map(|t| t.lines().map(str::to_owned).collect()).unwrap_or_default()
@@ -101,6 +101,11 @@ pub fn annotate_sass(sass: &str) -> String {
     out
 }
 
+/// nvdisasm's text without the comments that name lines.
+pub fn without_places(sass: &str) -> String {
+    sass.lines().filter(|l| sass_place(l).is_none()).flat_map(|l| [l, "\n"]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,10 +126,13 @@ mod tests {
     #[test]
     fn listings_name_lines() {
         let text = annotate_ptx(PTX);
-        assert!(text.contains(".loc\t1 1 1\t// (frame)\n") && text.contains(".loc\t2 7 9\t// a\\b.rs:7\n"), "{text}");
+        assert!(text.contains(".loc\t1 1 1\t// (no line of its own)\n") && text.contains(".loc\t2 7 9\t// a\\b.rs:7\n"), "{text}");
         let own = format!("\t//## File \"{}\", line 1\n\tNOP ;\n", file!().replace("codegen/", ""));
         let text = annotate_sass(&own);
-        assert_eq!(text, "\t// src/lines.rs:1 | //! Which line of a kernel's source an instruction comes from, in PTX and in machine code.\n\tNOP ;\n");
-        assert_eq!(annotate_sass("\t//## File \"monotile\", line 1\n"), "\t// (frame)\n");
+        assert_eq!(
+            text,
+            "\t// src/lines.rs:1 | //! Which line of a kernel's source an instruction comes from, in PTX and in machine code.\n\tNOP ;\n"
+        );
+        assert_eq!(annotate_sass("\t//## File \"monotile\", line 1\n"), "\t// (no line of its own)\n");
     }
 }

@@ -28,13 +28,11 @@ pub struct Target {
 }
 
 /// All of them; the first is the one that is tuned and run.
-pub const TARGETS: &[Target] = &[Target {
-    name: "sm_90a",
-    features: "+ptx86",
-    shared_bytes: 232_448,
-    copies: Copies::Bulk,
-    setmaxnreg: true,
-}];
+pub const TARGETS: &[Target] =
+    &[Target { name: "sm_90a", features: "+ptx86", shared_bytes: 232_448, copies: Copies::Bulk, setmaxnreg: true }];
+
+/// What is meant where nothing is said.
+pub const DEFAULT: &Target = &TARGETS[0];
 
 /// The target of this name.
 pub fn find(name: &str) -> Option<&'static Target> {

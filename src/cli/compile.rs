@@ -40,17 +40,14 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> Result<(), CliError> {
     use tile_models::weights::PlanWeights;
 
     check_out(&args.out)?;
-    if !tile_codegen::TARGETS.contains(&args.target.as_str()) {
-        let known = tile_codegen::TARGETS.join(", ");
-        return Err(CliError::input(format!("--target {}: this compiler knows {known}", args.target)));
-    }
+    let target = super::target(&args.target)?;
     let begin = Instant::now();
     let model = Model::open(&args.model)?;
     let weights = PlanWeights::new(model.weights()?);
     let context = model.context(args.context)?;
     let plan = model.plan(&weights, context)?;
     let planning = begin.elapsed();
-    let compiled = tile_codegen::compile_and_report(&plan, &args.target)?;
+    let compiled = tile_codegen::compile(&plan, target)?;
     let begin = Instant::now();
     let artifact = Artifact::new(plan, compiled.image.clone());
     artifact.save(&args.out)?;
@@ -75,16 +72,16 @@ fn check_out(out: &Path) -> Result<(), CliError> {
 mod summary {
     //! What was made and what it took.
 
-    use crate::cli::error::CliError;
+    use crate::cli::error::{self, CliError};
     use serde_json::{Value, json};
     use std::fmt;
     use std::path::Path;
     use std::time::Duration;
     use tile_codegen::Compiled;
     use tile_codegen::explain::SharedMap;
-    use tile_codegen::explain::sass::{SassReport, analyse};
-    use tile_codegen::ptxas;
+    use tile_codegen::sass::{SassReport, report};
     use tile_lang::artifact::Artifact;
+    use tile_lang::diag::Diagnostics;
 
     /// See the module.
     pub struct Summary {
@@ -108,7 +105,7 @@ mod summary {
         ptx_sha256: String,
         shared: SharedMap,
         sass: Option<SassReport>,
-        warnings: Vec<String>,
+        warnings: Diagnostics,
         times: [(&'static str, Duration); 5],
     }
 
@@ -124,10 +121,6 @@ mod summary {
         ) -> Result<Self, CliError> {
             let (plan, image) = (&artifact.plan, &artifact.image);
             let product = |dims: &[usize]| dims.iter().product::<usize>();
-            let sass = match ptxas::find("nvdisasm") {
-                Some(_) if !image.cubin.is_empty() => Some(analyse(&ptxas::disassemble(&image.cubin)?)),
-                _ => None,
-            };
             let t = compiled.times;
             Ok(Summary {
                 file: file.display().to_string(),
@@ -149,7 +142,7 @@ mod summary {
                 ptx: image.ptx.len(),
                 ptx_sha256: artifact.ptx_sha256(),
                 shared: compiled.report.shared.clone(),
-                sass,
+                sass: compiled.sass.as_ref().map(report),
                 warnings: compiled.warnings.clone(),
                 times: [
                     ("planning", planning),
@@ -186,7 +179,7 @@ mod summary {
                 "machine_code_bytes": self.machine_code,
                 "shared": self.shared,
                 "sass": self.sass,
-                "warnings": self.warnings,
+                "warnings": error::json(&self.warnings),
                 "seconds": seconds,
             })
         }
@@ -229,8 +222,8 @@ mod summary {
                 writeln!(f, "{}", without_loops(sass))?;
             }
             writeln!(f, "{}", self.shared)?;
-            for w in &self.warnings {
-                writeln!(f, "ptxas: {w}")?;
+            for w in &self.warnings.0 {
+                writeln!(f, "{w}")?;
             }
             write!(f, "time: {:.2} s", all.as_secs_f64())?;
             for (i, (name, t)) in self.times.iter().enumerate() {

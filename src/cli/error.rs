@@ -1,9 +1,10 @@
 //! Errors of the command and their exit codes.
 
+use serde_json::json;
 use tile_codegen::CodegenError;
 use tile_lang::artifact::ArtifactError;
 use tile_lang::build::InstanceError;
-use tile_lang::diag::Diagnostics;
+use tile_lang::diag::{Diagnostic, Diagnostics};
 use tile_lang::exec::ExecError;
 use tile_lang::interp::LaunchError;
 use tile_lang::plan::PlanError;
@@ -66,6 +67,15 @@ impl CliError {
             CliError::Failed(_) | CliError::Output(_) => 1,
         }
     }
+}
+
+/// Diagnostics as JSON.
+pub fn json(list: &Diagnostics) -> serde_json::Value {
+    let one = |d: &Diagnostic| {
+        let (line, col) = (d.span.line, d.span.col);
+        json!({ "code": d.code, "message": d.message, "file": d.file, "line": line, "col": col, "notes": d.notes })
+    };
+    list.0.iter().map(one).collect()
 }
 
 macro_rules! input_errors {

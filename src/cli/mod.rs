@@ -16,8 +16,15 @@ use error::CliError;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
+use tile_codegen::target::{self, Target};
 use tile_lang::build::{Generic, InstanceError, KernelDef};
 use tile_lang::ir::Kernel;
+
+/// The architecture of an argument `--target`.
+fn target(name: &str) -> Result<&'static Target, CliError> {
+    let unknown = || CliError::input(format!("--target {name}: this compiler knows {}", target::names()));
+    target::find(name).ok_or_else(unknown)
+}
 
 /// A kernel with the generics of one instance, under a name.
 #[derive(Clone, Debug)]

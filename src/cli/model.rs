@@ -199,8 +199,8 @@ impl Program {
 /// Compiles a plan in this process.
 #[cfg(feature = "llvm")]
 pub fn assemble(plan: Plan) -> Result<Artifact, CliError> {
-    let image = tile_codegen::compile(&plan, tile_codegen::TARGETS[0])?;
-    Ok(Artifact::new(plan, image))
+    let compiled = tile_codegen::compile(&plan, tile_codegen::target::DEFAULT)?;
+    Ok(Artifact::new(plan, compiled.image))
 }
 
 /// Says that this build can't.

@@ -1,55 +1,10 @@
-//! Compiling for the device suite: step by step, so that each step is timed, and not again where nothing changed.
+//! Compiling for the device suite, not again where nothing changed.
 
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use tile_codegen::lower::{self, Machine};
-use tile_codegen::ptxas::{self, Assembly};
-use tile_codegen::{CodegenError, mlir};
-use tile_lang::artifact::{Artifact, Image, hex};
+use tile_codegen::{Compiled, compile, target};
+use tile_lang::artifact::{Artifact, hex};
 use tile_lang::plan::Plan;
-
-/// What a plan became.
-#[derive(Clone, Debug)]
-pub struct Compiled {
-    /// PTX and machine code.
-    pub image: Image,
-    /// What ptxas said.
-    pub assembly: Assembly,
-    /// Slots of the ring.
-    pub slots: usize,
-    /// From the plan to PTX.
-    pub ptx_time: Duration,
-    /// From PTX to machine code.
-    pub ptxas_time: Duration,
-}
-
-/// Compiles a plan for `sm_90a`, machine code included.
-///
-/// # Errors
-/// A kernel that can't be lowered, ptxas missing, PTX that it rejects.
-pub fn compile(plan: &Plan) -> Result<Compiled, CodegenError> {
-    let target = "sm_90a";
-    let start = Instant::now();
-    let assembled = lower::assemble(&plan.name, &plan.kernels, &lower::facts(plan), Machine::SM_90A)?;
-    let ptx = mlir::to_ptx(&plan.name, &assembled.mlir)?;
-    let ptx_time = start.elapsed();
-    let start = Instant::now();
-    let assembly = ptxas::assemble(&ptx, target)?;
-    let ptxas_time = start.elapsed();
-    let image = Image {
-        target: target.into(),
-        entry: lower::ENTRY.into(),
-        threads: lower::THREADS as u32,
-        shared_bytes: assembled.shared_bytes as u32,
-        ptx,
-        cubin: assembly.cubin.clone(),
-        packings: assembled.packings,
-        registers: assembly.registers,
-        spills: assembly.spill_stores,
-    };
-    Ok(Compiled { image, assembly, slots: assembled.slots, ptx_time, ptxas_time })
-}
 
 /// What a compiled plan depends on beside the plan: the sources of compiler and language, or where they aren't at hand
 /// this program.
@@ -102,7 +57,10 @@ pub fn save(
     if std::fs::read_to_string(&stamp).is_ok_and(|k| k == key) && Artifact::load(&file).is_ok() {
         return Ok(None);
     }
-    let compiled = compile(plan).map_err(|e| format!("{name}: {e}"))?;
+    let compiled = compile(plan, target::DEFAULT).map_err(|e| format!("{name}: {e}"))?;
+    if compiled.image.cubin.is_empty() {
+        return Err("ptxas is missing: `cargo xtask setup` installs it".into());
+    }
     Artifact::new(plan.clone(), compiled.image.clone()).save(&file)?;
     std::fs::write(&stamp, key)?;
     Ok(Some(compiled))

@@ -1,19 +1,8 @@
-//! Reading SASS: which role an instruction belongs to, which loops it is in, and whether a kernel is what it is meant to be.
-//!
-//! The producer's code begins where it gives registers up (`USETMAXREG.DEALLOC`), the consumers' where they take them
-//! (`USETMAXREG.TRY_ALLOC`). A loop is what lies between a label and a later branch to it.
+//! Whether a kernel's machine code is what it is meant to be, role by role and loop by loop.
 
-use std::collections::HashMap;
-use std::ops::Range;
-
-/// Instructions of a kernel in order.
-#[derive(Clone, Debug, Default)]
-pub struct Sass {
-    /// Instructions without address, comments and semicolon.
-    pub code: Vec<String>,
-    /// Where labels stand: the index of the instruction after them.
-    labels: HashMap<String, usize>,
-}
+use std::ops::RangeInclusive;
+use tile_codegen::sass::{Part, Sass};
+use tile_lang::ir::Role;
 
 /// What a kernel does, as far as its machine code must show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,97 +13,45 @@ pub struct Demands {
     pub products: bool,
 }
 
-impl Sass {
-    /// From nvdisasm's text.
-    pub fn parse(text: &str) -> Sass {
-        let mut sass = Sass::default();
-        for line in text.lines().map(str::trim) {
-            if let Some(label) = line.strip_suffix(':').filter(|l| l.starts_with(".L")) {
-                sass.labels.insert(label.into(), sass.code.len());
-            }
-            let Some(rest) = line.strip_prefix("/*").and_then(|l| l.split_once("*/")).map(|(_, rest)| rest.trim())
-            else {
-                continue;
-            };
-            // The second line of an instruction's encoding holds nothing else.
-            if let Some(text) = rest.split(';').next().map(str::trim).filter(|t| !t.is_empty() && !t.starts_with("/*"))
-            {
-                sass.code.push(text.into());
-            }
+/// What is wrong with a kernel, one line each; nothing if it is as it is meant to be.
+pub fn check(sass: &Sass, demands: Demands) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut demand = |holds: bool, what: &str| {
+        if !holds {
+            wrong.push(what.to_owned());
         }
-        sass
+    };
+    let (producer, consumer) = (sass.role(Role::Producer), sass.role(Role::Consumer));
+    demand(producer.is_some(), "the producer gives no registers up");
+    demand(consumer.is_some(), "the consumers take no registers");
+    let nothing = || vec![false; sass.code.len()];
+    let (producer, consumer) = (producer.unwrap_or_else(nothing), consumer.unwrap_or_else(nothing));
+    // Whether code of a part, within a range, has an instruction with all these words.
+    let has = |part: &Part, range: &RangeInclusive<usize>, words: &[&str]| {
+        range.clone().filter(|i| part[*i]).any(|i| words.iter().all(|w| sass.code[i].op.contains(w)))
+    };
+    let all = 0..=sass.code.len().saturating_sub(1);
+    let wait = ["SYNCS", "TRYWAIT"];
+    let copies = sass.loops(&producer).iter().any(|l| has(&producer, l, &["UBLKCP"]) && has(&producer, l, &wait));
+    demand(copies, "no loop of the producer waits and copies");
+    demand(!has(&producer, &all, &["HMMA"]), "the producer multiplies");
+    demand(!has(&consumer, &all, &["UBLKCP"]), "a consumer copies");
+    demand(has(&consumer, &all, &wait), "the consumers wait for nothing");
+    // The loop over instructions of the program raises counters behind fences; what it contains runs within one.
+    let loops: Vec<RangeInclusive<usize>> =
+        sass.loops(&consumer).into_iter().filter(|l| !has(&consumer, l, &["MEMBAR"])).collect();
+    let multiplies = |l: &&RangeInclusive<usize>| has(&consumer, l, &["HMMA"]);
+    let streams = |l: &RangeInclusive<usize>| has(&consumer, l, &["LDS"]) && has(&consumer, l, &wait);
+    if demands.products {
+        demand(loops.iter().any(|l| multiplies(&l)), "no loop of the consumers multiplies");
     }
-
-    fn first(&self, what: &str) -> Option<usize> {
-        self.code.iter().position(|i| i.contains(what))
+    if demands.staged_products {
+        let found = loops.iter().filter(multiplies).any(streams);
+        demand(found, "no loop of the consumers waits for the ring, reads shared memory and multiplies");
     }
-
-    /// The producer's instructions; empty if the roles can't be told apart.
-    pub fn producer(&self) -> Range<usize> {
-        match (self.first("USETMAXREG.DEALLOC"), self.first("USETMAXREG.TRY_ALLOC")) {
-            (Some(a), Some(b)) if a < b => a..b,
-            (Some(a), Some(b)) if b < a => a..self.code.len(),
-            _ => 0..0,
-        }
-    }
-
-    /// The consumers' instructions; empty if the roles can't be told apart.
-    pub fn consumer(&self) -> Range<usize> {
-        match (self.first("USETMAXREG.DEALLOC"), self.first("USETMAXREG.TRY_ALLOC")) {
-            (Some(a), Some(b)) if a < b => b..self.code.len(),
-            (Some(a), Some(b)) if b < a => b..a,
-            _ => 0..0,
-        }
-    }
-
-    /// Loops that lie within a part of the code.
-    pub fn loops(&self, within: &Range<usize>) -> Vec<Range<usize>> {
-        let back = |i: usize| {
-            let target = self.code[i].split_once("`(")?.1.split(')').next()?;
-            let begin = *self.labels.get(target)?;
-            (self.code[i].contains("BRA") && begin <= i && within.contains(&begin)).then_some(begin..i + 1)
-        };
-        within.clone().filter_map(back).collect()
-    }
-
-    /// Whether a part of the code has an instruction with all these words.
-    pub fn has(&self, within: &Range<usize>, words: &[&str]) -> bool {
-        self.code[within.clone()].iter().any(|i| words.iter().all(|w| i.contains(w)))
-    }
-
-    /// What is wrong with a kernel, one line each; nothing if it is as it is meant to be.
-    pub fn check(&self, demands: Demands) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let mut demand = |holds: bool, what: &str| {
-            if !holds {
-                wrong.push(what.to_owned());
-            }
-        };
-        demand(self.first("USETMAXREG.DEALLOC").is_some(), "the producer gives no registers up");
-        demand(self.first("USETMAXREG.TRY_ALLOC").is_some(), "the consumers take no registers");
-        let (producer, consumer) = (self.producer(), self.consumer());
-        let wait = ["SYNCS", "TRYWAIT"];
-        let copies = |l: &Range<usize>| self.has(l, &["UBLKCP"]) && self.has(l, &wait);
-        demand(self.loops(&producer).iter().any(copies), "no loop of the producer waits and copies");
-        demand(!self.has(&producer, &["HMMA"]), "the producer multiplies");
-        demand(!self.has(&consumer, &["UBLKCP"]), "a consumer copies");
-        demand(self.has(&consumer, &wait), "the consumers wait for nothing");
-        // The loop over instructions of the program raises counters behind fences; what it contains runs within one.
-        let loops: Vec<Range<usize>> =
-            self.loops(&consumer).into_iter().filter(|l| !self.has(l, &["MEMBAR"])).collect();
-        let multiplies = |l: &&Range<usize>| self.has(l, &["HMMA"]);
-        let streams = |l: &Range<usize>| self.has(l, &["LDS"]) && self.has(l, &wait);
-        if demands.products {
-            demand(loops.iter().any(|l| multiplies(&l)), "no loop of the consumers multiplies");
-        }
-        if demands.staged_products {
-            let found = loops.iter().filter(multiplies).any(streams);
-            demand(found, "no loop of the consumers waits for the ring, reads shared memory and multiplies");
-        }
-        let local = |l: &Range<usize>| self.has(l, &["LDL"]) || self.has(l, &["STL"]);
-        demand(!loops.iter().any(local), "a loop of the consumers spills to local memory");
-        wrong
-    }
+    let local = |l: &RangeInclusive<usize>| has(&consumer, l, &["LDL"]) || has(&consumer, l, &["STL"]);
+    demand(!loops.iter().any(local), "a loop of the consumers spills to local memory");
+    wrong
 }
 
 #[cfg(test)]
@@ -146,7 +83,7 @@ mod tests {
 .L_x_8:
         /*00c0*/ EXIT ;"
         );
-        Sass::parse(&text).check(Demands { staged_products: true, products: true })
+        check(&Sass::parse(&text), Demands { staged_products: true, products: true })
     }
 
     const HMMA: &str = "        /*0088*/ HMMA.16816.F32.BF16 R20, R56.reuse, R20, RZ ;";

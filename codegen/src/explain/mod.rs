@@ -7,7 +7,7 @@ mod report;
 pub mod stages;
 mod text;
 
-pub(crate) use report::{ops_in, place};
 pub use report::{
     KernelReport, Part, Place, Product, ProgramReport, Region, RingReport, RoleReport, SharedMap, Transaction, report,
 };
+pub(crate) use report::{ops_in, place};

@@ -64,6 +64,17 @@ pub fn allocated(kernel: &Kernel, group_bytes: usize, brief: bool) -> Result<Str
     Ok(out + &print(&kernel, brief))
 }
 
+/// A module in the LLVM dialect without the places of its ops and the scopes of debug information that they name.
+pub fn without_places(mlir: &str) -> String {
+    let mut out = String::new();
+    for line in mlir.lines().filter(|l| !l.starts_with('#')) {
+        let end = line.rfind(" loc(").unwrap_or(line.len());
+        out.push_str(&line[..end]);
+        out.push('\n');
+    }
+    out
+}
+
 fn print(kernel: &Kernel, brief: bool) -> String {
     if brief { format!("{kernel:#}\n") } else { format!("{kernel}\n") }
 }

@@ -91,7 +91,8 @@ fn message(line: &str) -> Option<Message> {
     let (at, word, severity) = words
         .iter()
         .filter_map(|(w, s)| {
-            let at = rest.match_indices(w).map(|(i, _)| i).find(|i| rest[i + w.len()..].trim_start().starts_with(':'))?;
+            let at =
+                rest.match_indices(w).map(|(i, _)| i).find(|i| rest[i + w.len()..].trim_start().starts_with(':'))?;
             Some((at, *w, *s))
         })
         .min_by_key(|(at, ..)| *at)?;

@@ -7,7 +7,7 @@ mod check;
 mod report;
 
 pub use check::{Intent, intents, missing};
-pub use report::{Counts, Loop, RoleSass, SassReport, analyse};
+pub use report::{Counts, Loop, RoleSass, SassReport, report};
 
 use crate::explain::Place;
 use crate::lines;

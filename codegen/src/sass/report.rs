@@ -56,14 +56,9 @@ pub struct SassReport {
     pub roles: Vec<RoleSass>,
 }
 
-/// Reads nvdisasm's text and counts.
-pub fn analyse(sass: &str) -> SassReport {
-    report(&Sass::parse(sass))
-}
-
-/// Counts.
+/// Counts what code holds.
 pub fn report(sass: &Sass) -> SassReport {
-    let mut report = SassReport { all: count(&sass.code), roles: Vec::new() };
+    let mut out = SassReport { all: count(&sass.code), roles: Vec::new() };
     for (name, role) in [("producer", Role::Producer), ("consumer", Role::Consumer)] {
         let (Some(part), Some(entry)) = (sass.role(role), sass.entry(role)) else { continue };
         let registers = sass.code[entry].text.rsplit([' ', ',']).find_map(number);
@@ -78,9 +73,9 @@ pub fn report(sass: &Sass) -> SassReport {
         });
         let loops = loops.collect();
         let last = sass.code.len().saturating_sub(1);
-        report.roles.push(RoleSass { role: name, registers, counts: within(0..=last), loops });
+        out.roles.push(RoleSass { role: name, registers, counts: within(0..=last), loops });
     }
-    report
+    out
 }
 
 fn number(text: &str) -> Option<usize> {
@@ -131,7 +126,7 @@ mod tests {
 
     #[test]
     fn roles_are_what_they_reach() {
-        let report = analyse(SASS);
+        let report = report(&Sass::parse(SASS));
         assert_eq!(report.all.instructions, 13);
         let [producer, consumer] = &report.roles[..] else { panic!("{report:?}") };
         assert_eq!((producer.role, producer.registers), ("producer", Some(40)));

@@ -2,4 +2,5 @@
 
 mod kernels;
 mod protocol;
+mod ptxas;
 mod specialise;

@@ -21,7 +21,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> Result<(), CliError> {
         }
         return Ok(());
     };
-    let wanted = code.trim_start_matches("error").trim_matches(['[', ']']).to_uppercase();
+    let wanted = code.trim_start_matches("error").trim_start_matches("warning").trim_matches(['[', ']']).to_uppercase();
     match PAGES.iter().find(|(code, _)| *code == wanted) {
         Some((_, page)) => io.line(page.trim_end()),
         None => {
@@ -54,7 +54,8 @@ mod tests {
                     let code: String = text[at + 1..].chars().take(4).collect();
                     let inside = code.strip_suffix(['"', ']']).unwrap_or_default();
                     let mut chars = inside.chars();
-                    if chars.next() == Some('E') && inside.len() == 3 && chars.all(|c| c.is_ascii_digit()) {
+                    if matches!(chars.next(), Some('E' | 'W')) && inside.len() == 3 && chars.all(|c| c.is_ascii_digit())
+                    {
                         out.insert(inside.to_owned());
                     }
                 }

@@ -1,13 +1,14 @@
 //! `monotile kernel emit`: a kernel at a stage of the compiler.
 
 use super::super::error::CliError;
-use super::super::{Instance, Io};
+use super::super::{Instance, Io, target};
 use super::lower;
 use super::select::KernelArgs;
 use clap::ValueEnum;
 use std::path::PathBuf;
 use tile_codegen::explain::stages;
-use tile_codegen::lower::Machine;
+use tile_codegen::target::Target;
+use tile_lang::ir::Kernel;
 use tile_lang::ir::Places;
 
 /// The stages, in order.
@@ -42,9 +43,12 @@ pub struct Args {
     /// File to write instead of printing
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Leave source places out
+    /// Leave source places and lines out
     #[arg(long)]
     brief: bool,
+    /// Architecture
+    #[arg(long, default_value = "sm_90a", value_name = "ARCH")]
+    target: String,
 }
 
 /// Prints it.
@@ -52,15 +56,17 @@ pub fn run(args: &Args, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), Cli
     // What is printed as it was read keeps the places that it was read with.
     let places = if args.stage == Stage::Tile { Places::Recorded } else { Places::Text };
     let kernel = args.kernel.find_at(kernels, places)?;
-    let group = Machine::SM_90A.group_bytes;
+    let target = target(&args.target)?;
+    let group = target.machine().group_bytes;
     let text = match args.stage {
         Stage::Tile if args.brief => format!("{kernel:#}"),
         Stage::Tile => kernel.to_string(),
         Stage::Scheduled => stages::scheduled(&kernel, group, args.brief)?,
         Stage::Specialised => stages::specialised(&kernel, group, args.brief)?,
         Stage::Allocated => stages::allocated(&kernel, group, args.brief)?,
-        Stage::Mlir => lower(&kernel)?.mlir,
-        later => machine(later, &kernel.name, &lower(&kernel)?.mlir)?,
+        Stage::Mlir if args.brief => stages::without_places(&lower(&kernel, target)?.mlir),
+        Stage::Mlir => lower(&kernel, target)?.mlir,
+        later => machine(later, &kernel, target, args.brief)?,
     };
     match &args.out {
         None => io.line(text.trim_end()),
@@ -70,21 +76,24 @@ pub fn run(args: &Args, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), Cli
 }
 
 #[cfg(feature = "llvm")]
-fn machine(stage: Stage, name: &str, mlir: &str) -> Result<String, CliError> {
-    use tile_codegen::mlir::{to_llvm_ir, to_ptx};
-    use tile_codegen::{TARGETS, ptxas};
-    if stage == Stage::Llvm {
-        return Ok(to_llvm_ir(name, mlir)?);
+fn machine(stage: Stage, kernel: &Kernel, target: &Target, brief: bool) -> Result<String, CliError> {
+    use super::compile;
+    use tile_codegen::{lines, mlir, ptxas};
+    match stage {
+        Stage::Llvm => Ok(mlir::to_llvm_ir(&kernel.name, &lower(kernel, target)?.mlir)?),
+        Stage::Ptx => {
+            let ptx = mlir::to_ptx(&kernel.name, &lower(kernel, target)?.mlir)?;
+            Ok(if brief { tile_lang::ptx::stripped(&ptx) } else { lines::annotate_ptx(&ptx) })
+        }
+        _ => {
+            let sass = ptxas::disassemble(&compile(kernel, target)?.image.cubin)?;
+            Ok(if brief { lines::without_places(&sass) } else { lines::annotate_sass(&sass) })
+        }
     }
-    let ptx = to_ptx(name, mlir)?;
-    if stage == Stage::Ptx {
-        return Ok(ptx);
-    }
-    Ok(ptxas::disassemble(&ptxas::assemble(&ptx, TARGETS[0])?.cubin)?)
 }
 
 #[cfg(not(feature = "llvm"))]
-fn machine(stage: Stage, _: &str, _: &str) -> Result<String, CliError> {
+fn machine(stage: Stage, _: &Kernel, _: &Target, _: bool) -> Result<String, CliError> {
     let stage = stage.to_possible_value().map_or_else(String::new, |v| v.get_name().into());
     Err(CliError::input(format!(
         "--stage {stage}: this monotile was built without LLVM; the stages up to mlir can be printed"

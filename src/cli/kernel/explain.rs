@@ -1,12 +1,17 @@
 //! `monotile kernel explain`: what the compiler makes of a kernel.
 
-use super::super::error::CliError;
-use super::super::{Instance, Io};
-use super::lower;
+use super::super::error::{self, CliError};
+use super::super::{Instance, Io, target};
 use super::select::KernelArgs;
 use serde_json::json;
+use tile_codegen::explain::ProgramReport;
+#[cfg(not(feature = "llvm"))]
 use tile_codegen::explain::report;
-use tile_codegen::lower::Machine;
+use tile_codegen::ptxas::Resources;
+use tile_codegen::sass::SassReport;
+use tile_codegen::target::Target;
+use tile_lang::diag::Diagnostics;
+use tile_lang::ir::Kernel;
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -16,14 +21,15 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Architecture
+    #[arg(long, default_value = "sm_90a", value_name = "ARCH")]
+    target: String,
 }
 
 /// Explains it.
 pub fn run(args: &Args, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
     let kernel = args.kernel.find(kernels)?;
-    let assembled = lower(&kernel)?;
-    let report = report(&kernel.name, std::slice::from_ref(&kernel), &assembled, Machine::SM_90A)?;
-    let code = code(&kernel.name, &assembled.mlir)?;
+    let (report, code) = explained(&kernel, target(&args.target)?)?;
     if args.json {
         return io.json(&json!({ "program": report, "code": code.as_ref().map(Code::json) }));
     }
@@ -36,57 +42,44 @@ pub fn run(args: &Args, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), Cli
 
 /// What ptxas and nvdisasm say.
 struct Code {
-    registers: u32,
-    spill_stores: u32,
-    spill_loads: u32,
-    warnings: Vec<String>,
-    sass: Option<tile_codegen::explain::sass::SassReport>,
+    resources: Resources,
+    warnings: Diagnostics,
+    sass: Option<SassReport>,
 }
 
 impl Code {
     fn json(&self) -> serde_json::Value {
         json!({
-            "registers": self.registers,
-            "spill_stores": self.spill_stores,
-            "spill_loads": self.spill_loads,
-            "warnings": self.warnings,
+            "registers": self.resources.registers,
+            "stack": self.resources.stack,
+            "spill_stores": self.resources.spill_stores,
+            "spill_loads": self.resources.spill_loads,
+            "warnings": error::json(&self.warnings),
             "sass": self.sass,
         })
     }
 
     fn print(&self, io: &mut Io<'_>) -> Result<(), CliError> {
-        let (stores, loads) = (self.spill_stores, self.spill_loads);
+        let Resources { registers, spill_stores, spill_loads, .. } = self.resources;
         io.line(format_args!(
-            "registers: {} a thread at entry, {stores} bytes spilled, {loads} loaded back",
-            self.registers
+            "registers: {registers} a thread at entry, {spill_stores} bytes spilled, {spill_loads} loaded back"
         ))?;
-        self.warnings.iter().try_for_each(|w| io.line(format_args!("ptxas: {w}")))?;
+        self.warnings.0.iter().try_for_each(|w| io.line(w))?;
         self.sass.iter().try_for_each(|sass| io.line(sass))
     }
 }
 
 #[cfg(feature = "llvm")]
-fn code(name: &str, mlir: &str) -> Result<Option<Code>, CliError> {
-    use tile_codegen::explain::sass::analyse;
-    use tile_codegen::{TARGETS, mlir::to_ptx, ptxas};
-    if ptxas::find("ptxas").is_none() {
-        return Ok(None);
-    }
-    let assembly = ptxas::assemble(&to_ptx(name, mlir)?, TARGETS[0])?;
-    let sass = match ptxas::find("nvdisasm") {
-        Some(_) => Some(analyse(&ptxas::disassemble(&assembly.cubin)?)),
-        None => None,
-    };
-    Ok(Some(Code {
-        registers: assembly.registers,
-        spill_stores: assembly.spill_stores,
-        spill_loads: assembly.spill_loads,
-        warnings: assembly.warnings,
-        sass,
-    }))
+fn explained(kernel: &Kernel, target: &Target) -> Result<(ProgramReport, Option<Code>), CliError> {
+    let compiled = super::compile(kernel, target)?;
+    let sass = compiled.sass.as_ref().map(tile_codegen::sass::report);
+    let code = compiled.resources.map(|resources| Code { resources, warnings: compiled.warnings, sass });
+    Ok((compiled.report, code))
 }
 
 #[cfg(not(feature = "llvm"))]
-fn code(_: &str, _: &str) -> Result<Option<Code>, CliError> {
-    Ok(None)
+fn explained(kernel: &Kernel, target: &Target) -> Result<(ProgramReport, Option<Code>), CliError> {
+    let assembled = super::lower(kernel, target)?;
+    let report = report(&kernel.name, std::slice::from_ref(kernel), &assembled, target.machine())?;
+    Ok((report, None))
 }

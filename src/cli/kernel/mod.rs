@@ -14,7 +14,8 @@ use clap::Subcommand;
 use serde_json::json;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use tile_codegen::lower::{self, Machine, ParamFacts};
+use tile_codegen::lower::{self, ParamFacts};
+use tile_codegen::target::{self, Target};
 use tile_lang::ir::{self, Kernel, Places};
 
 /// Arguments.
@@ -125,7 +126,7 @@ fn check(args: &CheckArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), 
     for name in &names {
         let checked = select::find_all(name, kernels, &args.generics, Places::Text).and_then(|list| {
             list.into_iter().try_for_each(|(_, kernel)| {
-                let assembled = lower(&kernel)?;
+                let assembled = lower(&kernel, target::DEFAULT)?;
                 let kib = assembled.shared_bytes / 1024;
                 io.line(format_args!(
                     "ok  {}: {} ring slots, {kib} KiB of shared memory",
@@ -155,8 +156,19 @@ fn title(kernel: &Kernel) -> String {
 }
 
 /// Lowers one kernel to a program of its own, with nothing known of its arguments.
-fn lower(kernel: &Kernel) -> Result<lower::Assembled, CliError> {
+fn lower(kernel: &Kernel, target: &Target) -> Result<lower::Assembled, CliError> {
     ir::verify(kernel)?;
-    let facts = vec![vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()]];
-    Ok(lower::assemble(&kernel.name, std::slice::from_ref(kernel), &facts, Machine::SM_90A)?)
+    Ok(lower::assemble(&kernel.name, std::slice::from_ref(kernel), &nothing_known(kernel), target.machine())?)
+}
+
+/// As [`lower`], on to machine code.
+#[cfg(feature = "llvm")]
+fn compile(kernel: &Kernel, target: &Target) -> Result<tile_codegen::Compiled, CliError> {
+    ir::verify(kernel)?;
+    let facts = nothing_known(kernel);
+    Ok(tile_codegen::compile_kernels(&kernel.name, std::slice::from_ref(kernel), &facts, target)?)
+}
+
+fn nothing_known(kernel: &Kernel) -> Vec<Vec<ParamFacts>> {
+    vec![vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()]]
 }

@@ -3,10 +3,11 @@
 use clap::Parser;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tile_codegen::Compiled;
 use tile_models::graph::GraphOptions;
 use tile_tests::cases::{self, Case};
 use tile_tests::model;
-use tile_tests::pack::{self, Compiled};
+use tile_tests::pack;
 
 /// Compiles the device suite's kernels, and models, into a folder.
 #[derive(Parser)]
@@ -45,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Ok(None) => {}
             Ok(Some(compiled)) => {
                 fresh += 1;
-                slow = slow.max(compiled.ptx_time);
+                slow = slow.max(compiled.times.llvm);
                 report(&case.name, &compiled);
             }
             Err(e) => {
@@ -78,6 +79,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn report(name: &str, c: &Compiled) {
     println!(
         "{name}: {:.2?} to PTX, {:.2?} in ptxas, {} registers, {} bytes spilled",
-        c.ptx_time, c.ptxas_time, c.image.registers, c.image.spills
+        c.times.llvm, c.times.ptxas, c.image.registers, c.image.spills
     );
 }

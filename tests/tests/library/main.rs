@@ -6,9 +6,8 @@ mod reference;
 mod sass;
 
 use std::sync::OnceLock;
-use tile_codegen::ptxas;
+use tile_codegen::{Compiled, compile, ptxas, target};
 use tile_tests::cases::{self, Case};
-use tile_tests::pack::{self, Compiled};
 
 /// A library kernel's case with what became of it.
 struct Entry {
@@ -23,11 +22,11 @@ fn library() -> &'static [Entry] {
         for program in ["ptxas", "nvdisasm"] {
             assert!(ptxas::find(program).is_some(), "{program} is missing: `cargo xtask setup` installs it");
         }
-        let compile = |case: Case| {
-            let compiled = pack::compile(&case.plan).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-            println!("{}: {:.2?} to PTX, {:.2?} in ptxas", case.name, compiled.ptx_time, compiled.ptxas_time);
+        let entry = |case: Case| {
+            let compiled = compile(&case.plan, target::DEFAULT).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            println!("{}: {:.2?} to PTX, {:.2?} in ptxas", case.name, compiled.times.llvm, compiled.times.ptxas);
             Entry { case, compiled }
         };
-        cases::representatives().unwrap().into_iter().map(compile).collect()
+        cases::representatives().unwrap().into_iter().map(entry).collect()
     })
 }

@@ -14,7 +14,7 @@ fn snapshot(entry: &Entry) -> String {
         tile_lang::ptx::sha256(&image.ptx),
         image.registers,
         image.shared_bytes,
-        entry.compiled.slots
+        entry.compiled.report.shared.slots
     );
     let mut width = 0;
     for (name, count) in ptx::histogram(&image.ptx) {
@@ -42,7 +42,7 @@ fn ptx_is_as_it_was() {
 #[test]
 fn ptx_does_not_depend_on_the_run() {
     for entry in library().iter().step_by(5) {
-        let again = tile_tests::pack::compile(&entry.case.plan).unwrap();
+        let again = tile_codegen::compile(&entry.case.plan, tile_codegen::target::DEFAULT).unwrap();
         assert_eq!(again.image.ptx, entry.compiled.image.ptx, "{}", entry.case.name);
     }
 }
