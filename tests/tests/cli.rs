@@ -349,11 +349,53 @@ mod compiled {
     }
 
     #[test]
-    fn machine_stages() {
-        for (stage, part) in [("llvm", "define ptx_kernel"), ("ptx", ".target sm_90a")] {
+    fn machine_stages_with_source_lines() {
+        let source = "let codes = w.stage::<Smem<W, BM, BK>>([i, k]);";
+        for (stage, part, line) in [
+            ("llvm", "define ptx_kernel", "!DILocation(line: 80"),
+            ("ptx", ".target sm_90a", "linear.rs:80"),
+            ("sass", "UBLKCP", "linear.rs:80"),
+        ] {
             let text = monotile(&["kernel", "emit", "linear", "--stage", stage]).good();
-            assert!(text.contains(part), "{stage}");
+            assert!(text.contains(part) && text.contains(line), "{stage}");
+            let brief = monotile(&["kernel", "emit", "linear", "--stage", stage, "--brief"]).good();
+            assert!(brief.contains(part) && (stage == "llvm" || !brief.contains("linear.rs")), "{stage}");
         }
+        // With the sources at hand, as in the folder that they were compiled in, their text stands there too.
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/src/kernels/linear.rs");
+        let text = std::fs::read_to_string(file).unwrap_or_else(|e| panic!("{e}"));
+        assert!(text.lines().nth(79).is_some_and(|l| l.contains(source)), "the kernel has moved; so must this test");
+        let mlir = monotile(&["kernel", "emit", "linear", "--stage", "mlir", "--brief"]).good();
+        assert!(mlir.starts_with("module attributes") && !mlir.contains("loc("), "{}", &mlir[..200]);
+    }
+
+    /// Each thread holds 256 numbers of this kernel's tile, twice.
+    const WIDE: &str = "\
+kernel @centre(%x: global<f32, 2>, %y: global_mut<f32, 2>) stage tile {
+  %one = const 1 : i32
+  %i = work %one : i32
+  %zero = const 0 : i32
+  %t = load %x, %i, %zero : tile<f32, 128x512>
+  %m = reduce[max, 1] %t : tile<f32, 128>
+  %b = broadcast[1] %m : tile<f32, 128x512>
+  %d = sub %t, %b : tile<f32, 128x512>
+  store %y, %d, %i, %zero
+}
+";
+
+    #[test]
+    fn spills_are_warned_of_at_their_line() {
+        let scratch = Scratch::new();
+        let file = scratch.file("centre.tile", WIDE).display().to_string();
+        let text = monotile(&["kernel", "explain", &file]).good();
+        for part in ["warning[W02]: registers do not suffice", "%t = load %x", "accesses at", "centre.tile:6"] {
+            assert!(text.contains(part), "no {part} in:\n{text}");
+        }
+        let report = monotile(&["kernel", "explain", &file, "--json"]).json();
+        assert_eq!(report["code"]["warnings"][0]["code"], "W02");
+        let sass = monotile(&["kernel", "emit", &file, "--stage", "sass"]).good();
+        assert!(sass.contains("centre.tile:6 | %m = reduce[max, 1]"), "no source line");
+        monotile(&["kernel", "emit", &file, "--stage", "ptx", "--target", "sm_1"]).refused(&["--target sm_1", "sm_90a"]);
     }
 }
 
