@@ -1,5 +1,6 @@
 //! The macros' own tree of a kernel or tile function. Names are resolved: every binding is a [`VarId`].
 
+use crate::parse::Arity;
 use proc_macro2::{Ident, Span, TokenStream};
 
 /// A binding of the body, an index into [`Function::vars`].
@@ -206,6 +207,12 @@ pub enum ExprKind {
     Range { from: Option<Box<Expr>>, to: Option<Box<Expr>>, limits: syn::RangeLimits },
     /// `place = x`, `place += x`.
     Assign { place: Box<Expr>, op: Option<syn::BinOp>, value: Box<Expr> },
+    /// `Ring::<parts>::new::<slots>()`.
+    Ring { parts: Vec<TileType>, slots: Box<syn::Expr>, arity: Arity },
+    /// `view.get()`.
+    Tiles(Box<Expr>, Arity),
+    /// `role(name, warps, registers, || body)`.
+    Role { name: Box<Expr>, warps: Box<Expr>, registers: Box<Expr>, body: Block },
     /// `require!(…)`: each clause and its text.
     Require(Vec<(Expr, String)>),
     /// Another macro, host code.

@@ -16,6 +16,11 @@ pub const MISSING_TYPE: &str = "E16";
 /// A device value where a host value is needed.
 pub const HOST_NEEDED: &str = "E17";
 
+/// A slot of the ring that is not committed, or not released.
+pub const SLOT: &str = "E24";
+/// A role in the wrong place, or one that changes what others see.
+pub const ROLE: &str = "E33";
+
 impl Errors {
     /// Adds one: what is wrong and the fix.
     pub fn push(&mut self, span: Span, code: &str, what: impl AsRef<str>, fix: impl AsRef<str>) {

@@ -9,6 +9,7 @@ mod attr;
 mod check;
 mod errors;
 mod expand;
+mod linear;
 mod model;
 mod parse;
 mod paths;
@@ -73,6 +74,7 @@ fn expand_function(args: TokenStream, item: TokenStream, kind: FunctionKind) -> 
     let mut function = parse::function(&parsed, kind, &mut errors);
     time::infer(&mut function);
     check::check(&function, &mut errors);
+    linear::check(&function, &mut errors);
     if !errors.is_empty() {
         let errors = errors.into_tokens();
         return quote!(#original #errors);

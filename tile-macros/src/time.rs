@@ -24,6 +24,9 @@ pub const LIST_METHODS: [&str; 13] = [
 /// Methods that give nothing.
 pub const UNIT_METHODS: [&str; 5] = ["store", "store_at", "store_masked", "store_masked_at", "set"];
 
+/// Methods that end the life of a slot or a view; they give nothing.
+pub const ENDS: [&str; 2] = ["commit", "release"];
+
 /// What binding-time questions are answered from.
 pub struct Times<'a> {
     /// All bindings.
@@ -38,7 +41,7 @@ impl Times<'_> {
         match &e.kind {
             ExprKind::Var(v, _) => self.vars[*v].device,
             ExprKind::Leaf(_) | ExprKind::Opaque(..) | ExprKind::Macro(..) | ExprKind::Require(_) => false,
-            ExprKind::For { .. } | ExprKind::Assign { .. } => false,
+            ExprKind::For { .. } | ExprKind::Assign { .. } | ExprKind::Role { .. } => false,
             ExprKind::Unary(_, x)
             | ExprKind::Prefix(_, x)
             | ExprKind::Cast(x, _)
@@ -46,7 +49,7 @@ impl Times<'_> {
             | ExprKind::Index(x, _) => self.device(x),
             ExprKind::Binary(_, a, b) => self.device(a) || self.device(b),
             ExprKind::Lang(name, _, _, args) => name == "work" || name == "mma" || self.any(args),
-            ExprKind::Construct(..) | ExprKind::Keep { .. } => true,
+            ExprKind::Construct(..) | ExprKind::Keep { .. } | ExprKind::Ring { .. } | ExprKind::Tiles(..) => true,
             ExprKind::Call(path, args) => self.any(args) || self.names_generics(path),
             ExprKind::Method(recv, name, turbofish, args) => {
                 if LIST_METHODS.iter().any(|m| name == m) {
@@ -79,9 +82,10 @@ impl Times<'_> {
     pub fn unit(&self, e: &Expr) -> bool {
         match &e.kind {
             ExprKind::Method(recv, name, _, args) => {
-                (UNIT_METHODS.iter().any(|m| name == m) && self.device(recv)) || (name == "mma" && args.len() == 2)
+                let unit = UNIT_METHODS.iter().chain(&ENDS).any(|m| name == m);
+                (unit && self.device(recv)) || (name == "mma" && args.len() == 2)
             }
-            ExprKind::Assign { .. } | ExprKind::For { .. } | ExprKind::Require(_) => true,
+            ExprKind::Assign { .. } | ExprKind::For { .. } | ExprKind::Require(_) | ExprKind::Role { .. } => true,
             ExprKind::Block(b) => self.unit_block(b),
             ExprKind::If { then, otherwise, .. } => otherwise.is_none() || self.unit_block(then),
             ExprKind::Match(_, arms) => arms.iter().all(|a| self.unit(&a.body)),
@@ -212,10 +216,12 @@ pub enum Child<'a> {
 /// Visits the direct parts of an expression in order.
 pub fn for_children<'a>(e: &'a Expr, f: &mut dyn FnMut(Child<'a>)) {
     match &e.kind {
-        ExprKind::Var(..) | ExprKind::Leaf(_) | ExprKind::Opaque(..) | ExprKind::Macro(..) => {}
-        ExprKind::Unary(_, x) | ExprKind::Prefix(_, x) | ExprKind::Cast(x, _) | ExprKind::Field(x, _) => {
-            f(Child::Expr(x))
-        }
+        ExprKind::Var(..) | ExprKind::Leaf(_) | ExprKind::Opaque(..) | ExprKind::Macro(..) | ExprKind::Ring { .. } => {}
+        ExprKind::Tiles(x, _)
+        | ExprKind::Unary(_, x)
+        | ExprKind::Prefix(_, x)
+        | ExprKind::Cast(x, _)
+        | ExprKind::Field(x, _) => f(Child::Expr(x)),
         ExprKind::Binary(_, a, b) | ExprKind::Index(a, b) => {
             f(Child::Expr(a));
             f(Child::Expr(b));
@@ -259,6 +265,10 @@ pub fn for_children<'a>(e: &'a Expr, f: &mut dyn FnMut(Child<'a>)) {
         ExprKind::Assign { place, value, .. } => {
             f(Child::Expr(place));
             f(Child::Expr(value));
+        }
+        ExprKind::Role { name, warps, registers, body } => {
+            [name, warps, registers].into_iter().for_each(|e| f(Child::Expr(e)));
+            f(Child::Block(body));
         }
         ExprKind::Require(list) => list.iter().for_each(|(e, _)| f(Child::Expr(e))),
     }

@@ -4,7 +4,8 @@
 //! barrier phase, one announced byte count. The decision is data; [`super::specialise`] carries it out.
 
 use crate::CodegenError;
-use tile_lang::ir::{BlockId, Kernel, OpId, OpKind, RingPart, Type};
+pub use tile_lang::ir::MAX_SLOT_BYTES;
+use tile_lang::ir::{BlockId, Kernel, OpId, OpKind, PART_ALIGN, RingPart, Type};
 
 /// Staged loads that share a ring slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +22,6 @@ impl RingGroup {
         self.parts.iter().map(|p| p.offset + p.bytes()).max().unwrap_or(0)
     }
 }
-
-/// Alignment of the parts of a slot: bulk copies need 16 bytes, fragment reads never cross it.
-const PART_ALIGN: usize = 128;
-
-/// Largest slot: a ring needs at least two, beside the area for changes of layout.
-pub const MAX_SLOT_BYTES: usize = 65_536;
 
 /// Groups the staged loads of a kernel.
 ///

@@ -5,7 +5,7 @@
 
 use super::RingGroup;
 use std::collections::HashMap;
-use tile_lang::ir::{BlockId, Kernel, OpData, OpId, OpKind, Role, Stage, ValueId, prune};
+use tile_lang::ir::{BlockId, Kernel, OpData, OpId, OpKind, Role, Stage, ValueId, prune_roles};
 
 /// Rewrites `stage` ops into ring ops and makes one body per role. Requirements go to the consumer's.
 pub fn specialise(kernel: &Kernel, groups: &[RingGroup]) -> Kernel {
@@ -14,8 +14,7 @@ pub fn specialise(kernel: &Kernel, groups: &[RingGroup]) -> Kernel {
     let producer = clone_block(&mut k, body, &mut HashMap::new(), &mut HashMap::new(), groups);
     insert_consumer_ops(&mut k, body, groups);
     k.bodies = vec![(Role::Producer, producer), (Role::Consumer, body)];
-    prune(&mut k, producer, |kind| matches!(kind, OpKind::RingFill(_) | OpKind::Work));
-    prune(&mut k, body, |kind| kind.has_effect() && *kind != OpKind::Yield);
+    prune_roles(&mut k);
     k.stage = Stage::Specialised;
     k
 }

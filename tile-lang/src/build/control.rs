@@ -23,6 +23,7 @@ impl Cx {
                 self.error(span, "E51", message, &["write `as i32`".into()]);
             }
         }
+        self.refuse_handles(span, &carried);
         let block = self.kernel.add_block();
         let index = self.kernel.add_value(Type::Scalar(DType::I32));
         let inner: Vec<Val> = carried
@@ -74,6 +75,7 @@ impl Cx {
             let message = format!("`if` needs one uniform bool, this is {}", self.ty(condition));
             self.error(span, "E02", message, &["choose element by element with `select` or `keep`".into()]);
         }
+        self.refuse_handles(span, &carried);
         let blocks = [self.kernel.add_block(), self.kernel.add_block()];
         let first = self.nested(span, blocks[0], &carried, |cx| then(cx, &carried));
         self.nested(span, blocks[1], &first, |cx| otherwise(cx, &carried, &first));

@@ -17,6 +17,9 @@ impl Cx {
         args: Vec<Arg>,
     ) -> Val {
         let recv = self.lift(span, recv);
+        if let Some(result) = self.handle_method(span, recv, name, &args) {
+            return result;
+        }
         if self.is_poison(recv) {
             return self.poison();
         }

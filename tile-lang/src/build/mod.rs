@@ -8,6 +8,7 @@ mod arg;
 mod control;
 mod methods;
 mod ops;
+mod roles;
 pub mod stage;
 
 pub use arg::{Arg, Generic, InstanceError, KernelDef, Space, TypeSpec, Val};
@@ -23,6 +24,7 @@ pub struct Cx {
     kernel: Kernel,
     block: BlockId,
     errors: Vec<Diagnostic>,
+    roles: roles::Roles,
 }
 
 impl Cx {
@@ -31,7 +33,7 @@ impl Cx {
         let mut kernel = Kernel::new(name);
         kernel.files.push(file.into());
         let block = kernel.bodies[0].1;
-        Cx { kernel, block, errors: Vec::new() }
+        Cx { kernel, block, errors: Vec::new(), roles: roles::Roles::default() }
     }
 
     /// Records the value of a const or type parameter, for printing.
@@ -69,7 +71,8 @@ impl Cx {
     ///
     /// # Errors
     /// All diagnostics of staging.
-    pub fn finish(self) -> Result<Kernel, Diagnostics> {
+    pub fn finish(mut self) -> Result<Kernel, Diagnostics> {
+        self.split_roles();
         if self.errors.is_empty() { Ok(self.kernel) } else { Err(Diagnostics(self.errors)) }
     }
 

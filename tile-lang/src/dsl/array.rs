@@ -26,7 +26,7 @@ impl<T, const A: usize, const B: usize> Shape<T> for Tile<T, A, B> {}
     note = "`stage` gives a `Smem` of the array's element type: cast after staging"
 )]
 pub trait Staged<T> {}
-impl<T, const A: usize, const B: usize> Staged<T> for Smem<T, A, B> {}
+impl<T, const A: usize, const B: usize> Staged<T> for Smem<'_, T, A, B> {}
 
 impl<T: Elem, const R: usize> Global<T, R> {
     /// Extent of an axis.

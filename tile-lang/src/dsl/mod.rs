@@ -10,6 +10,7 @@ mod array;
 mod elem;
 mod elementwise;
 mod func;
+mod roles;
 mod tile;
 
 pub use crate::__tile_require as require;
@@ -20,6 +21,7 @@ pub use elementwise::{Bits, Int, Like};
 pub use func::{
     CeilDiv, Choice, NEG_INF, cdiv, from_bits, mma, mul_high, pipelined, rsqrt, select, shr_logical, to_bits, work,
 };
+pub use roles::{Filled, Parts, Ring, Slot, Source, Unfilled, View, role};
 pub use tile::{MmaOperand, Smem, Tile};
 
 /// The body of everything that only a device can do.

@@ -7,9 +7,10 @@ use std::marker::PhantomData;
 #[derive(Clone, Copy, Debug)]
 pub struct Tile<T, const A: usize, const B: usize = 0>(PhantomData<T>);
 
-/// A tile in shared memory, filled by an asynchronous copy. Any extents.
+/// A tile in shared memory, filled by an asynchronous copy. Any extents. Its lifetime is that of the [`View`](super::View) it is a part of;
+/// it is left out where the type is written.
 #[derive(Clone, Copy, Debug)]
-pub struct Smem<T, const A: usize, const B: usize>(PhantomData<T>);
+pub struct Smem<'s, T, const A: usize, const B: usize>(PhantomData<&'s T>);
 
 /// An operand of a product: a bf16 tile, in registers or in shared memory, with `M` rows and `K` columns.
 #[diagnostic::on_unimplemented(
@@ -19,7 +20,7 @@ pub struct Smem<T, const A: usize, const B: usize>(PhantomData<T>);
 )]
 pub trait MmaOperand<const M: usize, const K: usize> {}
 impl<const M: usize, const K: usize> MmaOperand<M, K> for Tile<bf16, M, K> {}
-impl<const M: usize, const K: usize> MmaOperand<M, K> for Smem<bf16, M, K> {}
+impl<const M: usize, const K: usize> MmaOperand<M, K> for Smem<'_, bf16, M, K> {}
 
 impl<T: Elem, const A: usize, const B: usize> Tile<T, A, B> {
     /// All elements 0.
@@ -120,14 +121,14 @@ impl<const A: usize, const B: usize> Tile<f32, A, B> {
     }
 }
 
-impl<T: Elem, const A: usize, const B: usize> Smem<T, A, B> {
+impl<'s, T: Elem, const A: usize, const B: usize> Smem<'s, T, A, B> {
     /// The part with `R` rows and `C` columns at this row and column.
-    pub fn slice<const R: usize, const C: usize>(self, _row: usize, _col: usize) -> Smem<T, R, C> {
+    pub fn slice<const R: usize, const C: usize>(self, _row: usize, _col: usize) -> Smem<'s, T, R, C> {
         stub()
     }
 
     /// A view with the axes swapped.
-    pub fn t(self) -> Smem<T, B, A> {
+    pub fn t(self) -> Smem<'s, T, B, A> {
         stub()
     }
 

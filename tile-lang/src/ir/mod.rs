@@ -7,6 +7,7 @@
 //!
 //! Entities are typed indices into flat vectors, so a kernel is plain data: it can be cloned, printed, stored.
 
+mod copy;
 mod entity;
 mod op;
 mod parse;
@@ -20,10 +21,11 @@ mod syntax;
 mod ty;
 mod verify;
 
+pub use copy::copy_ops;
 pub use entity::{BlockId, OpId, ValueId};
-pub use op::{BinaryOp, CmpOp, Literal, OpKind, ReduceOp, RingPart, UnaryOp};
+pub use op::{BinaryOp, CmpOp, Literal, MAX_SLOT_BYTES, OpKind, PART_ALIGN, ReduceOp, RingPart, UnaryOp, slot_layout};
 pub use parse::{Places, parse, parse_all, parse_all_at};
-pub use prune::prune;
+pub use prune::{prune, prune_roles};
 pub use resources::{Resources, RoleResources};
 pub use rings::{check_rings, slots_held};
 pub use ty::{Access, Type};

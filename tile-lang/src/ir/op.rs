@@ -257,6 +257,23 @@ impl RingPart {
     }
 }
 
+/// Largest slot in bytes: a ring needs at least two, beside the area for changes of layout.
+pub const MAX_SLOT_BYTES: usize = 65_536;
+
+/// Alignment of the parts of a slot: bulk copies need 16 bytes, fragment reads never cross it.
+pub const PART_ALIGN: usize = 128;
+
+/// Where the parts of a slot lie. The parts belong to no array yet, their rank is 2.
+pub fn slot_layout(parts: &[(DType, Vec<usize>)]) -> Vec<RingPart> {
+    let mut end: usize = 0;
+    let place = |(dtype, shape): &(DType, Vec<usize>)| {
+        let part = RingPart { dtype: *dtype, shape: shape.clone(), rank: 2, offset: end.next_multiple_of(PART_ALIGN) };
+        end = part.offset + part.bytes();
+        part
+    };
+    parts.iter().map(place).collect()
+}
+
 impl OpKind {
     /// Whether removing the op, when nothing uses its results, changes the program.
     pub fn has_effect(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Removes what a body doesn't need: ops without effect whose results nobody uses, and loop-carried values that only
 //! feed themselves.
 
-use super::{BlockId, Kernel, OpId, OpKind, ValueId};
+use super::{BlockId, Kernel, OpId, OpKind, Role, ValueId};
 use std::collections::{HashMap, HashSet};
 
 /// Where a value comes from.
@@ -9,6 +9,16 @@ enum Source {
     Op(OpId),
     /// Argument of a loop's block: the loop and the argument's position.
     Arg(OpId, usize),
+}
+
+/// Leaves each role of a kernel what it needs: the producer what its fills depend on, the consumer everything with an effect.
+pub fn prune_roles(k: &mut Kernel) {
+    if let Some(producer) = k.body(Role::Producer) {
+        prune(k, producer, |kind| matches!(kind, OpKind::RingFill(_) | OpKind::Work));
+    }
+    if let Some(consumer) = k.body(Role::Consumer) {
+        prune(k, consumer, |kind| kind.has_effect() && *kind != OpKind::Yield);
+    }
 }
 
 /// Keeps the ops of `body` for which `root` holds and everything they need.

@@ -18,6 +18,7 @@ mod functions;
 mod linear;
 mod lists;
 mod model;
+mod roles;
 mod values;
 
 use std::sync::Arc;

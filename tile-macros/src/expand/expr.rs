@@ -3,7 +3,7 @@
 use super::{Expand, hidden};
 use crate::ast::{Expr, ExprKind, Generic};
 use crate::parse::types;
-use crate::time::{LIST_METHODS, UNIT_METHODS};
+use crate::time::{ENDS, LIST_METHODS, UNIT_METHODS};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
@@ -102,6 +102,28 @@ impl Expand<'_> {
                 let from = from.as_ref().map(|x| self.expr(x));
                 let to = to.as_ref().map(|x| self.expr(x));
                 quote!((#from #limits #to))
+            }
+            ExprKind::Ring { parts, slots, .. } => {
+                let (at, parts) = (self.at(e), parts.iter().map(|p| self.tile_type(p)));
+                quote!(#cx.ring(#at, &[#(#parts),*], #slots))
+            }
+            ExprKind::Tiles(view, arity) => {
+                let (at, view, x) = (self.at(e), self.expr(view), hidden("x"));
+                let tiles = match arity {
+                    Some(n) => {
+                        let index = 0..*n;
+                        quote!((#(#x[#index],)*))
+                    }
+                    None => quote!(#x[0]),
+                };
+                let n = arity.unwrap_or(1);
+                quote!({ let #x = #view; let #x = #cx.tiles::<#n>(#at, #x); #tiles })
+            }
+            ExprKind::Role { name, warps, registers, body } => {
+                let at = self.at(e);
+                let [name, warps, registers] = [name, warps, registers].map(|x| self.expr(x));
+                let body = self.block(body, false);
+                quote!(#cx.role(#at, #name, (#warps, #registers), |#cx| { #body; }))
             }
             ExprKind::Assign { place, op, value } => self.assign(e, place, op.as_ref(), value),
             ExprKind::Require(clauses) => {
@@ -287,7 +309,7 @@ impl Expand<'_> {
             let next = hidden("next");
             return quote!({ let #next = #call; #place = #next; #label });
         }
-        if UNIT_METHODS.iter().any(|m| name == m) { quote!({ let _ = #call; }) } else { call }
+        if UNIT_METHODS.iter().chain(&ENDS).any(|m| name == m) { quote!({ let _ = #call; }) } else { call }
     }
 
     fn assign(&self, e: &Expr, place: &Expr, op: Option<&syn::BinOp>, value: &Expr) -> TokenStream {

@@ -138,6 +138,14 @@ impl Parser<'_> {
     }
 
     fn call(&mut self, c: &syn::ExprCall) -> Expr {
+        if let syn::Expr::Path(func) = &*c.func
+            && let Some(last) = func.path.segments.last()
+            && last.ident == "role"
+            && in_language(&func.path)
+            && self.lookup(&last.ident).is_none()
+        {
+            return self.role(c, &last.ident);
+        }
         let args = self.list(&c.args);
         let syn::Expr::Path(func) = &*c.func else { return self.opaque(c, "a call of a computed function") };
         let segments = &func.path.segments;
@@ -155,6 +163,7 @@ impl Parser<'_> {
                 ExprKind::Lang(name, turbofish, func.path.clone(), args)
             }
             Some(o) if o.ident == "Tile" => self.construct(o, name, args),
+            Some(o) if o.ident == "Ring" => self.ring(o, &name, turbofish.as_ref()),
             Some(o)
                 if segments.len() == 2 && matches!(o.ident.to_string().as_str(), "f32" | "i32") && !args.is_empty() =>
             {
@@ -200,6 +209,12 @@ impl Parser<'_> {
             });
             let other = Box::new(self.expr(&m.args[1]));
             return Expr { kind: ExprKind::Keep { recv, params, condition, other }, span };
+        }
+        if m.method == "get"
+            && m.args.is_empty()
+            && let Some(arity) = self.arity(&recv)
+        {
+            return Expr { kind: ExprKind::Tiles(recv, arity), span };
         }
         let args = self.list(&m.args);
         Expr { kind: ExprKind::Method(recv, m.method.clone(), m.turbofish.clone(), args), span }
@@ -269,6 +284,14 @@ impl Parser<'_> {
         }
         let vars = self.mentioned(mac.tokens.clone(), &[]);
         Expr { kind: ExprKind::Macro(mac.clone(), vars), span }
+    }
+}
+
+/// Whether a path is a bare name, or one in `dsl` or `prelude`.
+fn in_language(path: &syn::Path) -> bool {
+    match path.segments.len().checked_sub(2).and_then(|i| path.segments.get(i)) {
+        Some(owner) => owner.ident == "dsl" || owner.ident == "prelude",
+        None => true,
     }
 }
 

@@ -1,6 +1,7 @@
 //! From `syn`'s tree to the macros' own.
 
 mod expr;
+mod roles;
 mod stmt;
 pub mod types;
 
@@ -8,6 +9,7 @@ use crate::ast::{Function, FunctionKind, GenericParam, Param, ParamKind, ResultT
 use crate::errors::{Errors, SIGNATURE};
 use crate::paths;
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+pub use roles::Arity;
 use std::collections::HashMap;
 use syn::spanned::Spanned;
 
@@ -20,6 +22,8 @@ pub struct Parser<'e> {
     /// The function's generic parameters.
     pub generics: &'e [GenericParam],
     scopes: Vec<HashMap<String, VarId>>,
+    /// Bindings that are rings, slots or views.
+    rings: HashMap<VarId, Arity>,
 }
 
 impl Parser<'_> {
@@ -71,7 +75,8 @@ impl Parser<'_> {
 pub fn function(item: &syn::ItemFn, kind: FunctionKind, errors: &mut Errors) -> Function {
     let signature = &item.sig;
     let generics = generics(&signature.generics, errors);
-    let mut parser = Parser { errors, vars: Vec::new(), generics: &generics, scopes: vec![HashMap::new()] };
+    let mut parser =
+        Parser { errors, vars: Vec::new(), generics: &generics, scopes: vec![HashMap::new()], rings: HashMap::new() };
     for (present, span, what) in [
         (signature.asyncness.is_some(), signature.asyncness.span(), "`async`"),
         (signature.unsafety.is_some(), signature.unsafety.span(), "`unsafe`"),

@@ -71,7 +71,13 @@ impl Parser<'_> {
                 "give the variable its initial value",
             );
         }
-        Let { pat: self.pat(&syn_pat), ty, init }
+        let pat = self.pat(&syn_pat);
+        if let (syn::Pat::Ident(_), [(var, _)], Some(arity)) =
+            (&syn_pat, &pat.vars[..], init.as_ref().and_then(|e| self.arity(e)))
+        {
+            self.rings.insert(*var, arity);
+        }
+        Let { pat, ty, init }
     }
 
     /// A pattern; its names are bound in the innermost scope.
