@@ -79,6 +79,7 @@ pub fn compile_kernels(
         ptx,
         cubin: Vec::new(),
         packings: assembled.packings,
+        boxes: assembled.boxes,
         registers: 0,
         spills: 0,
     };

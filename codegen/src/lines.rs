@@ -126,7 +126,10 @@ mod tests {
     #[test]
     fn listings_name_lines() {
         let text = annotate_ptx(PTX);
-        assert!(text.contains(".loc\t1 1 1\t// (no line of its own)\n") && text.contains(".loc\t2 7 9\t// a\\b.rs:7\n"), "{text}");
+        assert!(
+            text.contains(".loc\t1 1 1\t// (no line of its own)\n") && text.contains(".loc\t2 7 9\t// a\\b.rs:7\n"),
+            "{text}"
+        );
         let own = format!("\t//## File \"{}\", line 1\n\tNOP ;\n", file!().replace("codegen/", ""));
         let text = annotate_sass(&own);
         assert_eq!(

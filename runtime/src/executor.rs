@@ -6,7 +6,7 @@ use crate::error::RuntimeError;
 use crate::layout::Layout;
 use crate::memory::{DeviceMemory, HostMemory, send_word};
 use crate::module::{Arguments, Module};
-use crate::weights;
+use crate::{tensor_map, weights};
 use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -69,6 +69,8 @@ pub struct GpuExecutor {
     weights: Option<DeviceMemory>,
     buffers: Vec<Buffer>,
     records: DeviceMemory,
+    /// Named by the records.
+    _maps: DeviceMemory,
     control: DeviceMemory,
     cancel: HostMemory,
     pub(crate) context: Rc<Context>,
@@ -150,7 +152,10 @@ impl GpuExecutor {
         }
         let addresses: Vec<u64> = buffers.iter().map(Buffer::address).collect();
         let at = weights.as_ref().map_or(0, DeviceMemory::address);
-        let mut bytes = layout.records(&plan, image, ctas as usize, at, &addresses)?;
+        let described = tensor_map::encode(&plan, image, &addresses)?;
+        let maps = DeviceMemory::zeroed(&context, &stream, described.len())?;
+        maps.write(&stream, 0, &described)?;
+        let mut bytes = layout.records(&plan, image, ctas as usize, at, &addresses, maps.address())?;
         if let Some(instr) = options.lost_signal.filter(|i| *i < plan.program.len()) {
             // The counter after the last one is nobody's.
             let counter = instr * RECORD_BYTES + COUNTER;
@@ -179,6 +184,7 @@ impl GpuExecutor {
             weights,
             buffers,
             records,
+            _maps: maps,
             control,
             cancel,
             context,

@@ -1,6 +1,7 @@
 //! Where a plan's arrays lie on a device, and the records that name them.
 
 use crate::error::RuntimeError;
+use crate::tensor_map;
 use tile_lang::DType;
 use tile_lang::artifact::Image;
 use tile_lang::ir::{Access, Type};
@@ -85,7 +86,7 @@ impl Layout {
     }
 
     /// The records of all instructions, one after the other. `weights` is the address of the weights' memory, `buffers`
-    /// are those of the buffers, `ctas` the size of the grid.
+    /// are those of the buffers, `maps` that of the tensor maps' memory, `ctas` the size of the grid.
     pub fn records(
         &self,
         plan: &Plan,
@@ -93,8 +94,10 @@ impl Layout {
         ctas: usize,
         weights: u64,
         buffers: &[u64],
+        maps: u64,
     ) -> Result<Vec<u8>, RuntimeError> {
         let mut out = Vec::with_capacity(plan.program.len() * RECORD_BYTES);
+        let order = tensor_map::wanted(plan, image);
         for (index, instr) in plan.program.iter().enumerate() {
             let address = |param: usize, operand: &Operand| match operand {
                 Operand::Buffer { id, offset, .. } => buffers[*id] + plan.buffers[*id].dtype.bytes(*offset) as u64,
@@ -108,6 +111,10 @@ impl Layout {
                 index,
                 &plan.kernels[instr.kernel],
                 address,
+                |param| {
+                    let place = order.binary_search(&(index, param));
+                    place.map_or(0, |i| maps + (i * tensor_map::MAP_BYTES) as u64)
+                },
                 |operand| plan.operand_dims(operand).to_vec(),
                 |dep| plan.program[dep].items().min(ctas),
             )?);
@@ -133,7 +140,7 @@ fn packing<'a>(plan: &Plan, image: &'a Image, kernel: usize, param: usize) -> Op
 
 /// What later code relies on: indices in range, views inside their buffers, a usable stop element.
 fn check(plan: &Plan, image: &Image) -> Result<(), String> {
-    if image.packings.len() != plan.kernels.len() {
+    if image.packings.len() != plan.kernels.len() || image.boxes.len() != plan.kernels.len() {
         return Err(format!("its image is for {} kernels, the plan has {}", image.packings.len(), plan.kernels.len()));
     }
     for k in &plan.kernels {
@@ -254,6 +261,7 @@ mod tests {
             ptx: String::new(),
             cubin: Vec::new(),
             packings: vec![vec![None, Some(packing.clone()), Some(packing), None]],
+            boxes: vec![vec![None; 4]],
             registers: 0,
             spills: 0,
         };
@@ -274,7 +282,7 @@ mod tests {
     fn records_hold_addresses_extents_and_arrivals() {
         let (plan, image) = example();
         let layout = Layout::new(&plan, &image).unwrap();
-        let bytes = layout.records(&plan, &image, 132, 0x7_0000_0000, &[0x1000, 0x2000]).unwrap();
+        let bytes = layout.records(&plan, &image, 132, 0x7_0000_0000, &[0x1000, 0x2000], 0).unwrap();
         assert_eq!(bytes.len(), 2 * RECORD_BYTES);
         let second = &bytes[RECORD_BYTES..];
         let word = |at: usize| i32::from_le_bytes(second[at..at + 4].try_into().unwrap());

@@ -3,7 +3,7 @@
 //! The driver library is opened when the first device is asked for: a machine without one gets an error of one line.
 //!
 //! In reading order: [`device`] (what there is), [`error`] (what can go wrong), `layout` (where a plan's arrays lie and the
-//! records that name them), `memory` and `weights` (how contents get there), `module` (machine code), [`executor`] (running a
+//! records that name them), `tensor_map` (how boxes are cut out of arrays), `memory` and `weights` (how contents get there), `module` (machine code), [`executor`] (running a
 //! plan), [`timing`] and [`trace`] (measuring one).
 
 pub mod device;
@@ -16,6 +16,7 @@ mod convert;
 mod layout;
 mod memory;
 mod module;
+mod tensor_map;
 mod weights;
 
 pub use device::{DeviceInfo, list_devices};

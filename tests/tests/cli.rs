@@ -395,7 +395,8 @@ kernel @centre(%x: global<f32, 2>, %y: global_mut<f32, 2>) stage tile {
         assert_eq!(report["code"]["warnings"][0]["code"], "W02");
         let sass = monotile(&["kernel", "emit", &file, "--stage", "sass"]).good();
         assert!(sass.contains("centre.tile:6 | %m = reduce[max, 1]"), "no source line");
-        monotile(&["kernel", "emit", &file, "--stage", "ptx", "--target", "sm_1"]).refused(&["--target sm_1", "sm_90a"]);
+        monotile(&["kernel", "emit", &file, "--stage", "ptx", "--target", "sm_1"])
+            .refused(&["--target sm_1", "sm_90a"]);
     }
 }
 

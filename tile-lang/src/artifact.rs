@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// Version of the file format and of the record layout.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 const MAGIC: &[u8; 16] = b"monotile-image\r\n";
 
 /// Machine code and what a launcher must know of it.
@@ -32,10 +32,23 @@ pub struct Image {
     pub cubin: Vec<u8>,
     /// For each kernel of the plan, for each parameter: how a weight bound to it must be stored, if it is staged.
     pub packings: Vec<Vec<Option<Packing>>>,
+    /// For each kernel, for each parameter: the box that tensor copies cut out of an array bound to it, if they do.
+    pub boxes: Vec<Vec<Option<TensorBox>>>,
     /// Registers a thread at entry and spilled bytes, from ptxas; zero when it did not run.
     pub registers: u32,
     /// Spilled bytes.
     pub spills: u32,
+}
+
+/// What one bulk tensor copy brings: `rows` × `columns` elements of an array's last two axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorBox {
+    /// Rows, at most 256.
+    pub rows: usize,
+    /// Columns, at most 256.
+    pub columns: usize,
+    /// Whether it swizzles by 128 bytes, which is what a row has then.
+    pub swizzled: bool,
 }
 
 /// A plan with its image.
@@ -174,6 +187,7 @@ mod tests {
             ptx: ".version 8.6".into(),
             cubin: vec![1, 2, 3],
             packings: vec![vec![None]],
+            boxes: Vec::new(),
             registers: 168,
             spills: 0,
         };

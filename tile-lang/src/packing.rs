@@ -18,7 +18,15 @@ pub enum TileOrder {
         /// log2 of k16 steps per fragment.
         wide: u8,
     },
+    /// Panels of 128 bytes of each row, one after the other, in the 128-byte swizzle that bulk tensor copies write and
+    /// warpgroup products read: the 16-byte chunk `c` of row `r` lies at chunk `c xor (r mod 8)`.
+    Swizzled,
 }
+
+/// Bytes of a row of a swizzled panel.
+pub const PANEL_BYTES: usize = 128;
+/// Bytes of what a swizzle moves.
+const CHUNK_BYTES: usize = 16;
 
 /// How a weight is stored for one use.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,6 +66,12 @@ impl Packing {
     pub fn position(&self, dtype: DType, row: usize, col: usize) -> usize {
         match self.order {
             TileOrder::RowMajor => row * self.tile[1] + col,
+            TileOrder::Swizzled => {
+                let (panel, chunk) = (PANEL_BYTES * 8 / dtype.bits(), CHUNK_BYTES * 8 / dtype.bits());
+                let inside = col % panel;
+                let swizzled = (inside / chunk) ^ (row % 8);
+                (col / panel * self.tile[0] + row) * panel + swizzled * chunk + inside % chunk
+            }
             TileOrder::Fragment { wide } => {
                 let width = 16usize << wide;
                 let fragment = (row / 16) * (self.tile[1] / width) + col / width;
@@ -133,6 +147,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn swizzled_positions_are_a_permutation() {
+        for (dtype, rows, cols) in [(DType::Bf16, 16, 128), (DType::E4m3, 8, 128), (DType::Bf16, 64, 64)] {
+            let p = Packing { tile: [rows, cols], order: TileOrder::Swizzled };
+            let mut seen = vec![false; rows * cols];
+            for (r, c) in (0..rows).flat_map(|r| (0..cols).map(move |c| (r, c))) {
+                assert!(!std::mem::replace(&mut seen[p.position(dtype, r, c)], true), "{dtype} {rows} {r} {c}");
+            }
+        }
+        // Row 3: chunk 0 lies where chunk 3 would; the second panel follows all rows of the first.
+        let p = Packing { tile: [16, 128], order: TileOrder::Swizzled };
+        assert_eq!(p.position(DType::Bf16, 3, 0), 3 * 64 + 3 * 8);
+        assert_eq!(p.position(DType::Bf16, 3, 64), 16 * 64 + 3 * 64 + 3 * 8);
     }
 
     #[test]

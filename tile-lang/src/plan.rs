@@ -351,6 +351,16 @@ impl Plan {
         })
     }
 
+    /// Whether a kernel stages a parameter, as written or split into roles.
+    pub fn is_staged(kernel: &Kernel, param: usize) -> bool {
+        let value = kernel.params[param].value;
+        let mut staged = false;
+        kernel.walk(|_, op| {
+            staged |= matches!(op.kind, OpKind::Stage | OpKind::RingFill(_)) && op.operands.contains(&value);
+        });
+        staged
+    }
+
     /// Shape in which a kernel stages a weight parameter, if it does: the last two axes' tile.
     pub fn staged_tile(kernel: &Kernel, param: usize) -> Option<Vec<usize>> {
         let value = kernel.params[param].value;

@@ -11,8 +11,8 @@
 //! | 32 | dependencies: counter (i32), arrivals each pass (i32), up to [`MAX_DEPS`] |
 //! | 96 | parameters at [`param_offsets`] |
 
-use crate::ir::{Kernel, Type};
-use crate::plan::{Instr, Operand};
+use crate::ir::{Access, Kernel, Type};
+use crate::plan::{Instr, Operand, Plan};
 
 /// Bytes from one record to the next.
 pub const RECORD_BYTES: usize = 512;
@@ -69,15 +69,19 @@ pub mod trace {
 }
 
 /// Byte offset of each parameter in a record: a global array is its address (u64) and its extents (i32 each), a number
-/// four bytes. The last element is the end.
+/// four bytes. An array that is staged and no weight has the address of its tensor map (u64, [`map_offsets`]) after them. The last
+/// element is the end.
 pub fn param_offsets(kernel: &Kernel) -> Vec<usize> {
     let mut at = PARAMS;
     let mut out = Vec::with_capacity(kernel.params.len() + 1);
-    for p in &kernel.params {
+    for (i, p) in kernel.params.iter().enumerate() {
         if let Type::Global(_, rank, _) = kernel.ty(p.value) {
             at = at.next_multiple_of(8);
             out.push(at);
             at += 8 + 4 * rank;
+            if has_map(kernel, i) {
+                at = at.next_multiple_of(8) + 8;
+            }
         } else {
             out.push(at);
             at += 4;
@@ -85,6 +89,25 @@ pub fn param_offsets(kernel: &Kernel) -> Vec<usize> {
     }
     out.push(at);
     out
+}
+
+/// Byte offset of the address of each parameter's tensor map; none for numbers, weights, and arrays that aren't staged. Where no copy
+/// uses a map the address is 0.
+pub fn map_offsets(kernel: &Kernel) -> Vec<Option<usize>> {
+    let offsets = param_offsets(kernel);
+    let map = |i: usize| match kernel.ty(kernel.params[i].value) {
+        Type::Global(_, rank, _) if has_map(kernel, i) => Some((offsets[i] + 8 + 4 * rank).next_multiple_of(8)),
+        _ => None,
+    };
+    (0..kernel.params.len()).map(map).collect()
+}
+
+/// Whether a parameter is an array that is staged and no weight.
+fn has_map(kernel: &Kernel, param: usize) -> bool {
+    match kernel.ty(kernel.params[param].value) {
+        Type::Global(_, _, access) => *access != Access::Weight && Plan::is_staged(kernel, param),
+        _ => false,
+    }
 }
 
 /// An instruction doesn't fit the record.
@@ -97,8 +120,8 @@ pub struct RecordError {
     pub message: String,
 }
 
-/// Encodes one instruction. `address` gives the device address of an array operand of a parameter, `dims` its extents,
-/// `arrivals` how often a counter is raised in one pass.
+/// Encodes one instruction. `address` gives the device address of an array operand of a parameter, `map` that of its tensor map,
+/// `dims` its extents, `arrivals` how often a counter is raised in one pass.
 ///
 /// # Errors
 /// Too many dependencies, extents or parameters.
@@ -107,11 +130,12 @@ pub fn encode(
     index: usize,
     kernel: &Kernel,
     address: impl Fn(usize, &Operand) -> u64,
+    map: impl Fn(usize) -> u64,
     dims: impl Fn(&Operand) -> Vec<usize>,
     arrivals: impl Fn(usize) -> usize,
 ) -> Result<[u8; RECORD_BYTES], RecordError> {
     let fail = |message: String| RecordError { label: instr.label.clone(), message };
-    let offsets = param_offsets(kernel);
+    let (offsets, maps) = (param_offsets(kernel), map_offsets(kernel));
     if offsets.last().is_none_or(|end| *end > RECORD_BYTES) {
         return Err(fail(format!("its parameters take more than {RECORD_BYTES} bytes")));
     }
@@ -141,9 +165,14 @@ pub fn encode(
             Operand::I32(x) => word(*at, *x),
             Operand::Bool(x) => word(*at, i32::from(*x)),
             array => {
-                let a = address(param, array);
-                word(*at, a as u32 as i32);
-                word(*at + 4, (a >> 32) as u32 as i32);
+                let mut long = |at: usize, value: u64| {
+                    word(at, value as u32 as i32);
+                    word(at + 4, (value >> 32) as u32 as i32);
+                };
+                long(*at, address(param, array));
+                if let Some(place) = maps[param] {
+                    long(place, map(param));
+                }
                 for (i, n) in dims(array).iter().enumerate() {
                     word(*at + 8 + 4 * i, size(*n)?);
                 }

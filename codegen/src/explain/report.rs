@@ -111,7 +111,9 @@ pub struct Product {
     pub shape: [usize; 3],
     /// Warps along rows, columns, terms.
     pub warps: [usize; 3],
-    /// `m16n8k16` steps of one warp.
+    /// The instruction that does it, of a warp or a warpgroup.
+    pub instruction: String,
+    /// Their number.
     pub steps: usize,
     /// Where the first operand comes from.
     pub a: String,
@@ -265,6 +267,7 @@ fn ring(k: &Kernel, ops: &[OpId], packings: &[Option<Packing>]) -> RingReport {
 fn order(packing: Option<&Packing>) -> String {
     match packing.map(|p| p.order) {
         Some(TileOrder::Fragment { wide }) => format!("fragments of 16×{}", 16 << wide),
+        Some(TileOrder::Swizzled) => "swizzled by 128 bytes".into(),
         Some(TileOrder::RowMajor) | None => "row-major".into(),
     }
 }
@@ -277,7 +280,12 @@ fn product(k: &Kernel, id: OpId, layouts: &Assignment) -> Option<Product> {
     let split = *layouts.splits.get(&id)?;
     let MmaSplit { m: wm, n: wn, k: wk } = split;
     let warps = [1 << wm, 1 << wn, 1 << wk];
-    let steps = (m / warps[0]).div_ceil(16) * (n / warps[1]).div_ceil(8) * (terms / warps[2]).div_ceil(16);
+    let (instruction, steps) = if layouts.warpgroups.contains(&id) {
+        (format!("wgmma.m64n{n}k16"), terms.div_ceil(16))
+    } else {
+        let steps = (m / warps[0]).div_ceil(16) * (n / warps[1]).div_ceil(8) * (terms / warps[2]).div_ceil(16);
+        ("mma.m16n8k16".to_owned(), steps)
+    };
     let from = |v: ValueId| match k.ty(v) {
         Type::Smem(d, _) if layouts.fragments.contains(&v) => format!("{d} fragments in shared memory"),
         Type::Smem(d, _) => format!("{d} in shared memory"),
@@ -288,5 +296,14 @@ fn product(k: &Kernel, id: OpId, layouts: &Assignment) -> Option<Product> {
         Layout::operand_b(terms, n, split).registers(),
         Layout::accumulator(m, n, split).registers(),
     ];
-    Some(Product { place: place(k, *span), shape: [m, n, terms], warps, steps, a: from(a), b: from(b), elements })
+    Some(Product {
+        place: place(k, *span),
+        shape: [m, n, terms],
+        warps,
+        instruction,
+        steps,
+        a: from(a),
+        b: from(b),
+        elements,
+    })
 }

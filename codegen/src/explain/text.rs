@@ -59,9 +59,10 @@ impl fmt::Display for Product {
         let ([m, n, k], [wm, wn, wk], [a, b, c]) = (self.shape, self.warps, self.elements);
         write!(
             f,
-            "{m}×{n}×{k}, warps {wm}×{wn}×{wk}, {} steps of m16n8k16 a warp, {}\n    a: {}, {a} elements a thread\n    \
+            "{m}×{n}×{k}, warps {wm}×{wn}×{wk}, {} steps of {}, {}\n    a: {}, {a} elements a thread\n    \
              b: {}, {b} elements a thread\n    accumulator: {c} elements a thread{}",
             self.steps,
+            self.instruction,
             self.place,
             self.a,
             self.b,

@@ -6,6 +6,7 @@
 //! demand beside it and emitted once, right after its definition. Loop-carried values take the layout that the loop's end gives them, found
 //! by repeating until nothing changes.
 
+use super::warpgroup::{self, Warpgroups};
 use super::{Layout, MmaSplit};
 use std::collections::{HashMap, HashSet};
 use tile_lang::ir::{Access, BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, ReduceOp, Type, UnaryOp, ValueId};
@@ -24,12 +25,18 @@ pub struct Assignment {
     pub splits: Split,
     /// Staged tiles that are read as a product's first operand and come from a weight: they may be stored as fragments.
     pub fragments: HashSet<ValueId>,
+    /// Products that whole warpgroups carry out.
+    pub warpgroups: HashSet<OpId>,
+    /// Staged tiles that only those read: they are stored swizzled.
+    pub swizzled: HashSet<ValueId>,
 }
 
 /// Assigns layouts to the tiles of one body.
 pub fn assign(kernel: &Kernel, body: BlockId) -> Assignment {
     let uses = uses(kernel, body);
-    let mut a = Assigner { k: kernel, uses, out: Assignment::default(), defs: kernel.definitions() };
+    let Warpgroups { products, swizzled } = warpgroup::find(kernel, body, &uses);
+    let out = Assignment { warpgroups: products, swizzled, ..Assignment::default() };
+    let mut a = Assigner { k: kernel, uses, out, defs: kernel.definitions() };
     loop {
         let before = a.out.native.clone();
         a.out.demands.clear();
@@ -119,7 +126,7 @@ impl Assigner<'_> {
                 let [acc, a, b] = [op.operands[0], op.operands[1], op.operands[2]];
                 let (m, n) = (self.k.ty(acc).shape()[0], self.k.ty(acc).shape()[1]);
                 let k = self.k.ty(a).shape()[1];
-                let split = MmaSplit::choose(m, n, k, self.computed(a, 0));
+                let split = self.split(id, [m, n, k]);
                 self.out.splits.insert(id, split);
                 let c = Layout::accumulator(m, n, split);
                 self.demand(acc, &c);
@@ -174,6 +181,14 @@ impl Assigner<'_> {
             }
             _ => {}
         }
+    }
+
+    /// How a product of these extents is split over warps.
+    fn split(&self, id: OpId, [m, n, k]: [usize; 3]) -> MmaSplit {
+        if self.out.warpgroups.contains(&id) {
+            return warpgroup::SPLIT;
+        }
+        MmaSplit::choose(m, n, k, self.computed(self.k.op(id).operands[1], 0))
     }
 
     fn native(&self, v: ValueId) -> Option<Layout> {
@@ -257,12 +272,8 @@ impl Assigner<'_> {
             let result = || op.results.first().and_then(|r| self.wanted(*r, depth + 1));
             let found = match &op.kind {
                 OpKind::Mma => {
-                    let split = MmaSplit::choose(
-                        self.k.ty(op.operands[0]).shape()[0],
-                        self.k.ty(op.operands[0]).shape()[1],
-                        self.k.ty(op.operands[1]).shape()[1],
-                        self.computed(op.operands[1], 0),
-                    );
+                    let [m, n] = [0, 1].map(|axis| self.k.ty(op.operands[0]).shape()[axis]);
+                    let split = self.split(id, [m, n, self.k.ty(op.operands[1]).shape()[1]]);
                     let s = self.k.ty(v).shape();
                     if op.operands[1] == v {
                         Some(Layout::operand_a(s[0], s[1], split))

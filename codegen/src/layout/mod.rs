@@ -5,6 +5,7 @@
 //! also hold **partial sums**: the tile is the sum of what they hold, in the order of warps.
 
 mod assign;
+pub(crate) mod warpgroup;
 
 pub(crate) use assign::ring_sources;
 pub use assign::{Assignment, Split, assign};

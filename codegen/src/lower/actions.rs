@@ -87,6 +87,20 @@ pub(super) fn copy(e: &mut Emitter, target: &Ssa, source: &Ssa, bytes: usize, ba
     );
 }
 
+/// Starts a bulk tensor copy: the box at these coordinates, outermost axis first, of the array that `map` describes.
+pub(super) fn tensor_copy(e: &mut Emitter, target: &Ssa, map: &Ssa, at: &[Ssa], barrier: &Ssa) {
+    let rank = at.len();
+    let coordinates: Vec<String> = (0..rank).map(|i| format!("${}", i + 3)).collect();
+    let text = format!(
+        "cp.async.bulk.tensor.{rank}d.shared::cta.global.tile.mbarrier::complete_tx::bytes [$0], [$1, {{{}}}], [$2];",
+        coordinates.join(", ")
+    );
+    let mut operands: Vec<(&str, &str)> = vec![(target, "i32"), (map, "i64"), (barrier, "i32")];
+    operands.extend(at.iter().rev().map(|x| (x.as_str(), "i32")));
+    let constraints = format!("r,l,r{}", ",r".repeat(rank));
+    e.asm(&text, &constraints, &operands, None);
+}
+
 /// One arrival of the thread that comes here.
 pub(super) fn arrive_one(e: &mut Emitter, address: &Ssa) {
     e.asm("mbarrier.arrive.shared::cta.b64 _, [$0];", "r", &[(address, "i32")], None);

@@ -19,6 +19,8 @@ pub(super) struct ArrayArg {
     pub pointer: Ssa,
     /// Extents as i32.
     pub dims: Vec<Ssa>,
+    /// Address of its tensor map, i64, if it is staged and no weight.
+    pub map: Option<Ssa>,
     /// What is known of it.
     pub facts: ParamFacts,
 }

@@ -282,7 +282,8 @@ impl Frame {
         let k = &p.kernel;
         let Some(block) = k.body(role) else { return Ok(()) };
         let (mut arrays, mut scalars) = (HashMap::new(), HashMap::new());
-        for ((param, at), facts) in k.params.iter().zip(record::param_offsets(k)).zip(&p.facts) {
+        let map_offsets = record::map_offsets(k);
+        for (i, ((param, at), facts)) in k.params.iter().zip(record::param_offsets(k)).zip(&p.facts).enumerate() {
             let pointer = self.e.offset_const(record, at, 3);
             match k.ty(param.value) {
                 Type::Global(_, rank, _) => {
@@ -294,7 +295,11 @@ impl Frame {
                             None => self.field(record, at + 8 + 4 * i),
                         })
                         .collect();
-                    arrays.insert(param.value, ArrayArg { pointer: address, dims, facts: facts.clone() });
+                    let map = p.boxes[i].and(map_offsets[i]).map(|at| {
+                        let pointer = self.e.offset_const(record, at, 3);
+                        self.e.load(&pointer, "i64", 8, 3)
+                    });
+                    arrays.insert(param.value, ArrayArg { pointer: address, dims, map, facts: facts.clone() });
                 }
                 Type::Scalar(DType::F32) => {
                     scalars.insert(param.value, self.e.load(&pointer, "f32", 4, 3));

@@ -23,6 +23,7 @@ mod reduce;
 mod resources;
 mod shared;
 mod sync;
+mod warpgroup;
 
 pub use facts::{ParamFacts, facts};
 pub(crate) use program::RECORD_SLOTS;

@@ -6,9 +6,15 @@ use crate::CodegenError;
 use crate::layout::{assign, ring_sources};
 use crate::passes::lower_to_roles;
 use crate::protocol::ring_actions;
-use tile_lang::ir::{Access, BlockId, Kernel, OpData, OpKind, Role, Type};
-use tile_lang::packing::{Packing, TileOrder, fragment_width};
+use tile_lang::artifact::TensorBox;
+use tile_lang::dtype::DType;
+use tile_lang::ir::{Access, BlockId, Kernel, OpData, OpKind, Role, Type, ValueId};
+use tile_lang::packing::{PANEL_BYTES, Packing, TileOrder, fragment_width};
 use tile_lang::protocol::KernelProtocol;
+use tile_lang::span::Span;
+
+/// Most elements along an axis of a tensor copy's box.
+const MOST_BOX: usize = 256;
 
 /// A kernel with everything that doesn't depend on where it is emitted.
 pub(super) struct Prepared {
@@ -16,6 +22,8 @@ pub(super) struct Prepared {
     pub facts: Vec<ParamFacts>,
     pub ring: Vec<Vec<Packing>>,
     pub packings: Vec<Option<Packing>>,
+    /// By parameter: what tensor copies cut out of it.
+    pub boxes: Vec<Option<TensorBox>>,
     /// What its roles do at ring ops.
     pub protocol: KernelProtocol,
     /// Bytes of the largest ring transaction.
@@ -47,13 +55,11 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], group_bytes: usize)
             fills.push(list);
         }
     });
-    let all_fragments = |param| {
-        fills
-            .iter()
-            .zip(&waits)
-            .all(|(f, w)| f.iter().zip(w).all(|((g, _), v)| *g != param || layouts.fragments.contains(v)))
+    let all_of = |param, holds: &dyn Fn(ValueId) -> bool| {
+        fills.iter().zip(&waits).all(|(f, w)| f.iter().zip(w).all(|((g, _), v)| *g != param || holds(*v)))
     };
     let mut packings = vec![None; kernel.params.len()];
+    let mut boxes: Vec<Option<TensorBox>> = vec![None; kernel.params.len()];
     let mut ring = Vec::new();
     for fill in &fills {
         let mut list = Vec::new();
@@ -61,18 +67,30 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], group_bytes: usize)
             let tile = [part.shape[0], part.shape[1]];
             let weight = matches!(lowered.ty(*global), Type::Global(_, _, Access::Weight));
             let fits = tile[0] % 16 == 0 && tile[1] % 16 == 0 && part.dtype.bits() <= 16;
-            let order = if weight && fits && all_fragments(*global) {
+            let swizzled = all_of(*global, &|v| layouts.swizzled.contains(&v));
+            let order = if swizzled {
+                TileOrder::Swizzled
+            } else if weight && fits && all_of(*global, &|v| layouts.fragments.contains(&v)) {
                 TileOrder::Fragment { wide: fragment_width(part.dtype, tile[1]) }
             } else {
                 TileOrder::RowMajor
             };
             let packing = Packing { tile, order };
-            if weight {
-                let slot = lowered
-                    .params
-                    .iter()
-                    .position(|p| p.value == *global)
-                    .ok_or_else(|| broken("a copy from no parameter"))?;
+            let slot = lowered
+                .params
+                .iter()
+                .position(|p| p.value == *global)
+                .ok_or_else(|| broken("a copy from no parameter"))?;
+            if !weight {
+                let wanted = tensor_box(&packing, part.dtype)
+                    .map_err(|m| staged(kernel, slot, "E18", m, "stage a tile with fewer rows or columns"))?;
+                if boxes[slot].is_some_and(|b| b != wanted) {
+                    let message = "it is staged in tiles of different shapes".to_owned();
+                    return Err(staged(kernel, slot, "E18", message, "use one shape, or two parameters"));
+                }
+                boxes[slot] = Some(wanted);
+                aligned_rows(kernel, slot, part.dtype, &facts[slot])?;
+            } else {
                 if packings[slot].as_ref().is_some_and(|p| *p != packing) {
                     return Err(CodegenError::Plan(format!(
                         "kernel `{}`: weight `{}` is staged in tiles of different shapes; use one shape, or two parameters",
@@ -90,7 +108,56 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], group_bytes: usize)
     let slot_bytes = fills.iter().flatten().map(|(_, p)| p.offset + p.bytes()).max().unwrap_or(0);
     let copied_later = facts.iter().any(|f| f.copied_later);
     let protocol = ring_actions(&lowered, dependent, copied_later);
-    Ok(Prepared { kernel: lowered, facts: facts.to_vec(), ring, packings, protocol, slot_bytes })
+    Ok(Prepared { kernel: lowered, facts: facts.to_vec(), ring, packings, boxes, protocol, slot_bytes })
+}
+
+/// The box of one tensor copy; tiles wider than a swizzled panel take a copy for each panel.
+fn tensor_box(packing: &Packing, dtype: DType) -> Result<TensorBox, String> {
+    let [rows, columns] = packing.tile;
+    let columns = match packing.order {
+        TileOrder::Swizzled => PANEL_BYTES * 8 / dtype.bits(),
+        _ => columns,
+    };
+    if dtype.bits() < 8 {
+        return Err(format!("tensor copies know no elements of {} bits", dtype.bits()));
+    }
+    if rows > MOST_BOX || columns > MOST_BOX {
+        return Err(format!(
+            "a tensor copy brings at most {MOST_BOX} × {MOST_BOX} elements, this one {rows} × {columns}"
+        ));
+    }
+    if !(columns * dtype.bits() / 8).is_multiple_of(16) {
+        let bytes = columns * dtype.bits() / 8;
+        return Err(format!("a row of the copy has {bytes} bytes, tensor copies need a multiple of 16"));
+    }
+    Ok(TensorBox { rows, columns, swizzled: packing.order == TileOrder::Swizzled })
+}
+
+/// Tensor copies need rows that begin at multiples of 16 bytes.
+fn aligned_rows(kernel: &Kernel, slot: usize, dtype: DType, facts: &ParamFacts) -> Result<(), CodegenError> {
+    let row = facts.dims.as_ref().and_then(|d| d.last()).map_or(0, |n| n * dtype.bits() / 8);
+    let start = facts.aligned * dtype.bits() / 8;
+    if row.is_multiple_of(16) && start.is_multiple_of(16) {
+        return Ok(());
+    }
+    let message =
+        format!("its rows have {row} bytes and it begins at a multiple of {start}: tensor copies need 16 for both");
+    Err(staged(kernel, slot, "E19", message, "pad the rows, or load the tile into registers"))
+}
+
+/// An error about a staged parameter, at the place where it is staged first.
+fn staged(kernel: &Kernel, slot: usize, code: &'static str, message: String, fix: &str) -> CodegenError {
+    let param = &kernel.params[slot];
+    let mut span = Span::NONE;
+    kernel.walk(|_, op| {
+        if matches!(op.kind, OpKind::Stage | OpKind::RingFill(_))
+            && op.operands.contains(&param.value)
+            && !span.is_known()
+        {
+            span = op.span;
+        }
+    });
+    CodegenError::at(kernel, span, code, format!("`{}` can't be staged: {message}", param.name), fix)
 }
 
 fn ops_in(k: &Kernel, block: BlockId, f: &mut dyn FnMut(&OpData)) {

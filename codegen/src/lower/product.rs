@@ -9,6 +9,9 @@ use tile_lang::ir::{OpData, OpId, ValueId};
 
 impl Body<'_> {
     pub fn product(&mut self, id: OpId, op: &OpData) -> Result<(), CodegenError> {
+        if self.layouts.warpgroups.contains(&id) {
+            return self.warpgroup_product(op);
+        }
         let [acc, a, b] = [op.operands[0], op.operands[1], op.operands[2]];
         let Some(split) = self.layouts.splits.get(&id).copied() else {
             return self.broken("a product without warp split");

@@ -15,6 +15,7 @@ use super::prepare::{Prepared, prepare};
 use super::resources::{RingSpace, ring_slots};
 use crate::layout::WARPS;
 use crate::{CodegenError, protocol};
+use tile_lang::artifact::TensorBox;
 use tile_lang::ir::{Kernel, Role};
 use tile_lang::packing::Packing;
 use tile_lang::protocol::{KernelProtocol, Protocol, Region, Registers};
@@ -61,6 +62,8 @@ pub struct Assembled {
     pub exchange_bytes: usize,
     /// Storage of staged weights, by kernel and parameter.
     pub packings: Vec<Vec<Option<Packing>>>,
+    /// What tensor copies cut out of arrays, by kernel and parameter.
+    pub boxes: Vec<Vec<Option<TensorBox>>>,
     /// What the roles do to each other, as it is emitted.
     pub protocol: Protocol,
 }
@@ -115,6 +118,7 @@ pub fn assemble(
     };
     let slots = ring_slots(name, &prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), &space)?;
     let emitted = emit(&prepared, slot_bytes, slots)?;
+    let boxes = prepared.iter().map(|p| p.boxes.clone()).collect();
     let (packings, kernels) = prepared.into_iter().map(|p| (p.packings, p.kernel)).unzip();
     let protocol = Protocol {
         warps: WARPS,
@@ -139,6 +143,7 @@ pub fn assemble(
         slot_bytes,
         exchange_bytes: exchange,
         packings,
+        boxes,
         protocol,
     })
 }

@@ -9,7 +9,7 @@ use crate::layout::Layout;
 use crate::protocol::meet;
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Access, OpData, OpId, OpKind, Role, Type};
-use tile_lang::packing::{Packing, TileOrder, fragment_bits};
+use tile_lang::packing::{PANEL_BYTES, Packing, TileOrder, fragment_bits};
 use tile_lang::protocol::{Action, At, Barrier, RingId, Side, Who};
 
 impl Body<'_> {
@@ -83,23 +83,31 @@ impl Body<'_> {
         let (global, offsets) = (op.operands[at], &op.operands[at + 1..at + 1 + part.rank]);
         let Some(array) = self.arrays.get(&global).cloned() else { return self.broken("a copy from no parameter") };
         let Type::Global(d, _, access) = *self.k.ty(global) else { return self.broken("a copy from no array") };
-        let offset = if access == Access::Weight {
-            let packing = self.ring[self.ring_at][number].clone();
-            let scalars = offsets.iter().map(|v| self.scalar(*v)).collect::<Result<Vec<_>, _>>()?;
-            self.packed_offset(&array.dims, &scalars, d, &packing)
-        } else {
-            let element = self.element_offset(&array, offsets)?;
-            let size = self.e.i64((d.bits() / 8) as i64);
-            self.e.bin("mul", &element, &size, "i64")
-        };
-        let source = self.e.offset(&array.pointer, &offset, "i64", 1);
+        let packing = self.ring[self.ring_at][number].clone();
+        let scalars = offsets.iter().map(|v| self.scalar(*v)).collect::<Result<Vec<_>, _>>()?;
         let size = self.e.i32(self.map.slot_bytes as i64);
         let slot = self.e.bin("mul", &cursor.index, &size, "i32");
         let slot = self.e.bin("add", &self.map.ring_address.clone(), &slot, "i32");
         let target = self.e.add_const(&slot, part.offset as i64);
         let full = Barrier { ring: RingId::Tiles, side: Side::Full };
         let full = actions::barrier(self.e, &self.map.address.clone(), full, &cursor.index);
-        actions::copy(self.e, &target, &source, part.bytes(), &full);
+        if access == Access::Weight {
+            let offset = self.packed_offset(&array.dims, &scalars, d, &packing);
+            let source = self.e.offset(&array.pointer, &offset, "i64", 1);
+            actions::copy(self.e, &target, &source, part.bytes(), &full);
+            return Ok(());
+        }
+        let Some(map) = array.map else { return self.broken("a staged array without tensor map") };
+        let [rows, columns] = packing.tile;
+        let panel = if packing.order == TileOrder::Swizzled { PANEL_BYTES * 8 / d.bits() } else { columns };
+        for first in (0..columns).step_by(panel) {
+            let mut at = scalars.clone();
+            if let Some(column) = at.last_mut() {
+                *column = self.e.add_const(column, first as i64);
+            }
+            let target = self.e.add_const(&target, (first * rows * d.bits() / 8) as i64);
+            actions::tensor_copy(self.e, &target, &map, &at, &full);
+        }
         Ok(())
     }
 
@@ -164,6 +172,9 @@ impl Body<'_> {
 
     /// The registers of a tile, or part of one, in shared memory.
     pub fn read_shared(&mut self, tile: &SharedTile, layout: &Layout) -> Result<Held, CodegenError> {
+        if tile.packing.order == TileOrder::Swizzled {
+            return self.broken("a read of a swizzled tile, which only products by warpgroups take");
+        }
         let d = tile.dtype;
         // Position in elements that each coordinate bit contributes; storage orders are sums over bits.
         let weight = |axis: u8, bit: u8| -> usize {
@@ -288,7 +299,8 @@ impl Body<'_> {
 fn position_of_bit(packing: &Packing, d: DType, row: bool, bit: u8) -> usize {
     match packing.order {
         TileOrder::RowMajor if row => packing.tile[1] << bit,
-        TileOrder::RowMajor => 1 << bit,
+        // No sum over bits gives a swizzled position; such tiles aren't read.
+        TileOrder::RowMajor | TileOrder::Swizzled => 1 << bit,
         TileOrder::Fragment { wide } => {
             let width = 16usize << wide;
             if let Some(i) = fragment_bits(d, wide).iter().position(|b| *b == (row, bit)) {

@@ -5,7 +5,7 @@
 
 use crate::CodegenError;
 pub use tile_lang::ir::MAX_SLOT_BYTES;
-use tile_lang::ir::{BlockId, Kernel, OpId, OpKind, PART_ALIGN, RingPart, Type};
+use tile_lang::ir::{BlockId, Kernel, OpId, OpKind, RingPart, Type, part_align};
 
 /// Staged loads that share a ring slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,12 +66,13 @@ fn visit(kernel: &Kernel, block: BlockId, group_bytes: usize, groups: &mut Vec<R
                 "stage a smaller tile in each iteration",
             ));
         }
-        let used = open.as_ref().map_or(0, RingGroup::bytes).next_multiple_of(PART_ALIGN);
+        let align = part_align(part.bytes());
+        let used = open.as_ref().map_or(0, RingGroup::bytes).next_multiple_of(align);
         if used + part.bytes() > group_bytes {
             groups.extend(open.take());
         }
         let group = open.get_or_insert_with(|| RingGroup { loads: Vec::new(), parts: Vec::new() });
-        part.offset = group.bytes().next_multiple_of(PART_ALIGN);
+        part.offset = group.bytes().next_multiple_of(align);
         group.loads.push(id);
         group.parts.push(part);
     }

@@ -9,6 +9,7 @@ pub mod advance;
 pub mod attention;
 pub mod embed;
 pub mod experts;
+pub mod gemm;
 pub mod head;
 pub mod library;
 pub mod linear;

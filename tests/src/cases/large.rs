@@ -5,6 +5,7 @@ use super::Recipe;
 use super::attention::{self, Shape as Heads};
 use super::builder::Built;
 use super::experts::{self, Shape as Experts};
+use super::gemm::{self, Gemm};
 use super::head;
 use super::linear::{self, Product};
 use super::mlp;
@@ -36,6 +37,11 @@ pub(super) fn recipes() -> Vec<Recipe> {
     }
     out.push(large(|| head::head_case(Format::Plain(Bf16), true, 1, [32768, 4096, 8, 512])));
     out.push(large(|| head::head_case(Format::Fp8, true, 1, [32768, 4096, 8, 512])));
+    for n in [4096, 8192] {
+        for tile in [[128, 256, 64], [128, 128, 64]] {
+            out.push(large(move || gemm::gemm_case(Gemm { m: n, n, k: n, y: Bf16, tile })));
+        }
+    }
     let long = Heads {
         heads: 64,
         kv: 4,

@@ -8,6 +8,7 @@ mod advance;
 mod attention;
 mod builder;
 mod experts;
+mod gemm;
 mod head;
 mod large;
 mod linear;
@@ -95,6 +96,7 @@ pub fn all() -> Result<Vec<Case>, String> {
     for family in [
         rows::cases,
         linear::cases,
+        gemm::cases,
         mlp::cases,
         experts::cases,
         rope::cases,

@@ -84,7 +84,7 @@ impl<T: Elem, const R: usize> Global<T, R> {
         stub()
     }
 
-    /// An asynchronous copy into shared memory, by tile index. The box must be contiguous and inside the array.
+    /// An asynchronous copy into shared memory, by tile index. What lies outside the array reads as zero.
     pub fn stage<L: Staged<T>>(&self, _tile: [i32; R]) -> L {
         stub()
     }

@@ -138,23 +138,14 @@ pub(super) fn stage(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError
     let view = run.array(step)?;
     let window = run.window(step, 1, view, step.shape)?;
     let weight = matches!(run.prepared.params.get(step.param).map(|p| &p.ty), Some(Type::Global(_, _, Access::Weight)));
-    let problem = if weight {
-        let index = run.indices(step, 1)?;
-        let (row, col) = (index.len().wrapping_sub(2), index.len().wrapping_sub(1));
-        let aligned = |axis: usize, n: usize| index.get(axis).is_none_or(|i| n != 0 && *i as i64 % n as i64 == 0);
-        (!(aligned(row, step.shape[0]) && aligned(col, step.shape[1]))).then_some("is not at a multiple of its shape")
-    } else if !window.is_inside() {
-        Some("reaches outside the array")
-    } else if step.shape[0] > 1 && window.stride != step.shape[1] as i64 {
-        Some("is not contiguous")
-    } else {
-        None
-    };
-    if let Some(problem) = problem {
-        let message = format!("the staged part of `{}` {problem}", run.array_name(step));
+    let index = run.indices(step, 1)?;
+    let (row, col) = (index.len().wrapping_sub(2), index.len().wrapping_sub(1));
+    let aligned = |axis: usize, n: usize| index.get(axis).is_none_or(|i| n != 0 && *i as i64 % n as i64 == 0);
+    if weight && !(aligned(row, step.shape[0]) && aligned(col, step.shape[1])) {
+        let message = format!("the staged part of `{}` is not at a multiple of its shape", run.array_name(step));
         let notes = vec![
-            format!("offsets {:?}, shape {:?}, extents {:?}", run.indices(step, 1)?, step.shape, view.dims),
-            "only a weight is padded with zeros; other arrays are staged in whole rows that exist".into(),
+            format!("offsets {index:?}, shape {:?}, extents {:?}", step.shape, view.dims),
+            "weights are stored in tiles of the staged shape".into(),
         ];
         return Err(run.prepared.fault(step, message, notes));
     }

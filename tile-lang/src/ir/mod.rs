@@ -23,7 +23,7 @@ mod verify;
 
 pub use copy::copy_ops;
 pub use entity::{BlockId, OpId, ValueId};
-pub use op::{BinaryOp, CmpOp, Literal, MAX_SLOT_BYTES, OpKind, PART_ALIGN, ReduceOp, RingPart, UnaryOp, slot_layout};
+pub use op::{BinaryOp, CmpOp, Literal, MAX_SLOT_BYTES, OpKind, ReduceOp, RingPart, UnaryOp, part_align, slot_layout};
 pub use parse::{Places, parse, parse_all, parse_all_at};
 pub use prune::{prune, prune_roles};
 pub use resources::{Resources, RoleResources};

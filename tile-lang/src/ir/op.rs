@@ -209,8 +209,8 @@ pub enum OpKind {
     At,
     /// `(global, scalar, index i32 × rank)`: writes one element, seen by the host too.
     Set,
-    /// `(global, element offset i32 × rank) → smem`: an asynchronous copy into shared memory. On a weight, offsets are
-    /// multiples of the shape. On other arrays the box must be contiguous and inside.
+    /// `(global, element offset i32 × rank) → smem`: an asynchronous copy of the box at the offsets into shared memory.
+    /// Elements outside the array read as zero. On a weight, offsets are multiples of the shape.
     Stage,
     /// `(smem) → register tile`.
     Read,
@@ -260,14 +260,18 @@ impl RingPart {
 /// Largest slot in bytes: a ring needs at least two, beside the area for changes of layout.
 pub const MAX_SLOT_BYTES: usize = 65_536;
 
-/// Alignment of the parts of a slot: bulk copies need 16 bytes, fragment reads never cross it.
-pub const PART_ALIGN: usize = 128;
+/// Alignment of a part of this many bytes in its slot: copies need 16 bytes, fragment reads never cross 128, and where a part may be
+/// swizzled the pattern, which repeats after 1024 bytes, begins with it.
+pub const fn part_align(bytes: usize) -> usize {
+    if bytes.is_multiple_of(1024) { 1024 } else { 128 }
+}
 
 /// Where the parts of a slot lie. The parts belong to no array yet, their rank is 2.
 pub fn slot_layout(parts: &[(DType, Vec<usize>)]) -> Vec<RingPart> {
     let mut end: usize = 0;
     let place = |(dtype, shape): &(DType, Vec<usize>)| {
-        let part = RingPart { dtype: *dtype, shape: shape.clone(), rank: 2, offset: end.next_multiple_of(PART_ALIGN) };
+        let mut part = RingPart { dtype: *dtype, shape: shape.clone(), rank: 2, offset: 0 };
+        part.offset = end.next_multiple_of(part_align(part.bytes()));
         end = part.offset + part.bytes();
         part
     };
