@@ -107,6 +107,7 @@ fn files_that_are_no_kernels_are_refused() {
         shared_bytes: 0,
         ptx: String::new(),
         cubin: Vec::new(),
+        boxes: Vec::new(),
         packings: Vec::new(),
         registers: 0,
         spills: 0,
