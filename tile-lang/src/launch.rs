@@ -110,63 +110,28 @@ pub fn extents(kernel: &Kernel, args: &[LaunchArg<'_>]) -> Result<Vec<usize>, La
 }
 
 fn unary(op: UnaryOp, a: Literal) -> Option<Literal> {
-    match (op, a) {
-        (UnaryOp::Neg, Literal::I32(x)) => Some(Literal::I32(x.wrapping_neg())),
-        (UnaryOp::Not, Literal::Bool(x)) => Some(Literal::Bool(!x)),
-        _ => None,
+    match a {
+        Literal::I32(x) => op.eval_int(x).map(Literal::I32),
+        Literal::Bool(x) => op.eval_truth(x).map(Literal::Bool),
+        Literal::F32(x) => op.eval_real(x).map(Literal::F32),
     }
 }
 
 fn binary(op: BinaryOp, a: Literal, b: Literal) -> Option<Literal> {
-    Some(match (a, b) {
-        (Literal::I32(x), Literal::I32(y)) => Literal::I32(match op {
-            BinaryOp::Add => x.wrapping_add(y),
-            BinaryOp::Sub => x.wrapping_sub(y),
-            BinaryOp::Mul => x.wrapping_mul(y),
-            BinaryOp::Div => x.checked_div(y).unwrap_or(0),
-            BinaryOp::Rem => x.checked_rem(y).unwrap_or(0),
-            BinaryOp::Min => x.min(y),
-            BinaryOp::Max => x.max(y),
-            BinaryOp::And => x & y,
-            BinaryOp::Or => x | y,
-            BinaryOp::Xor => x ^ y,
-            BinaryOp::Shl => x.wrapping_shl(y as u32),
-            BinaryOp::Shr => x.wrapping_shr(y as u32),
-            BinaryOp::ShrLogical => ((x as u32).wrapping_shr(y as u32)) as i32,
-            BinaryOp::MulHigh => return None,
-        }),
-        (Literal::Bool(x), Literal::Bool(y)) => Literal::Bool(match op {
-            BinaryOp::And => x & y,
-            BinaryOp::Or => x | y,
-            BinaryOp::Xor => x ^ y,
-            _ => return None,
-        }),
-        (Literal::F32(x), Literal::F32(y)) => Literal::F32(match op {
-            BinaryOp::Add => x + y,
-            BinaryOp::Sub => x - y,
-            BinaryOp::Mul => x * y,
-            BinaryOp::Div => x / y,
-            _ => return None,
-        }),
-        _ => return None,
-    })
+    match (a, b) {
+        (Literal::I32(x), Literal::I32(y)) => op.eval_int(x, y).map(Literal::I32),
+        (Literal::Bool(x), Literal::Bool(y)) => op.eval_truth(x, y).map(Literal::Bool),
+        (Literal::F32(x), Literal::F32(y)) => op.eval_real(x, y).map(Literal::F32),
+        _ => None,
+    }
 }
 
 fn compare(op: CmpOp, a: Literal, b: Literal) -> Option<Literal> {
-    let order = match (a, b) {
-        (Literal::I32(x), Literal::I32(y)) => x.partial_cmp(&y),
-        (Literal::F32(x), Literal::F32(y)) => x.partial_cmp(&y),
-        _ => None,
-    };
-    use std::cmp::Ordering::{Equal, Greater, Less};
-    let o = order?;
-    Some(Literal::Bool(match op {
-        CmpOp::Lt => o == Less,
-        CmpOp::Le => o != Greater,
-        CmpOp::Gt => o == Greater,
-        CmpOp::Ge => o != Less,
-        CmpOp::Eq => o == Equal,
-        CmpOp::Ne => o != Equal,
+    Some(Literal::Bool(match (a, b) {
+        (Literal::I32(x), Literal::I32(y)) => op.eval_int(x, y),
+        (Literal::F32(x), Literal::F32(y)) => op.eval_real(x, y),
+        (Literal::Bool(x), Literal::Bool(y)) => op.eval_truth(x, y),
+        _ => return None,
     }))
 }
 

@@ -149,7 +149,8 @@ fn one_op(kind: OpKind, operands: &[Type], result: Type) -> Kernel {
 
 #[test]
 fn every_op_of_a_family_is_read_and_written() {
-    use tile_lang::DType::{Bool, F32, I32};
+    use tile_lang::DType::Bool;
+    use tile_lang::ir::Class;
     let check = |kind: OpKind, operands: &[Type], result: Type| {
         let k = one_op(kind, operands, result);
         verify(&k).unwrap_or_else(|e| panic!("{e}"));
@@ -158,31 +159,33 @@ fn every_op_of_a_family_is_read_and_written() {
     };
     let s = Type::Scalar;
     for op in UnaryOp::ALL {
-        let (from, to) = match op {
-            UnaryOp::Not => (Bool, Bool),
-            UnaryOp::ToBits => (F32, I32),
-            UnaryOp::FromBits => (I32, F32),
-            _ => (F32, F32),
-        };
-        check(OpKind::Unary(*op), &[s(from)], s(to));
+        for d in op.class().types() {
+            check(OpKind::Unary(*op), &[s(*d)], s(op.result(*d).unwrap()));
+        }
     }
     for op in BinaryOp::ALL {
-        check(OpKind::Binary(*op), &[s(I32), s(I32)], s(I32));
+        for d in op.class().types() {
+            check(OpKind::Binary(*op), &[s(*d), s(*d)], s(*d));
+        }
     }
     for op in CmpOp::ALL {
-        check(OpKind::Cmp(*op), &[s(F32), s(F32)], s(Bool));
+        // Parameters are no bytes.
+        for d in Class::Elem.types().iter().filter(|d| d.bits() > 8 || **d == Bool) {
+            check(OpKind::Cmp(*op), &[s(*d), s(*d)], s(Bool));
+        }
     }
     for op in ReduceOp::ALL {
-        // The operand of a reduction is a tile, which no parameter is.
-        let mut k = one_op(OpKind::Splat, &[s(F32)], Type::Tile(F32, vec![4, 8]));
-        let out = if *op == ReduceOp::ArgMax { I32 } else { F32 };
-        let result = k.add_value(Type::Tile(out, vec![4]));
-        let operands = k.ops[0].results.clone();
-        let kind = OpKind::Reduce(*op, 1);
-        let id = k.add_op(OpData { kind, operands, results: vec![result], blocks: vec![], span: Span::NONE });
-        k.blocks[0].ops.push(id);
-        verify(&k).unwrap_or_else(|e| panic!("{e}"));
-        round_trip(&k);
+        for d in op.class().types() {
+            // The operand of a reduction is a tile, which no parameter is.
+            let mut k = one_op(OpKind::Splat, &[s(*d)], Type::Tile(*d, vec![4, 8]));
+            let result = k.add_value(Type::Tile(op.result(*d).unwrap(), vec![4]));
+            let operands = k.ops[0].results.clone();
+            let kind = OpKind::Reduce(*op, 1);
+            let id = k.add_op(OpData { kind, operands, results: vec![result], blocks: vec![], span: Span::NONE });
+            k.blocks[0].ops.push(id);
+            verify(&k).unwrap_or_else(|e| panic!("{e}"));
+            round_trip(&k);
+        }
     }
 }
 

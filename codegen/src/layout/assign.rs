@@ -9,7 +9,7 @@
 use super::warpgroup::{self, Warpgroups};
 use super::{Layout, MmaSplit};
 use std::collections::{HashMap, HashSet};
-use tile_lang::ir::{Access, BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, ReduceOp, Type, UnaryOp, ValueId};
+use tile_lang::ir::{Access, BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, Type, UnaryOp, ValueId};
 
 /// The warp split of each product.
 pub type Split = HashMap<OpId, MmaSplit>;
@@ -99,14 +99,13 @@ impl Assigner<'_> {
                     self.set(op.results[0], l.transposed());
                 }
             }
-            OpKind::Reduce(reduce, axis) => {
+            OpKind::Reduce(_, axis) => {
                 let x = op.operands[0];
                 let mut l = self.native(x).unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape()));
                 if l.is_partial() {
                     l = l.combined();
                 }
                 self.demand(x, &l);
-                debug_assert!(matches!(reduce, ReduceOp::Sum | ReduceOp::Max | ReduceOp::Min | ReduceOp::ArgMax));
                 if self.is_tile(op.results[0]) {
                     self.set(op.results[0], l.without(*axis));
                 }

@@ -19,6 +19,7 @@ mod prepare;
 mod product;
 mod program;
 mod progress;
+mod recipe;
 mod reduce;
 mod resources;
 mod shared;

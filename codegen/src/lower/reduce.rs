@@ -6,21 +6,22 @@ use super::exchange::linear;
 use crate::CodegenError;
 use crate::layout::{Layout, WARP_BITS};
 use tile_lang::dtype::DType;
-use tile_lang::ir::{CmpOp, OpData, ReduceOp};
+use tile_lang::ir::{CmpOp, Fold, OpData, ReduceOp};
 use tile_lang::protocol::Action;
 
-/// A running result: the value and, for `argmax`, its index.
+/// A running result: the value and, where its index is searched, that.
 type Best = (Ssa, Option<Ssa>);
 
 impl Body<'_> {
     pub fn reduce(&mut self, op: &OpData, kind: ReduceOp, axis: usize) -> Result<(), CodegenError> {
         let (x, y) = (op.operands[0], op.results[0]);
-        let d = self.dtype(x);
+        let (kind, from) = (kind.fold(), self.dtype(x));
         let native = self.layouts.native.get(&x).cloned().unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape()));
         let layout = if native.is_partial() { native.combined() } else { native };
         let elements = self.elements(x, &layout)?;
         let rest = layout.without(axis);
 
+        let (d, word) = (from, if from == DType::Bool { DType::I32 } else { from });
         let index_base = self.coordinates(&layout)[axis].clone();
         let mut best: Vec<Option<Best>> = vec![None; rest.registers()];
         for (r, v) in elements.iter().enumerate() {
@@ -28,33 +29,36 @@ impl Body<'_> {
             let along = at.remove(axis);
             let slot = rest.register_at(&at);
             let item = match kind {
-                ReduceOp::ArgMax => (self.not_nan(v, d), Some(self.e.add_const(&index_base, along as i64))),
-                _ => (v.clone(), None),
+                Fold::Index(wins) => (self.not_nan(v, wins, d), Some(self.e.add_const(&index_base, along as i64))),
+                // A truth value travels as an i32.
+                Fold::Join(_) => (self.widened(v, d), None),
             };
             best[slot] = Some(match best[slot].take() {
                 None => item,
-                Some(b) => self.better(kind, d, b, item),
+                Some(b) => self.better(kind, word, b, item)?,
             });
         }
         let mut best: Vec<Best> = best.into_iter().flatten().collect();
         for (i, bit) in layout.lane.iter().enumerate() {
             if bit.is_some_and(|b| b.0 as usize == axis) {
-                best = best
-                    .into_iter()
-                    .map(|b| {
-                        let other =
-                            (self.shuffle(&b.0, d, 1 << i), b.1.clone().map(|x| self.shuffle(&x, DType::I32, 1 << i)));
-                        self.better(kind, d, b, other)
-                    })
-                    .collect();
+                let mut met = Vec::with_capacity(best.len());
+                for b in best {
+                    let other =
+                        (self.shuffle(&b.0, word, 1 << i), b.1.clone().map(|x| self.shuffle(&x, DType::I32, 1 << i)));
+                    met.push(self.better(kind, word, b, other)?);
+                }
+                best = met;
             }
         }
         let across: Vec<usize> =
             (0..WARP_BITS).filter(|i| layout.warp[*i].is_some_and(|b| b.0 as usize == axis)).collect();
         if !across.is_empty() {
-            best = self.across_warps(kind, d, best, &rest, &across);
+            best = self.across_warps(kind, word, best, &rest, &across)?;
         }
-        let result: Vec<Ssa> = best.into_iter().map(|(v, i)| i.unwrap_or(v)).collect();
+        let mut result: Vec<Ssa> = best.into_iter().map(|(v, i)| i.unwrap_or(v)).collect();
+        if from == DType::Bool {
+            result = self.cast_elements(&result, DType::I32, DType::Bool)?;
+        }
         if self.is_scalar(y) {
             self.scalars.insert(y, result.into_iter().next().unwrap_or_default());
             return Ok(());
@@ -62,40 +66,29 @@ impl Body<'_> {
         self.define(y, Held::Elements(result))
     }
 
-    /// NaN never wins: it counts as −∞.
-    fn not_nan(&mut self, v: &Ssa, d: DType) -> Ssa {
+    /// NaN never wins: it counts as the worst number.
+    fn not_nan(&mut self, v: &Ssa, wins: CmpOp, d: DType) -> Ssa {
         if d != DType::F32 {
             return v.clone();
         }
-        let lowest = self.e.f32(f32::NEG_INFINITY);
+        let worst = self.e.f32(if wins == CmpOp::Gt { f32::NEG_INFINITY } else { f32::INFINITY });
         let is_number = self.e.op(&format!("llvm.fcmp \"ord\" {v}, {v} : f32"));
-        self.e.select(&is_number, v, &lowest, "f32")
+        self.e.select(&is_number, v, &worst, "f32")
     }
 
-    fn better(&mut self, kind: ReduceOp, d: DType, a: Best, b: Best) -> Best {
+    fn better(&mut self, kind: Fold, d: DType, a: Best, b: Best) -> Result<Best, CodegenError> {
         let ty = register_type(d);
-        let float = d.is_float();
-        match kind {
-            ReduceOp::Sum => (self.e.bin(if float { "fadd" } else { "add" }, &a.0, &b.0, ty), None),
-            ReduceOp::Max | ReduceOp::Min => {
-                let name = match (kind, float) {
-                    (ReduceOp::Max, true) => "maxnum",
-                    (ReduceOp::Max, false) => "smax",
-                    (_, true) => "minnum",
-                    (_, false) => "smin",
-                };
-                (self.e.op(&format!("llvm.intr.{name}({}, {}) : ({ty}, {ty}) -> {ty}", a.0, b.0)), None)
-            }
-            ReduceOp::ArgMax => {
-                let (Some(ia), Some(ib)) = (&a.1, &b.1) else { return a };
-                let greater = self.compare(CmpOp::Gt, &b.0, &a.0, d);
-                let equal = self.compare(CmpOp::Eq, &b.0, &a.0, d);
-                let lower = self.e.icmp("slt", ib, ia, "i32");
-                let tie = self.e.bin("and", &equal, &lower, "i1");
-                let take = self.e.bin("or", &greater, &tie, "i1");
-                (self.e.select(&take, &b.0, &a.0, ty), Some(self.e.select(&take, ib, ia, "i32")))
-            }
-        }
+        let wins = match kind {
+            Fold::Join(join) => return Ok((self.recipe(join.name(), join.code(), &[a.0, b.0], d)?, None)),
+            Fold::Index(wins) => wins,
+        };
+        let (Some(ia), Some(ib)) = (&a.1, &b.1) else { return Ok(a) };
+        let greater = self.compare(wins, &b.0, &a.0, d);
+        let equal = self.compare(CmpOp::Eq, &b.0, &a.0, d);
+        let lower = self.e.icmp("slt", ib, ia, "i32");
+        let tie = self.e.bin("and", &equal, &lower, "i1");
+        let take = self.e.bin("or", &greater, &tie, "i1");
+        Ok((self.e.select(&take, &b.0, &a.0, ty), Some(self.e.select(&take, ib, ia, "i32"))))
     }
 
     fn shuffle(&mut self, v: &Ssa, d: DType, mask: usize) -> Ssa {
@@ -108,15 +101,15 @@ impl Body<'_> {
 
     fn across_warps(
         &mut self,
-        kind: ReduceOp,
+        kind: Fold,
         d: DType,
         best: Vec<Best>,
         rest: &Layout,
         across: &[usize],
-    ) -> Vec<Best> {
+    ) -> Result<Vec<Best>, CodegenError> {
         let count = 1usize << across.len();
         let elements: usize = rest.shape.iter().product::<usize>().max(1);
-        let pair = if kind == ReduceOp::ArgMax { 2 } else { 1 };
+        let pair = if matches!(kind, Fold::Index(_)) { 2 } else { 1 };
         let bytes = elements * 4 * count * pair;
         self.reserve_exchange(bytes);
         self.notes.own();
@@ -152,10 +145,10 @@ impl Body<'_> {
                     });
                     out = Some(match out {
                         None => (v, index),
-                        Some(b) => self.better(kind, d, b, (v, index)),
+                        Some(b) => self.better(kind, d, b, (v, index))?,
                     });
                 }
-                out.unwrap_or_default()
+                Ok(out.unwrap_or_default())
             })
             .collect()
     }

@@ -46,6 +46,15 @@ impl Cx {
             return self.reduce(span, op, recv, 0);
         }
         match (name, generics, &args[..]) {
+            ("clamp", [], [low, high]) => {
+                let x = self.binary(span, BinaryOp::Max, recv, low.clone());
+                self.binary(span, BinaryOp::Min, x, high.clone())
+            }
+            ("powf", [], [y]) => {
+                let log = self.unary(span, UnaryOp::Log2, recv);
+                let product = self.binary(span, BinaryOp::Mul, log, y.clone());
+                self.unary(span, UnaryOp::Exp2, product)
+            }
             ("cast", [Generic::Type(d)], []) => self.cast(span, recv, *d),
             ("read", [], []) => self.registers(span, recv),
             ("t", [], []) => self.transpose(span, recv),

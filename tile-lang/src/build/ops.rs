@@ -2,7 +2,7 @@
 
 use super::{Arg, Cx, Space, TypeSpec, Val};
 use crate::dtype::DType;
-use crate::ir::{Access, BinaryOp, CmpOp, OpKind, ReduceOp, Type, UnaryOp};
+use crate::ir::{Access, BinaryOp, Class, CmpOp, OpKind, ReduceOp, Type, UnaryOp};
 use crate::span::Span;
 
 impl Cx {
@@ -12,20 +12,8 @@ impl Cx {
         let x = self.registers(span, x);
         let ty = self.ty(x).clone();
         let Some(d) = ty.dtype() else { return self.poison() };
-        let result = match op {
-            UnaryOp::ToBits if d == DType::F32 => ty.with_dtype(DType::I32),
-            UnaryOp::FromBits if d == DType::I32 => ty.with_dtype(DType::F32),
-            UnaryOp::Neg | UnaryOp::Abs if matches!(d, DType::F32 | DType::Bf16 | DType::I32) => ty,
-            UnaryOp::Not if matches!(d, DType::Bool | DType::I32) => ty,
-            UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Not | UnaryOp::ToBits | UnaryOp::FromBits => {
-                return self.error(span, "E04", format!("`{}` is not defined on {d}", op.name()), &[]);
-            }
-            _ if d == DType::F32 => ty,
-            _ => {
-                let fix = "write `.cast::<f32>()` first".to_owned();
-                return self.error(span, "E04", format!("`{}` needs f32, got {d}", op.name()), &[fix]);
-            }
-        };
+        let Some(to) = op.result(d) else { return self.undefined(span, op.name(), op.class(), d) };
+        let result = ty.with_dtype(to);
         self.emit(span, OpKind::Unary(op), &[x], result)
     }
 
@@ -34,15 +22,8 @@ impl Cx {
         let Some((a, b)) = self.pair(span, op.name(), a.into(), b.into()) else { return self.poison() };
         let ty = self.ty(a).clone();
         let d = ty.dtype().unwrap_or(DType::F32);
-        let fits = match op {
-            BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Min | BinaryOp::Max => {
-                matches!(d, DType::F32 | DType::Bf16 | DType::I32)
-            }
-            BinaryOp::And | BinaryOp::Or | BinaryOp::Xor => matches!(d, DType::Bool | DType::I32),
-            BinaryOp::Rem | BinaryOp::Shl | BinaryOp::Shr | BinaryOp::ShrLogical | BinaryOp::MulHigh => d == DType::I32,
-        };
-        if !fits {
-            return self.error(span, "E04", format!("`{}` is not defined on {d}", op.name()), &["cast first".into()]);
+        if !op.class().holds(d) {
+            return self.undefined(span, op.name(), op.class(), d);
         }
         self.emit(span, OpKind::Binary(op), &[a, b], ty)
     }
@@ -50,8 +31,18 @@ impl Cx {
     /// Comparison; a scalar beside a tile is spread over it.
     pub fn compare(&mut self, span: Span, op: CmpOp, a: impl Into<Arg>, b: impl Into<Arg>) -> Val {
         let Some((a, b)) = self.pair(span, op.name(), a.into(), b.into()) else { return self.poison() };
+        let d = self.ty(a).dtype().unwrap_or(DType::F32);
+        if !Class::Elem.holds(d) {
+            return self.undefined(span, op.name(), Class::Elem, d);
+        }
         let ty = self.ty(a).with_dtype(DType::Bool);
         self.emit(span, OpKind::Cmp(op), &[a, b], ty)
+    }
+
+    /// The op is not defined on these elements.
+    pub(super) fn undefined(&mut self, span: Span, name: &str, class: Class, d: DType) -> Val {
+        let message = format!("`{name}` is not defined on {d}, only on {}", class.list());
+        self.error(span, "E04", message, &[class.fix().into()])
     }
 
     /// `condition ? a : b`, element by element where the condition is a tile.
@@ -240,17 +231,16 @@ impl Cx {
         let x = self.registers(span, x);
         match self.ty(x).clone() {
             Type::Error => self.poison(),
-            Type::Tile(d @ (DType::F32 | DType::I32), s) if axis < s.len() => {
-                let d = if op == ReduceOp::ArgMax { DType::I32 } else { d };
+            Type::Tile(d, s) if axis < s.len() => {
+                let Some(d) = op.result(d) else { return self.undefined(span, op.name(), op.class(), d) };
                 let mut rest = s;
                 rest.remove(axis);
                 let ty = if rest.is_empty() { Type::Scalar(d) } else { Type::Tile(d, rest) };
                 self.emit(span, OpKind::Reduce(op, axis), &[x], ty)
             }
             other => {
-                let message =
-                    format!("`{}` along axis {axis} needs an f32 or i32 tile with that axis, got {other}", op.name());
-                self.error(span, "E03", message, &["cast to f32 first".into()])
+                let message = format!("`{}` along axis {axis} needs a tile with that axis, got {other}", op.name());
+                self.error(span, "E03", message, &["reduce a tile with one axis by `all_…`".into()])
             }
         }
     }

@@ -53,6 +53,7 @@ rust_elems!(f32 = F32, i32 = I32, i8 = I8, u8 = U8, bool = Bool);
 pub trait Number: Elem {}
 impl Number for f32 {}
 impl Number for bf16 {}
+impl Number for f16 {}
 impl Number for i32 {}
 
 /// Elements that fill a 32-bit register: what reductions take.

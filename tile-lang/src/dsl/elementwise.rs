@@ -1,6 +1,7 @@
 //! Elementwise ops of tiles: methods named as in the IR, and Rust's operators.
 
-use super::{Elem, Number, Tile, bf16, stub};
+use super::{Elem, Number, Tile, bf16, f16, stub};
+use crate::ir::{UnaryOp, binary_ops, cmp_ops, unary_ops};
 use std::ops;
 
 /// A second operand beside a tile: a tile of the same shape, or one element for all.
@@ -18,64 +19,115 @@ pub trait Bits: Elem {}
 impl Bits for i32 {}
 impl Bits for bool {}
 
-macro_rules! unary {
-    ($elem:ty: $($what:literal $name:ident),* $(,)?) => {
-        impl<const A: usize, const B: usize> Tile<$elem, A, B> {$(
-            #[doc = concat!($what, ", element by element.")]
+/// The stub of an op of one operand, by the form it has in source: operators are below.
+macro_rules! unary_stub {
+    (method $class:ident $name:ident [$($doc:literal)*]) => {
+        impl<T: $class, const A: usize, const B: usize> Tile<T, A, B> {
+            $(#[doc = $doc])*
             pub fn $name(self) -> Self {
+                stub()
+            }
+        }
+    };
+    (bits $class:ident $name:ident [$($doc:literal)*]) => {
+        impl<const A: usize, const B: usize> Tile<f32, A, B> {
+            $(#[doc = $doc])*
+            pub fn $name(self) -> Tile<i32, A, B> {
+                stub()
+            }
+        }
+    };
+    (number $class:ident $name:ident [$($doc:literal)*]) => {
+        impl<const A: usize, const B: usize> Tile<i32, A, B> {
+            $(#[doc = $doc])*
+            pub fn $name(self) -> Tile<f32, A, B> {
+                stub()
+            }
+        }
+    };
+    (operator $class:ident $name:ident [$($doc:literal)*]) => {};
+}
+
+/// A function of single numbers, where the op is on [`Float`].
+macro_rules! float_method {
+    (method Float $name:ident [$($doc:literal)*]) => {
+        $(#[doc = $doc])*
+        fn $name(self) -> Self {
+            stub()
+        }
+    };
+    ($form:ident $class:ident $name:ident [$($doc:literal)*]) => {};
+}
+
+/// The same for a number that the host has.
+macro_rules! float_value {
+    (method Float $name:ident $variant:ident) => {
+        fn $name(self) -> Self {
+            UnaryOp::$variant.eval_real(self).unwrap_or_else(|| stub())
+        }
+    };
+    ($form:ident $class:ident $name:ident $variant:ident) => {};
+}
+
+macro_rules! unary_stubs {
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident { $form:ident, on: $class:ident, $($rest:tt)* })*) => {
+        $(unary_stub!($form $class $name [$($doc)*]);)*
+
+        /// Elements that functions are computed on: f32, and bf16 and f16 by way of f32.
+        #[diagnostic::on_unimplemented(message = "no functions of `{Self}`", note = "cast to f32 first: `.cast::<f32>()`")]
+        pub trait Float: Number {
+            $(float_method!($form $class $name [$($doc)*]);)*
+        }
+        impl Float for f32 {
+            $(float_value!($form $class $name $variant);)*
+        }
+        impl Float for bf16 {}
+        impl Float for f16 {}
+    };
+}
+unary_ops!(unary_stubs);
+
+macro_rules! binary_stub {
+    (method $class:ident $name:ident [$($doc:literal)*]) => {
+        impl<T: $class, const A: usize, const B: usize> Tile<T, A, B> {
+            $(#[doc = $doc])*
+            pub fn $name(self, _other: impl Like<T, A, B>) -> Self {
+                stub()
+            }
+        }
+    };
+    (operator $class:ident $name:ident [$($doc:literal)*]) => {};
+}
+
+macro_rules! binary_stubs {
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident { $form:ident, on: $class:ident, $($rest:tt)* })*) => {
+        $(binary_stub!($form $class $name [$($doc)*]);)*
+    };
+}
+binary_ops!(binary_stubs);
+
+macro_rules! cmp_stubs {
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident { $($rest:tt)* })*) => {
+        impl<T: Elem, const A: usize, const B: usize> Tile<T, A, B> {$(
+            $(#[doc = $doc])*
+            pub fn $name(self, _other: impl Like<T, A, B>) -> Tile<bool, A, B> {
                 stub()
             }
         )*}
     };
 }
-unary!(f32:
-    "e^x" exp, "2^x" exp2, "Natural logarithm" ln, "Logarithm to base 2" log2, "Square root" sqrt, "1 / √x" rsqrt,
-    "1 / x" recip, "Sine" sin, "Cosine" cos, "Largest integer not above" floor,
-);
-
-impl<const A: usize, const B: usize> Tile<f32, A, B> {
-    /// The bits of each element.
-    pub fn to_bits(self) -> Tile<i32, A, B> {
-        stub()
-    }
-}
-
-impl<const A: usize, const B: usize> Tile<i32, A, B> {
-    /// The f32 with these bits.
-    pub fn from_bits(self) -> Tile<f32, A, B> {
-        stub()
-    }
-}
+cmp_ops!(cmp_stubs);
 
 impl<T: Number, const A: usize, const B: usize> Tile<T, A, B> {
-    /// Absolute value, element by element.
-    pub fn abs(self) -> Self {
+    /// At least `low` and at most `high`, element by element.
+    pub fn clamp(self, _low: impl Like<T, A, B>, _high: impl Like<T, A, B>) -> Self {
         stub()
     }
 }
 
-macro_rules! binary {
-    ($($bound:ident: $($what:literal $name:ident),*;)*) => {$(
-        impl<T: $bound, const A: usize, const B: usize> Tile<T, A, B> {$(
-            #[doc = concat!($what, ", element by element.")]
-            pub fn $name(self, _other: impl Like<T, A, B>) -> Self {
-                stub()
-            }
-        )*}
-    )*};
-}
-binary!(
-    Number: "Smaller of the two" min, "Larger of the two" max;
-);
-
-impl<const A: usize, const B: usize> Tile<i32, A, B> {
-    /// Logical shift right, by 0 to 31.
-    pub fn shr_logical(self, _by: impl Like<i32, A, B>) -> Self {
-        stub()
-    }
-
-    /// High 32 bits of the unsigned 64-bit product.
-    pub fn mul_high(self, _other: impl Like<i32, A, B>) -> Self {
+impl<T: Float, const A: usize, const B: usize> Tile<T, A, B> {
+    /// x^y of an x above 0, element by element.
+    pub fn powf(self, _exponent: impl Like<T, A, B>) -> Self {
         stub()
     }
 }
@@ -83,6 +135,11 @@ impl<const A: usize, const B: usize> Tile<i32, A, B> {
 /// Elements with a remainder and shifts.
 pub trait Int: Elem {}
 impl Int for i32 {}
+
+/// Truth values.
+#[diagnostic::on_unimplemented(message = "`{Self}` is no truth value", note = "compare first: `x.ne(0)`")]
+pub trait Truth: Elem {}
+impl Truth for bool {}
 
 macro_rules! operators {
     ($($bound:ident: $($op:ident $name:ident $assign:ident $assign_name:ident),*;)*) => {$($(
@@ -130,6 +187,7 @@ left_scalar!(
     f32: Add add, Sub sub, Mul mul, Div div;
     i32: Add add, Sub sub, Mul mul, Div div, Rem rem, Shl shl, Shr shr, BitAnd bitand, BitOr bitor, BitXor bitxor;
     bf16: Add add, Sub sub, Mul mul, Div div;
+    f16: Add add, Sub sub, Mul mul, Div div;
 );
 
 impl<T: Number, const A: usize, const B: usize> ops::Neg for Tile<T, A, B> {

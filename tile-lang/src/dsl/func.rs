@@ -1,6 +1,6 @@
 //! Free functions.
 
-use super::{Elem, MmaOperand, Tile, stub};
+use super::{Elem, Float, MmaOperand, Tile, stub};
 use std::ops::Range;
 
 /// −∞.
@@ -94,6 +94,11 @@ pub fn select<C, V: Choice<C, U>, U>(condition: C, a: V, b: U) -> V {
 /// 1 / √x.
 pub fn rsqrt(x: f32) -> f32 {
     1.0 / x.sqrt()
+}
+
+/// The error function.
+pub fn erf(x: f32) -> f32 {
+    Float::erf(x)
 }
 
 /// The bits of a number.

@@ -17,9 +17,9 @@ pub use crate::__tile_require as require;
 pub use crate::schedule::{Raster, Schedule};
 pub use array::{Global, Shape, Staged, Weight};
 pub use elem::{Elem, Number, Scalar, Word, bf16, e2m1, e4m3, e5m2, e8m0, f16};
-pub use elementwise::{Bits, Int, Like};
+pub use elementwise::{Bits, Float, Int, Like, Truth};
 pub use func::{
-    CeilDiv, Choice, NEG_INF, cdiv, from_bits, mma, mul_high, pipelined, rsqrt, select, shr_logical, to_bits, work,
+    CeilDiv, Choice, NEG_INF, cdiv, erf, from_bits, mma, mul_high, pipelined, rsqrt, select, shr_logical, to_bits, work,
 };
 pub use roles::{Filled, Parts, Ring, Slot, Source, Unfilled, View, role};
 pub use tile::{MmaOperand, Smem, Tile};

@@ -1,6 +1,7 @@
 //! Tiles in registers and in shared memory: construction, shape, reduction, products.
 
-use super::{Elem, Like, Word, bf16, stub};
+use super::{Elem, Truth, Word, bf16, stub};
+use crate::ir::reduce_ops;
 use std::marker::PhantomData;
 
 /// A tile in registers: one axis (`B` = 0) or two. Extents are powers of two.
@@ -79,40 +80,38 @@ impl<T: Elem, const A: usize> Tile<T, A> {
 }
 
 macro_rules! reductions {
-    ($($what:literal $row:ident $col:ident $all:ident $whole:ident),* $(,)?) => {
-        impl<T: Word, const A: usize, const B: usize> Tile<T, A, B> {
-            $(
-                #[doc = concat!($what, " of each row.")]
-                pub fn $row(self) -> reductions!(@tile $whole A) {
-                    stub()
-                }
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident {
+        on: $class:ident, $fold:ident($by:expr), $gives:ident, $row:ident $col:ident $all:ident })*) => {$(
+        impl<T: $class, const A: usize, const B: usize> Tile<T, A, B> {
+            $(#[doc = $doc])*
+            ///
+            /// Of each row.
+            pub fn $row(self) -> reductions!(@tile $gives A) {
+                stub()
+            }
 
-                #[doc = concat!($what, " of each column.")]
-                pub fn $col(self) -> reductions!(@tile $whole B) {
-                    stub()
-                }
-            )*
+            $(#[doc = $doc])*
+            ///
+            /// Of each column.
+            pub fn $col(self) -> reductions!(@tile $gives B) {
+                stub()
+            }
         }
-        impl<T: Word, const A: usize> Tile<T, A> {
-            $(
-                #[doc = concat!($what, " of all elements.")]
-                pub fn $all(self) -> reductions!(@scalar $whole) {
-                    stub()
-                }
-            )*
+        impl<T: $class, const A: usize> Tile<T, A> {
+            $(#[doc = $doc])*
+            ///
+            /// Of the whole tile.
+            pub fn $all(self) -> reductions!(@scalar $gives) {
+                stub()
+            }
         }
-    };
+    )*};
     (@tile same $n:ident) => { Tile<T, $n> };
     (@tile index $n:ident) => { Tile<i32, $n> };
     (@scalar same) => { T };
     (@scalar index) => { i32 };
 }
-reductions!(
-    "Sum" row_sum col_sum all_sum same,
-    "Largest" row_max col_max all_max same,
-    "Smallest" row_min col_min all_min same,
-    "Index of the largest (the lowest of equals)" row_argmax col_argmax all_argmax index,
-);
+reduce_ops!(reductions);
 
 impl<const A: usize, const B: usize> Tile<f32, A, B> {
     /// Adds the product of `a` and `b`.
@@ -142,15 +141,3 @@ impl<'s, T: Elem, const A: usize, const B: usize> Smem<'s, T, A, B> {
         stub()
     }
 }
-
-macro_rules! comparisons {
-    ($($what:literal $name:ident),* $(,)?) => {
-        impl<T: Elem, const A: usize, const B: usize> Tile<T, A, B> {$(
-            #[doc = concat!("Where it is ", $what, " the other.")]
-            pub fn $name(self, _other: impl Like<T, A, B>) -> Tile<bool, A, B> {
-                stub()
-            }
-        )*}
-    };
-}
-comparisons!("less than" lt, "at most" le, "greater than" gt, "at least" ge, "equal to" eq, "different from" ne);

@@ -4,9 +4,9 @@ use super::InterpError;
 use super::exec::Run;
 use super::number::{float_to_int, round_all, round_to, wrap_int};
 use super::prepare::Step;
-use super::value::{Element, Operand, Value, compare, convert, map, own, select as choose, zip};
+use super::value::{Element, Operand, Pool, Value, compare, convert, map, own, select as choose, zip};
 use crate::dtype::DType;
-use crate::ir::{BinaryOp, CmpOp, UnaryOp};
+use crate::ir::{BinaryOp, CmpOp, Map, UnaryOp, Zip};
 
 /// How a value is held.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,57 +53,90 @@ impl Run<'_> {
     }
 }
 
-/// The smaller; of a NaN and a number, the number.
-#[inline(always)]
-pub(super) fn min_number(a: f32, b: f32) -> f32 {
-    a.min(b)
+/// Operands that wait for an op's meaning.
+struct Operands<'p, T>(&'p mut Pool, Operand<T>, Operand<T>);
+
+/// An operand that waits for an op's meaning.
+struct Single<'p, T>(&'p mut Pool, Operand<T>);
+
+macro_rules! meanings {
+    ($($t:ty),*) => {$(
+        impl Map<$t> for Single<'_, $t> {
+            type Out = Operand<$t>;
+            fn with(self, f: impl Fn($t) -> $t) -> Operand<$t> {
+                map(self.0, self.1, f)
+            }
+        }
+        impl Zip<$t> for Operands<'_, $t> {
+            type Out = Operand<$t>;
+            fn with(self, f: impl Fn($t, $t) -> $t) -> Operand<$t> {
+                zip(self.0, self.1, self.2, f)
+            }
+        }
+        impl Zip<$t, bool> for Operands<'_, $t> {
+            type Out = Operand<u8>;
+            fn with(self, f: impl Fn($t, $t) -> bool) -> Operand<u8> {
+                compare(self.0, self.1, self.2, f)
+            }
+        }
+    )*};
+}
+meanings!(f32, i32);
+
+impl Map<f32, i32> for Single<'_, f32> {
+    type Out = Operand<i32>;
+    fn with(self, f: impl Fn(f32) -> i32) -> Operand<i32> {
+        convert(self.0, self.1, f)
+    }
 }
 
-/// The larger; of a NaN and a number, the number.
-#[inline(always)]
-pub(super) fn max_number(a: f32, b: f32) -> f32 {
-    a.max(b)
+impl Map<i32, f32> for Single<'_, i32> {
+    type Out = Operand<f32>;
+    fn with(self, f: impl Fn(i32) -> f32) -> Operand<f32> {
+        convert(self.0, self.1, f)
+    }
+}
+
+/// Truth values are carried as bytes.
+impl Map<bool> for Single<'_, u8> {
+    type Out = Operand<u8>;
+    fn with(self, f: impl Fn(bool) -> bool) -> Operand<u8> {
+        map(self.0, self.1, |x| f(x != 0) as u8)
+    }
+}
+
+impl Zip<bool, bool> for Operands<'_, u8> {
+    type Out = Operand<u8>;
+    fn with(self, f: impl Fn(bool, bool) -> bool) -> Operand<u8> {
+        zip(self.0, self.1, self.2, |x, y| f(x != 0, y != 0) as u8)
+    }
 }
 
 pub(super) fn unary(run: &mut Run<'_>, step: &Step, op: UnaryOp) -> Result<Value, InterpError> {
     match run.class_of(step, 0) {
         Class::Real => {
             let x = run.real(step, 0)?;
-            let p = &mut *run.pool;
-            let y = match op {
-                UnaryOp::Neg => map(p, x, |x| -x),
-                UnaryOp::Abs => map(p, x, f32::abs),
-                UnaryOp::Exp => map(p, x, f32::exp),
-                UnaryOp::Exp2 => map(p, x, f32::exp2),
-                UnaryOp::Ln => map(p, x, f32::ln),
-                UnaryOp::Log2 => map(p, x, f32::log2),
-                UnaryOp::Sqrt => map(p, x, f32::sqrt),
-                UnaryOp::Rsqrt => map(p, x, |x| 1.0 / x.sqrt()),
-                UnaryOp::Recip => map(p, x, f32::recip),
-                UnaryOp::Sin => map(p, x, f32::sin),
-                UnaryOp::Cos => map(p, x, f32::cos),
-                UnaryOp::Floor => map(p, x, f32::floor),
-                UnaryOp::ToBits => return Ok(i32::value(convert(p, x, |x| x.to_bits() as i32))),
-                UnaryOp::Not | UnaryOp::FromBits => return Err(run.malformed(step)),
-            };
-            Ok(run.rounded(step.dtype, y))
+            if step.dtype == DType::I32 {
+                let bits = op.bits(Single(&mut *run.pool, x));
+                return bits.map(i32::value).ok_or_else(|| run.malformed(step));
+            }
+            match op.real(Single(&mut *run.pool, x)) {
+                Some(y) => Ok(run.rounded(step.dtype, y)),
+                None => Err(run.malformed(step)),
+            }
         }
         Class::Int => {
             let x = run.int(step, 0)?;
-            let p = &mut *run.pool;
-            Ok(i32::value(match op {
-                UnaryOp::Neg => map(p, x, i32::wrapping_neg),
-                UnaryOp::Abs => map(p, x, i32::wrapping_abs),
-                UnaryOp::Not => map(p, x, |x| !x),
-                UnaryOp::FromBits => return Ok(f32::value(convert(p, x, |x| f32::from_bits(x as u32)))),
-                _ => return Err(run.malformed(step)),
-            }))
+            if step.dtype == DType::F32 {
+                let number = op.number(Single(&mut *run.pool, x));
+                return number.map(f32::value).ok_or_else(|| run.malformed(step));
+            }
+            op.int(Single(&mut *run.pool, x)).map(i32::value).ok_or_else(|| run.malformed(step))
         }
-        Class::Truth if op == UnaryOp::Not => {
+        Class::Truth => {
             let x = run.truth(step, 0)?;
-            Ok(u8::value(map(run.pool, x, |x| (x == 0) as u8)))
+            op.truth(Single(&mut *run.pool, x)).map(u8::value).ok_or_else(|| run.malformed(step))
         }
-        Class::Truth => Err(run.malformed(step)),
     }
 }
 
@@ -111,77 +144,37 @@ pub(super) fn binary(run: &mut Run<'_>, step: &Step, op: BinaryOp) -> Result<Val
     match run.class_of(step, 0) {
         Class::Real => {
             let (a, b) = (run.real(step, 0)?, run.real(step, 1)?);
-            let p = &mut *run.pool;
-            let y = match op {
-                BinaryOp::Add => zip(p, a, b, |x, y| x + y),
-                BinaryOp::Sub => zip(p, a, b, |x, y| x - y),
-                BinaryOp::Mul => zip(p, a, b, |x, y| x * y),
-                BinaryOp::Div => zip(p, a, b, |x, y| x / y),
-                BinaryOp::Min => zip(p, a, b, min_number),
-                BinaryOp::Max => zip(p, a, b, max_number),
-                _ => return Err(run.malformed(step)),
-            };
-            Ok(run.rounded(step.dtype, y))
+            match op.real(Operands(&mut *run.pool, a, b)) {
+                Some(y) => Ok(run.rounded(step.dtype, y)),
+                None => Err(run.malformed(step)),
+            }
         }
         Class::Int => {
             let (a, b) = (run.int(step, 0)?, run.int(step, 1)?);
-            let p = &mut *run.pool;
-            Ok(i32::value(match op {
-                BinaryOp::Add => zip(p, a, b, i32::wrapping_add),
-                BinaryOp::Sub => zip(p, a, b, i32::wrapping_sub),
-                BinaryOp::Mul => zip(p, a, b, i32::wrapping_mul),
-                BinaryOp::Div => zip(p, a, b, |x, y| if y == 0 { 0 } else { x.wrapping_div(y) }),
-                BinaryOp::Rem => zip(p, a, b, |x, y| if y == 0 { 0 } else { x.wrapping_rem(y) }),
-                BinaryOp::Min => zip(p, a, b, i32::min),
-                BinaryOp::Max => zip(p, a, b, i32::max),
-                BinaryOp::And => zip(p, a, b, |x, y| x & y),
-                BinaryOp::Or => zip(p, a, b, |x, y| x | y),
-                BinaryOp::Xor => zip(p, a, b, |x, y| x ^ y),
-                BinaryOp::Shl => zip(p, a, b, |x, y| x << (y & 31)),
-                BinaryOp::Shr => zip(p, a, b, |x, y| x >> (y & 31)),
-                BinaryOp::ShrLogical => zip(p, a, b, |x, y| (x as u32 >> (y & 31)) as i32),
-                BinaryOp::MulHigh => zip(p, a, b, |x, y| ((x as u32 as u64 * y as u32 as u64) >> 32) as i32),
-            }))
+            op.int(Operands(&mut *run.pool, a, b)).map(i32::value).ok_or_else(|| run.malformed(step))
         }
         Class::Truth => {
             let (a, b) = (run.truth(step, 0)?, run.truth(step, 1)?);
-            let p = &mut *run.pool;
-            Ok(u8::value(match op {
-                BinaryOp::And => zip(p, a, b, |x, y| x & y),
-                BinaryOp::Or => zip(p, a, b, |x, y| x | y),
-                BinaryOp::Xor => zip(p, a, b, |x, y| x ^ y),
-                _ => return Err(run.malformed(step)),
-            }))
+            op.truth(Operands(&mut *run.pool, a, b)).map(u8::value).ok_or_else(|| run.malformed(step))
         }
     }
 }
 
 pub(super) fn cmp(run: &mut Run<'_>, step: &Step, op: CmpOp) -> Result<Value, InterpError> {
-    fn go<T: Element + PartialOrd>(run: &mut Run<'_>, op: CmpOp, a: Operand<T>, b: Operand<T>) -> Value {
-        let p = &mut *run.pool;
-        u8::value(match op {
-            CmpOp::Lt => compare(p, a, b, |x, y| x < y),
-            CmpOp::Le => compare(p, a, b, |x, y| x <= y),
-            CmpOp::Gt => compare(p, a, b, |x, y| x > y),
-            CmpOp::Ge => compare(p, a, b, |x, y| x >= y),
-            CmpOp::Eq => compare(p, a, b, |x, y| x == y),
-            CmpOp::Ne => compare(p, a, b, |x, y| x != y),
-        })
-    }
-    match run.class_of(step, 0) {
+    Ok(u8::value(match run.class_of(step, 0) {
         Class::Real => {
             let (a, b) = (run.real(step, 0)?, run.real(step, 1)?);
-            Ok(go(run, op, a, b))
+            op.real(Operands(&mut *run.pool, a, b))
         }
         Class::Int => {
             let (a, b) = (run.int(step, 0)?, run.int(step, 1)?);
-            Ok(go(run, op, a, b))
+            op.int(Operands(&mut *run.pool, a, b))
         }
         Class::Truth => {
             let (a, b) = (run.truth(step, 0)?, run.truth(step, 1)?);
-            Ok(go(run, op, a, b))
+            op.truth(Operands(&mut *run.pool, a, b))
         }
-    }
+    }))
 }
 
 pub(super) fn select(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError> {

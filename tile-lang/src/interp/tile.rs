@@ -1,12 +1,11 @@
 //! Ops that move elements within a tile, reductions and products.
 
 use super::InterpError;
-use super::elementwise::{max_number, min_number};
 use super::exec::Run;
 use super::mma::{Mat, mma as product};
 use super::prepare::Step;
 use super::value::{Element, Operand, Strided, Value, copy_strided, own};
-use crate::ir::ReduceOp;
+use crate::ir::{BinaryOp, CmpOp, Fold, ReduceOp, Zip};
 use std::rc::Rc;
 
 impl Run<'_> {
@@ -167,30 +166,50 @@ pub(super) fn reduce(run: &mut Run<'_>, step: &Step, op: ReduceOp, axis: usize) 
         }
         U::value(Operand::Tile(out))
     }
-    let along_row = axis + 1 == step.in_axes;
-    if op == ReduceOp::ArgMax {
-        return argmax(run, step, along_row);
-    }
-    if let Some(Value::I32(_) | Value::TileI(_)) = run.peek(step, 0) {
-        let x = run.int(step, 0)?;
-        let t = run.elements(step, 0, x);
-        let f = match op {
-            ReduceOp::Sum => i32::wrapping_add,
-            ReduceOp::Max => |a: i32, b: i32| a.max(b),
-            _ => |a: i32, b: i32| a.min(b),
-        };
-        let row = |row: &[i32]| row.iter().copied().reduce(f).unwrap_or_default();
-        return Ok(go(run, step, along_row, t, row, |x| x, |o, _, _, x| f(o, x)));
-    }
-    let x = run.real(step, 0)?;
-    let t = run.elements(step, 0, x);
-    Ok(match op {
-        ReduceOp::Sum => go(run, step, along_row, t, sum, |x| x, |o, _, _, x| o + x),
-        ReduceOp::Max => {
-            go(run, step, along_row, t, |row| lanes(row, max_number), |x| x, |o, _, _, x| max_number(o, x))
+    /// A reduction that waits for the op that joins two elements.
+    struct Joined<'r, 'a, 's, T>(&'r mut Run<'a>, &'s Step, bool, Rc<Vec<T>>);
+    impl<T: Element> Zip<T> for Joined<'_, '_, '_, T> {
+        type Out = Value;
+        fn with(self, f: impl Fn(T, T) -> T) -> Value {
+            let Joined(run, step, along_row, t) = self;
+            go(run, step, along_row, t, |row| lanes(row, &f), |x| x, |o, _, _, x| f(o, x))
         }
-        _ => go(run, step, along_row, t, |row| lanes(row, min_number), |x| x, |o, _, _, x| min_number(o, x)),
-    })
+    }
+    /// Truth values are carried as bytes.
+    impl Zip<bool> for Joined<'_, '_, '_, u8> {
+        type Out = Value;
+        fn with(self, f: impl Fn(bool, bool) -> bool) -> Value {
+            let Joined(run, step, along_row, t) = self;
+            let f = |x: u8, y: u8| f(x != 0, y != 0) as u8;
+            go(run, step, along_row, t, |row| lanes(row, f), |x| x, |o, _, _, x| f(o, x))
+        }
+    }
+    let along_row = axis + 1 == step.in_axes;
+    let join = match op.fold() {
+        Fold::Join(join) => join,
+        Fold::Index(wins) => return index_of(run, step, along_row, wins),
+    };
+    let result = match run.peek(step, 0) {
+        Some(Value::I32(_) | Value::TileI(_)) => {
+            let x = run.int(step, 0)?;
+            let t = run.elements(step, 0, x);
+            join.int(Joined(run, step, along_row, t))
+        }
+        Some(Value::Bool(_) | Value::TileB(_)) => {
+            let x = run.truth(step, 0)?;
+            let t = run.elements(step, 0, x);
+            join.truth(Joined(run, step, along_row, t))
+        }
+        _ => {
+            let x = run.real(step, 0)?;
+            let t = run.elements(step, 0, x);
+            if join == BinaryOp::Add {
+                return Ok(go(run, step, along_row, t, sum, |x| x, |o, _, _, x| o + x));
+            }
+            join.real(Joined(run, step, along_row, t))
+        }
+    };
+    result.ok_or_else(|| run.malformed(step))
 }
 
 /// Sum of a row: eight partial sums, then those from left to right.
@@ -206,49 +225,51 @@ fn sum(row: &[f32]) -> f32 {
 }
 
 /// A row folded in eight lanes by an operation that any order suits.
-fn lanes(row: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+fn lanes<T: Element>(row: &[T], f: impl Fn(T, T) -> T) -> T {
     let (chunks, rest) = row.as_chunks::<8>();
-    let mut result = row.first().copied().unwrap_or_default();
-    if let Some((first, chunks)) = chunks.split_first() {
-        let mut best = *first;
-        for chunk in chunks {
-            for l in 0..8 {
-                best[l] = f(best[l], chunk[l]);
-            }
+    let Some((first, chunks)) = chunks.split_first() else {
+        return rest.iter().copied().reduce(f).unwrap_or_default();
+    };
+    let mut best = *first;
+    for chunk in chunks {
+        for l in 0..8 {
+            best[l] = f(best[l], chunk[l]);
         }
-        result = best.into_iter().fold(result, &f);
     }
-    rest.iter().fold(result, |a, b| f(a, *b))
+    let [first, others @ ..] = best;
+    others.iter().chain(rest).fold(first, |a, b| f(a, *b))
 }
 
-/// Index of the largest, the lowest of equals; a NaN is below every number.
-fn argmax(run: &mut Run<'_>, step: &Step, along_row: bool) -> Result<Value, InterpError> {
-    fn go<T: Element>(
-        run: &mut Run<'_>,
-        step: &Step,
-        along_row: bool,
-        t: Rc<Vec<T>>,
-        above: impl Fn(T, T) -> bool,
-    ) -> Value {
-        let [rows, cols] = step.ins[0].shape;
-        let (count, length, outer, inner) = if along_row { (rows, cols, cols, 1) } else { (cols, rows, 1, cols) };
-        let out = run.pool.build(count, |out: &mut [i32]| {
-            for (i, o) in out.iter_mut().enumerate() {
-                let at = |j: usize| t[i * outer + j * inner];
-                *o = (1..length).fold(0, |best, j| if above(at(j), at(best)) { j } else { best }) as i32;
-            }
-        });
-        T::give(run.pool, t);
-        if step.scalar { Value::I32(out.first().copied().unwrap_or_default()) } else { Value::TileI(out) }
+/// Index of the element that wins against all others, the lowest of equals; a NaN loses against every number.
+fn index_of(run: &mut Run<'_>, step: &Step, along_row: bool, wins: CmpOp) -> Result<Value, InterpError> {
+    /// A search that waits for the comparison.
+    struct Search<'r, 'a, 's, T>(&'r mut Run<'a>, &'s Step, bool, Rc<Vec<T>>);
+    impl<T: Element + PartialEq> Zip<T, bool> for Search<'_, '_, '_, T> {
+        type Out = Value;
+        fn with(self, f: impl Fn(T, T) -> bool) -> Value {
+            let Search(run, step, along_row, t) = self;
+            let [rows, cols] = step.ins[0].shape;
+            let (count, length, outer, inner) = if along_row { (rows, cols, cols, 1) } else { (cols, rows, 1, cols) };
+            // Only a NaN differs from itself.
+            let better = |x: T, best: T| f(x, best) || (best != best && x == x);
+            let out = run.pool.build(count, |out: &mut [i32]| {
+                for (i, o) in out.iter_mut().enumerate() {
+                    let at = |j: usize| t[i * outer + j * inner];
+                    *o = (1..length).fold(0, |best, j| if better(at(j), at(best)) { j } else { best }) as i32;
+                }
+            });
+            T::give(run.pool, t);
+            if step.scalar { Value::I32(out.first().copied().unwrap_or_default()) } else { Value::TileI(out) }
+        }
     }
     if let Some(Value::I32(_) | Value::TileI(_)) = run.peek(step, 0) {
         let x = run.int(step, 0)?;
         let t = run.elements(step, 0, x);
-        return Ok(go(run, step, along_row, t, |x, best| x > best));
+        return Ok(wins.int(Search(run, step, along_row, t)));
     }
     let x = run.real(step, 0)?;
     let t = run.elements(step, 0, x);
-    Ok(go(run, step, along_row, t, |x: f32, best: f32| x > best || (best.is_nan() && !x.is_nan())))
+    Ok(wins.real(Search(run, step, along_row, t)))
 }
 
 pub(super) fn mma(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError> {

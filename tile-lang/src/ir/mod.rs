@@ -7,8 +7,12 @@
 //!
 //! Entities are typed indices into flat vectors, so a kernel is plain data: it can be cloned, printed, stored.
 
+mod attribute;
+mod class;
 mod copy;
+mod elementwise;
 mod entity;
+mod functions;
 mod op;
 mod parse;
 mod parse_op;
@@ -21,9 +25,12 @@ mod syntax;
 mod ty;
 mod verify;
 
+pub use class::{Class, Code, Map, Trial, Zip};
 pub use copy::copy_ops;
+pub use elementwise::{BinaryOp, CmpOp, Fold, ReduceOp, UnaryOp};
+pub(crate) use elementwise::{binary_ops, cmp_ops, reduce_ops, unary_ops};
 pub use entity::{BlockId, OpId, ValueId};
-pub use op::{BinaryOp, CmpOp, Literal, MAX_SLOT_BYTES, OpKind, ReduceOp, RingPart, UnaryOp, part_align, slot_layout};
+pub use op::{Literal, MAX_SLOT_BYTES, OpKind, RingPart, part_align, slot_layout};
 pub use parse::{Places, parse, parse_all, parse_all_at};
 pub use prune::{prune, prune_roles};
 pub use resources::{Resources, RoleResources};

@@ -1,134 +1,11 @@
-//! The ops of tile IR.
+//! The ops of tile IR that are no elementwise ones: **one declaration for each**, with the variant and its attributes, the
+//! spelling, the stages it may be in and whether it does more than give results. Parser and printer read attributes
+//! through [`Attribute`], so neither knows single ops.
 
-use super::Stage;
+use super::attribute::{Attr, Attribute};
+use super::{BinaryOp, CmpOp, ReduceOp, Stage, UnaryOp};
 use crate::dtype::DType;
 use serde::{Deserialize, Serialize};
-
-/// Declares an enum of ops together with their spelling, in source (method names) and in the text form alike.
-macro_rules! spelled {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum $name { $($(#[$vdoc])* $variant),* }
-
-        impl $name {
-            /// Every op of this family.
-            pub const ALL: &'static [$name] = &[$($name::$variant),*];
-
-            /// Spelling in source and text form.
-            pub const fn name(self) -> &'static str {
-                match self { $($name::$variant => $text),* }
-            }
-
-            /// The op with this spelling.
-            pub fn from_name(text: &str) -> Option<Self> {
-                match text { $($text => Some($name::$variant),)* _ => None }
-            }
-        }
-    };
-}
-
-spelled! {
-    /// Elementwise ops of one operand. Float ops take f32 (or bf16, computed in f32 and rounded once).
-    UnaryOp {
-        /// Negation.
-        Neg = "neg",
-        /// Absolute value.
-        Abs = "abs",
-        /// e^x.
-        Exp = "exp",
-        /// 2^x.
-        Exp2 = "exp2",
-        /// Natural logarithm.
-        Ln = "ln",
-        /// Logarithm to base 2.
-        Log2 = "log2",
-        /// Square root.
-        Sqrt = "sqrt",
-        /// 1 / √x.
-        Rsqrt = "rsqrt",
-        /// 1 / x.
-        Recip = "recip",
-        /// Sine of an angle in radians.
-        Sin = "sin",
-        /// Cosine of an angle in radians.
-        Cos = "cos",
-        /// Largest integer not above x.
-        Floor = "floor",
-        /// Logical or bitwise complement.
-        Not = "not",
-        /// The bits of an f32 as i32.
-        ToBits = "to_bits",
-        /// The f32 with the bits of an i32.
-        FromBits = "from_bits",
-    }
-}
-
-spelled! {
-    /// Elementwise ops of two operands of one type. Integers wrap.
-    BinaryOp {
-        /// Sum.
-        Add = "add",
-        /// Difference.
-        Sub = "sub",
-        /// Product.
-        Mul = "mul",
-        /// Quotient; integers truncate, division by zero gives 0.
-        Div = "div",
-        /// Remainder with the sign of the dividend; by zero gives 0.
-        Rem = "rem",
-        /// Smaller; of a NaN and a number, the number.
-        Min = "min",
-        /// Larger; of a NaN and a number, the number.
-        Max = "max",
-        /// Logical or bitwise and.
-        And = "and",
-        /// Logical or bitwise or.
-        Or = "or",
-        /// Logical or bitwise exclusive or.
-        Xor = "xor",
-        /// Shift left, by 0 to 31.
-        Shl = "shl",
-        /// Arithmetic shift right, by 0 to 31.
-        Shr = "shr",
-        /// Logical shift right, by 0 to 31.
-        ShrLogical = "shr_logical",
-        /// High 32 bits of the unsigned 64-bit product.
-        MulHigh = "mul_high",
-    }
-}
-
-spelled! {
-    /// Comparisons; the result is `bool`. With a NaN all but `ne` are false.
-    CmpOp {
-        /// Less.
-        Lt = "lt",
-        /// Less or equal.
-        Le = "le",
-        /// Greater.
-        Gt = "gt",
-        /// Greater or equal.
-        Ge = "ge",
-        /// Equal.
-        Eq = "eq",
-        /// Not equal.
-        Ne = "ne",
-    }
-}
-
-spelled! {
-    /// Reductions along one axis.
-    ReduceOp {
-        /// Sum, in an order that the layout fixes.
-        Sum = "sum",
-        /// Largest.
-        Max = "max",
-        /// Smallest.
-        Min = "min",
-        /// Index (i32) of the largest; the lowest index of equals.
-        ArgMax = "argmax",
-    }
-}
 
 /// A constant scalar.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,79 +39,179 @@ impl Literal {
     }
 }
 
-/// What an op does. Each variant lists its operands and results; attributes are its fields.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum OpKind {
-    /// `() → scalar`
-    Const(Literal),
-    /// `(extent i32 × n) → i32 × n`: coordinates of this work item in a grid of those extents, last fastest. At most
-    /// once in a kernel; extents depend on parameters' scalars and dims only.
-    Work,
-    /// `(global) → i32`: extent of one axis.
-    Dim(usize),
-    /// `(condition bool)`: must hold at launch; depends on scalars and dims only.
-    Require(String),
-    /// `(x) → same`, scalars and register tiles (as for all elementwise ops).
-    Unary(UnaryOp),
-    /// `(a, b) → same`.
-    Binary(BinaryOp),
-    /// `(a, b) → bool of the same shape`.
-    Cmp(CmpOp),
-    /// `(condition, a, b) → same as a`.
-    Select,
-    /// `(x) → result type's element`: to nearest even where it narrows; float to int truncates.
-    Cast,
-    /// `(scalar) → tile`.
-    Splat,
-    /// `() → i32 tile`: the index along this axis.
-    Iota(usize),
-    /// `(tile of rank r) → tile of rank r + 1`: repeats along a new axis at this position.
-    Broadcast(usize),
-    /// `(tile) → tile`: each element along the last axis this many times in a row.
-    Repeat(usize),
-    /// `(rank-2 tile or smem) → the same with axes swapped`.
-    Transpose,
-    /// `(smem) → smem`: the part of the result's shape at these offsets.
-    Slice(Vec<usize>),
-    /// `(tile) → tile of one rank less, or scalar`: reduces this axis.
-    Reduce(ReduceOp, usize),
-    /// `(global, element offset i32 × rank) → tile`: the box at the offsets; the tile's axes are the array's last ones.
-    /// Elements outside the array read as zero.
-    Load,
-    /// `(global, tile, element offset i32 × rank)`: elements outside the array are dropped.
-    Store,
-    /// `(global, tile, mask tile, element offset i32 × rank)`: as `Store`, only where the mask holds.
-    StoreMasked,
-    /// `(global, index i32 × rank) → scalar`: one element; indices must be inside.
-    At,
-    /// `(global, scalar, index i32 × rank)`: writes one element, seen by the host too.
-    Set,
-    /// `(global, element offset i32 × rank) → smem`: an asynchronous copy of the box at the offsets into shared memory.
-    /// Elements outside the array read as zero. On a weight, offsets are multiples of the shape.
-    Stage,
-    /// `(smem) → register tile`.
-    Read,
-    /// `(accumulator f32 [M, N], a [M, K], b [K, N]) → f32 [M, N]`: a·b + accumulator with bf16 operands (each a
-    /// register tile or smem) and f32 sums.
-    Mma,
-    /// `(from i32, to i32, initial values…) → final values…`: one block with the induction variable and the carried
-    /// values. `stages` is how many iterations of staged loads the user wants in flight (0: the compiler decides).
-    For {
-        /// Wanted pipeline depth.
-        stages: usize,
-    },
-    /// `(condition bool) → values…`: two blocks without arguments.
-    If,
-    /// `(values…)`: ends a nested block.
-    Yield,
+/// Declares [`OpKind`]. `own` ops have a syntax of their own in the text form; a family is spelled as its member.
+macro_rules! ops {
+    (own { $($(#[doc = $odoc:literal])* $own:ident $(($ofield:ident: $ot:ty))? $({ $(#[doc = $ndoc:literal])* $onamed:ident: $ont:ty })? = $otext:literal,)* }
+     families { $($(#[doc = $fdoc:literal])* $family:ident($ft:ty),)* }
+     ops { $($(#[doc = $doc:literal])* $variant:ident $(($($field:ident: $t:ty),+))? = $text:literal in $stages:ident, $effect:ident;)* }) => {
+        /// What an op does. Each variant lists its operands and results; attributes are its fields.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        pub enum OpKind {
+            $($(#[doc = $odoc])* $own $(($ot))? $({ $(#[doc = $ndoc])* $onamed: $ont })?,)*
+            $($(#[doc = $fdoc])* $family($ft),)*
+            $($(#[doc = $doc])* $variant $(($($t),+))?,)*
+        }
 
-    /// Producer: `(for each part: global, element offsets…)`: takes the next ring slot, announces the bytes and starts
-    /// the copies. `parts` gives each part's rank and smem type.
-    RingFill(Vec<RingPart>),
-    /// Consumer: `() → smem × parts`: waits for the next ring slot.
-    RingWait(Vec<RingPart>),
-    /// Consumer: `(smem × parts)`: gives the slot back; none of them is read afterwards.
-    RingRelease,
+        impl OpKind {
+            /// The spellings and documentation of all ops that are no elementwise ones and have no syntax of their own.
+            pub const STRUCTURAL: &'static [(&'static str, &'static str)] = &[$(($text, concat!($($doc, "\n"),*))),*];
+
+            /// Whether removing the op, when nothing uses its results, changes the program.
+            pub fn has_effect(&self) -> bool {
+                match self {
+                    $(OpKind::$variant { .. } => effect!($effect),)*
+                    _ => false,
+                }
+            }
+
+            /// Whether kernels at this stage may hold the op.
+            pub fn legal_in(&self, stage: Stage) -> bool {
+                match self {
+                    $(OpKind::$variant { .. } => stages!($stages stage),)*
+                    _ => true,
+                }
+            }
+
+            /// The mnemonic of the text form.
+            pub fn mnemonic(&self) -> &'static str {
+                match self {
+                    $(OpKind::$own { .. } => $otext,)*
+                    $(OpKind::$family(op) => op.name(),)*
+                    $(OpKind::$variant { .. } => $text,)*
+                }
+            }
+
+            /// The attributes in the text form.
+            pub(super) fn attributes(&self) -> Vec<Attr> {
+                match self {
+                    OpKind::For { stages } if *stages > 0 => vec![Attr::Number(*stages)],
+                    $(OpKind::$variant $(($($field),+))? => {
+                        #[allow(unused_mut, reason = "an op without attributes adds none")]
+                        let mut out = Vec::new();
+                        $($($field.write(&mut out);)+)?
+                        out
+                    })*
+                    _ => Vec::new(),
+                }
+            }
+
+            /// The op of a mnemonic and attributes; the error is what is wrong with either.
+            pub(super) fn from_text(mnemonic: &str, attrs: &[Attr]) -> Result<OpKind, String> {
+                let wrong = || format!("`{mnemonic}` does not take these attributes");
+                $(if let Some(op) = <$ft>::from_name(mnemonic) {
+                    return if attrs.is_empty() { Ok(OpKind::$family(op)) } else { Err(wrong()) };
+                })*
+                #[allow(unused_mut, reason = "an op without attributes reads none")]
+                let mut rest = attrs;
+                let kind = match mnemonic {
+                    $($text => OpKind::$variant $(($(<$t>::read(&mut rest).map_err(|e| e.unwrap_or_else(wrong))?),+))?,)*
+                    _ => return Err(format!("there is no op `{mnemonic}`")),
+                };
+                if rest.is_empty() { Ok(kind) } else { Err(wrong()) }
+            }
+        }
+    };
+}
+
+macro_rules! effect {
+    (pure) => {
+        false
+    };
+    (effect) => {
+        true
+    };
+}
+
+macro_rules! stages {
+    (any $stage:ident) => {
+        true
+    };
+    (early $stage:ident) => {
+        $stage <= Stage::Scheduled
+    };
+    (late $stage:ident) => {
+        $stage >= Stage::Specialised
+    };
+}
+
+ops! {
+    own {
+        /// `() → scalar`
+        Const(value: Literal) = "const",
+        /// `(from i32, to i32, initial values…) → final values…`: one block with the induction variable and the carried
+        /// values. `stages` is how many iterations of staged loads the user wants in flight (0: the compiler decides).
+        For {
+            /// Wanted pipeline depth.
+            stages: usize
+        } = "for",
+        /// `(condition bool) → values…`: two blocks without arguments.
+        If = "if",
+    }
+    families {
+        /// `(x) → same`, scalars and register tiles (as for all elementwise ops).
+        Unary(UnaryOp),
+        /// `(a, b) → same`.
+        Binary(BinaryOp),
+        /// `(a, b) → bool of the same shape`.
+        Cmp(CmpOp),
+    }
+    ops {
+        /// `(extent i32 × n) → i32 × n`: coordinates of this work item in a grid of those extents, last fastest. At most
+        /// once in a kernel; extents depend on parameters' scalars and dims only.
+        Work = "work" in any, effect;
+        /// `(global) → i32`: extent of one axis.
+        Dim(axis: usize) = "dim" in any, pure;
+        /// `(condition bool)`: must hold at launch; depends on scalars and dims only.
+        Require(clause: String) = "require" in any, effect;
+        /// `(condition, a, b) → same as a`.
+        Select = "select" in any, pure;
+        /// `(x) → result type's element`: to nearest even where it narrows, saturating in the 8-bit and 4-bit types; float
+        /// to int truncates and saturates; to e8m0 the largest power of two that is not above |x|.
+        Cast = "cast" in any, pure;
+        /// `(scalar) → tile`.
+        Splat = "splat" in any, pure;
+        /// `() → i32 tile`: the index along this axis.
+        Iota(axis: usize) = "iota" in any, pure;
+        /// `(tile of rank r) → tile of rank r + 1`: repeats along a new axis at this position.
+        Broadcast(axis: usize) = "broadcast" in any, pure;
+        /// `(tile) → tile`: each element along the last axis this many times in a row.
+        Repeat(times: usize) = "repeat" in any, pure;
+        /// `(rank-2 tile or smem) → the same with axes swapped`.
+        Transpose = "transpose" in any, pure;
+        /// `(smem) → smem`: the part of the result's shape at these offsets.
+        Slice(offsets: Vec<usize>) = "slice" in any, pure;
+        /// `(tile) → tile of one rank less, or scalar`: reduces this axis.
+        Reduce(op: ReduceOp, axis: usize) = "reduce" in any, pure;
+        /// `(global, element offset i32 × rank) → tile`: the box at the offsets; the tile's axes are the array's last ones.
+        /// Elements outside the array read as zero.
+        Load = "load" in any, pure;
+        /// `(global, tile, element offset i32 × rank)`: elements outside the array are dropped.
+        Store = "store" in any, effect;
+        /// `(global, tile, mask tile, element offset i32 × rank)`: as `Store`, only where the mask holds.
+        StoreMasked = "store_masked" in any, effect;
+        /// `(global, index i32 × rank) → scalar`: one element; indices must be inside.
+        At = "at" in any, pure;
+        /// `(global, scalar, index i32 × rank)`: writes one element, seen by the host too.
+        Set = "set" in any, effect;
+        /// `(global, element offset i32 × rank) → smem`: an asynchronous copy of the box at the offsets into shared memory.
+        /// Elements outside the array read as zero. On a weight, offsets are multiples of the shape.
+        Stage = "stage" in early, pure;
+        /// `(smem) → register tile`.
+        Read = "read" in any, pure;
+        /// `(accumulator f32 [M, N], a [M, K], b [K, N]) → f32 [M, N]`: a·b + accumulator with bf16 operands (each a
+        /// register tile or smem) and f32 sums.
+        Mma = "mma" in any, pure;
+        /// `(values…)`: ends a nested block.
+        Yield = "yield" in any, effect;
+
+        /// Producer: `(for each part: global, element offsets…)`: takes the next ring slot, announces the bytes and starts
+        /// the copies. `parts` gives each part's rank and smem type.
+        RingFill(parts: Vec<RingPart>) = "ring_fill" in late, effect;
+        /// Consumer: `() → smem × parts`: waits for the next ring slot.
+        RingWait(parts: Vec<RingPart>) = "ring_wait" in late, effect;
+        /// Consumer: `(smem × parts)`: gives the slot back; none of them is read afterwards.
+        RingRelease = "ring_release" in late, effect;
+    }
 }
 
 /// One array's share of a ring slot.
@@ -276,67 +253,4 @@ pub fn slot_layout(parts: &[(DType, Vec<usize>)]) -> Vec<RingPart> {
         part
     };
     parts.iter().map(place).collect()
-}
-
-impl OpKind {
-    /// Whether removing the op, when nothing uses its results, changes the program.
-    pub fn has_effect(&self) -> bool {
-        matches!(
-            self,
-            OpKind::Store
-                | OpKind::StoreMasked
-                | OpKind::Set
-                | OpKind::Require(_)
-                | OpKind::Work
-                | OpKind::Yield
-                | OpKind::RingFill(_)
-                | OpKind::RingWait(_)
-                | OpKind::RingRelease
-        )
-    }
-
-    /// Whether kernels at this stage may hold the op.
-    pub fn legal_in(&self, stage: Stage) -> bool {
-        match self {
-            OpKind::Stage => stage <= Stage::Scheduled,
-            OpKind::RingFill(_) | OpKind::RingWait(_) | OpKind::RingRelease => stage >= Stage::Specialised,
-            _ => true,
-        }
-    }
-
-    /// The mnemonic of the text form.
-    pub fn mnemonic(&self) -> &'static str {
-        match self {
-            OpKind::Const(_) => "const",
-            OpKind::Work => "work",
-            OpKind::Dim(_) => "dim",
-            OpKind::Require(_) => "require",
-            OpKind::Unary(op) => op.name(),
-            OpKind::Binary(op) => op.name(),
-            OpKind::Cmp(op) => op.name(),
-            OpKind::Select => "select",
-            OpKind::Cast => "cast",
-            OpKind::Splat => "splat",
-            OpKind::Iota(_) => "iota",
-            OpKind::Broadcast(_) => "broadcast",
-            OpKind::Repeat(_) => "repeat",
-            OpKind::Transpose => "transpose",
-            OpKind::Slice(_) => "slice",
-            OpKind::Reduce(..) => "reduce",
-            OpKind::Load => "load",
-            OpKind::Store => "store",
-            OpKind::StoreMasked => "store_masked",
-            OpKind::At => "at",
-            OpKind::Set => "set",
-            OpKind::Stage => "stage",
-            OpKind::Read => "read",
-            OpKind::Mma => "mma",
-            OpKind::For { .. } => "for",
-            OpKind::If => "if",
-            OpKind::Yield => "yield",
-            OpKind::RingFill(_) => "ring_fill",
-            OpKind::RingWait(_) => "ring_wait",
-            OpKind::RingRelease => "ring_release",
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! The text form, read. Grammar: `grammar.pest`; this file makes a [`Kernel`] of the tree.
 
-use super::parse_op::{Attr, kind_of, literal, mnemonics, ty};
+use super::attribute::Attr;
+use super::parse_op::{literal, mnemonics, ty};
 use super::syntax::{self, Repaired};
 use super::{BlockId, Kernel, OpData, OpKind, Param, RingPart, Role, RoleResources, Stage, Type, ValueId};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -391,7 +392,7 @@ impl<'t> Reader<'t> {
         let parts = self.parts(node);
         let kind = match &parts.literal {
             Some(text) => literal(text.as_str()).map(OpKind::Const),
-            None => kind_of(parts.mnemonic, &parts.attrs),
+            None => OpKind::from_text(parts.mnemonic, &parts.attrs),
         };
         let operands: Vec<ValueId> = parts.values.iter().map(|v| self.used(v)).collect();
         let results = self.results(whole, names, &parts.types);

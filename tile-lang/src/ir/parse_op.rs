@@ -1,105 +1,14 @@
-//! Spelling of ops, types and numbers in the text form.
+//! Spelling of types and numbers in the text form.
 
 use super::parse::{Node, Rule};
-use super::{Access, BinaryOp, CmpOp, Literal, OpKind, ReduceOp, RingPart, Type, UnaryOp};
+use super::{Access, BinaryOp, CmpOp, Literal, OpKind, Type, UnaryOp};
 use crate::dtype::DType;
-
-/// An attribute in brackets.
-pub(super) enum Attr {
-    Number(usize),
-    Word(String),
-    Text(String),
-    Part(RingPart),
-}
-
-/// Mnemonics of the ops that are no elementwise ones.
-const OTHERS: [&str; 24] = [
-    "work",
-    "dim",
-    "require",
-    "select",
-    "cast",
-    "splat",
-    "iota",
-    "broadcast",
-    "repeat",
-    "transpose",
-    "slice",
-    "reduce",
-    "load",
-    "store",
-    "store_masked",
-    "at",
-    "set",
-    "stage",
-    "read",
-    "mma",
-    "yield",
-    "ring_fill",
-    "ring_wait",
-    "ring_release",
-];
 
 /// Spellings of all ops but constants, loops and conditions, which have a syntax of their own.
 pub(super) fn mnemonics() -> impl Iterator<Item = &'static str> {
     let unary = UnaryOp::ALL.iter().map(|op| op.name());
     let others = BinaryOp::ALL.iter().map(|op| op.name()).chain(CmpOp::ALL.iter().map(|op| op.name()));
-    OTHERS.into_iter().chain(unary).chain(others)
-}
-
-fn elementwise(mnemonic: &str) -> Option<OpKind> {
-    (UnaryOp::from_name(mnemonic).map(OpKind::Unary))
-        .or_else(|| BinaryOp::from_name(mnemonic).map(OpKind::Binary))
-        .or_else(|| CmpOp::from_name(mnemonic).map(OpKind::Cmp))
-}
-
-/// The op of a mnemonic with its attributes.
-pub(super) fn kind_of(mnemonic: &str, attrs: &[Attr]) -> Result<OpKind, String> {
-    let elementwise = elementwise(mnemonic);
-    if let (Some(kind), []) = (&elementwise, attrs) {
-        return Ok(kind.clone());
-    }
-    let parts = || -> Option<Vec<RingPart>> {
-        let part = |a: &Attr| if let Attr::Part(p) = a { Some(p.clone()) } else { None };
-        attrs.iter().map(part).collect()
-    };
-    let numbers = || -> Option<Vec<usize>> {
-        attrs.iter().map(|a| if let Attr::Number(n) = a { Some(*n) } else { None }).collect()
-    };
-    let kind = match (mnemonic, attrs) {
-        ("work", []) => OpKind::Work,
-        ("dim", [Attr::Number(axis)]) => OpKind::Dim(*axis),
-        ("require", [Attr::Text(text)]) => OpKind::Require(text.clone()),
-        ("select", []) => OpKind::Select,
-        ("cast", []) => OpKind::Cast,
-        ("splat", []) => OpKind::Splat,
-        ("iota", [Attr::Number(axis)]) => OpKind::Iota(*axis),
-        ("broadcast", [Attr::Number(axis)]) => OpKind::Broadcast(*axis),
-        ("repeat", [Attr::Number(times)]) => OpKind::Repeat(*times),
-        ("transpose", []) => OpKind::Transpose,
-        ("slice", [_, ..]) => OpKind::Slice(numbers().ok_or("`slice` takes offsets")?),
-        ("reduce", [Attr::Word(op), Attr::Number(axis)]) => {
-            let op = ReduceOp::from_name(op).ok_or_else(|| format!("`{op}` is no reduction"))?;
-            OpKind::Reduce(op, *axis)
-        }
-        ("load", []) => OpKind::Load,
-        ("store", []) => OpKind::Store,
-        ("store_masked", []) => OpKind::StoreMasked,
-        ("at", []) => OpKind::At,
-        ("set", []) => OpKind::Set,
-        ("stage", []) => OpKind::Stage,
-        ("read", []) => OpKind::Read,
-        ("mma", []) => OpKind::Mma,
-        ("yield", []) => OpKind::Yield,
-        ("ring_fill", _) => OpKind::RingFill(parts().ok_or("`ring_fill` takes parts of a slot")?),
-        ("ring_wait", _) => OpKind::RingWait(parts().ok_or("`ring_wait` takes parts of a slot")?),
-        ("ring_release", []) => OpKind::RingRelease,
-        _ if elementwise.is_some() || OTHERS.contains(&mnemonic) => {
-            return Err(format!("`{mnemonic}` does not take these attributes"));
-        }
-        _ => return Err(format!("there is no op `{mnemonic}`")),
-    };
-    Ok(kind)
+    OpKind::STRUCTURAL.iter().map(|(name, _)| *name).chain(unary).chain(others)
 }
 
 /// A constant: with a point or an exponent it is f32.

@@ -11,8 +11,7 @@
 //! }
 //! ```
 
-use super::{BlockId, Kernel, Literal, OpData, OpId, OpKind, RingPart, Role, Stage, ValueId};
-use crate::dtype::DType;
+use super::{BlockId, Kernel, Literal, OpData, OpId, OpKind, Role, Stage, ValueId};
 use crate::schedule::Places;
 use crate::span::Span;
 use std::collections::HashMap;
@@ -94,10 +93,6 @@ pub(super) fn is_plain(text: &str) -> bool {
 
 fn plain_or_quoted(text: &str) -> String {
     if is_plain(text) { text.into() } else { format!("{text:?}") }
-}
-
-fn dims(shape: &[usize]) -> String {
-    shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
 }
 
 /// An identifier from any text.
@@ -247,19 +242,6 @@ impl Printer<'_> {
 
 /// Attributes in brackets, or nothing.
 fn attributes(kind: &OpKind) -> String {
-    let list = match kind {
-        OpKind::Dim(n) | OpKind::Iota(n) | OpKind::Broadcast(n) | OpKind::Repeat(n) => n.to_string(),
-        OpKind::Require(text) => format!("{text:?}"),
-        OpKind::Slice(offsets) => offsets.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
-        OpKind::Reduce(op, axis) => format!("{}, {axis}", op.name()),
-        OpKind::For { stages } if *stages > 0 => stages.to_string(),
-        OpKind::RingFill(parts) | OpKind::RingWait(parts) => parts.iter().map(part).collect::<Vec<_>>().join(", "),
-        _ => String::new(),
-    };
-    if list.is_empty() { list } else { format!("[{list}]") }
-}
-
-fn part(p: &RingPart) -> String {
-    let dtype: DType = p.dtype;
-    format!("{dtype} {} of {} at {}", dims(&p.shape), p.rank, p.offset)
+    let list: Vec<String> = kind.attributes().iter().map(ToString::to_string).collect();
+    if list.is_empty() { String::new() } else { format!("[{}]", list.join(", ")) }
 }

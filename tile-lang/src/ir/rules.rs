@@ -1,6 +1,6 @@
 //! The typing rule of every op, for the verifier.
 
-use super::{Access, BinaryOp, Kernel, OpData, OpKind, ReduceOp, RingPart, Type, UnaryOp};
+use super::{Access, Class, Kernel, OpData, OpKind, RingPart, Type};
 use crate::dtype::DType;
 
 const I32: Type = Type::Scalar(DType::I32);
@@ -46,12 +46,12 @@ fn results_of(kind: &OpKind, operands: &[&Type], have: &[&Type]) -> Result<Vec<T
         }
         (OpKind::Dim(axis), [Type::Global(_, rank, _)]) if axis < rank => vec![I32],
         (OpKind::Require(_), [t]) if **t == BOOL => vec![],
-        (OpKind::Unary(op), [x]) if elementwise(x) => match unary(*op, x) {
-            Some(t) => vec![t],
+        (OpKind::Unary(op), [x]) if elementwise(x) => match x.dtype().and_then(|d| op.result(d)) {
+            Some(d) => vec![x.with_dtype(d)],
             None => return bad(),
         },
-        (OpKind::Binary(op), [a, b]) if a == b && elementwise(a) && binary(*op, a) => vec![(*a).clone()],
-        (OpKind::Cmp(_), [a, b]) if a == b && elementwise(a) => vec![a.with_dtype(DType::Bool)],
+        (OpKind::Binary(op), [a, b]) if a == b && elementwise(a) && on(op.class(), a) => vec![(*a).clone()],
+        (OpKind::Cmp(_), [a, b]) if a == b && elementwise(a) && on(Class::Elem, a) => vec![a.with_dtype(DType::Bool)],
         (OpKind::Select, [c, a, b]) if a == b && elementwise(a) && **c == a.with_dtype(DType::Bool) => {
             vec![(*a).clone()]
         }
@@ -84,8 +84,8 @@ fn results_of(kind: &OpKind, operands: &[&Type], have: &[&Type]) -> Result<Vec<T
             }
             vec![Type::Smem(*d, shape.to_vec())]
         }
-        (OpKind::Reduce(op, axis), [Type::Tile(d @ (DType::F32 | DType::I32), s)]) if *axis < s.len() => {
-            let d = if *op == ReduceOp::ArgMax { DType::I32 } else { *d };
+        (OpKind::Reduce(op, axis), [Type::Tile(d, s)]) if *axis < s.len() => {
+            let Some(d) = op.result(*d) else { return bad() };
             let mut rest = s.clone();
             rest.remove(*axis);
             vec![if rest.is_empty() { Type::Scalar(d) } else { Type::Tile(d, rest) }]
@@ -173,6 +173,11 @@ fn elementwise(t: &Type) -> bool {
     matches!(t, Type::Scalar(_) | Type::Tile(..))
 }
 
+/// Whether its elements are of a class.
+fn on(class: Class, t: &Type) -> bool {
+    t.dtype().is_some_and(|d| class.holds(d))
+}
+
 /// Whether loops and conditions hand it on.
 fn local(t: &Type) -> bool {
     matches!(t, Type::Scalar(_) | Type::Tile(..) | Type::Smem(..))
@@ -199,30 +204,6 @@ fn ring_part(part: &RingPart) -> Result<(), String> {
         "has a part of shape {:?} {} of an array of {} axes at byte {}",
         part.shape, part.dtype, part.rank, part.offset
     ))
-}
-
-fn unary(op: UnaryOp, x: &Type) -> Option<Type> {
-    let d = x.dtype()?;
-    Some(match op {
-        UnaryOp::ToBits if d == DType::F32 => x.with_dtype(DType::I32),
-        UnaryOp::FromBits if d == DType::I32 => x.with_dtype(DType::F32),
-        UnaryOp::Not if matches!(d, DType::Bool | DType::I32) => x.clone(),
-        UnaryOp::ToBits | UnaryOp::FromBits | UnaryOp::Not => return None,
-        UnaryOp::Neg | UnaryOp::Abs if d == DType::I32 => x.clone(),
-        _ if matches!(d, DType::F32 | DType::Bf16) => x.clone(),
-        _ => return None,
-    })
-}
-
-fn binary(op: BinaryOp, x: &Type) -> bool {
-    let Some(d) = x.dtype() else { return false };
-    match op {
-        BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Min | BinaryOp::Max => {
-            matches!(d, DType::F32 | DType::Bf16 | DType::I32)
-        }
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Xor => matches!(d, DType::Bool | DType::I32),
-        BinaryOp::Rem | BinaryOp::Shl | BinaryOp::Shr | BinaryOp::ShrLogical | BinaryOp::MulHigh => d == DType::I32,
-    }
 }
 
 fn product(acc: &Type, a: &Type, b: &Type) -> Option<Type> {

@@ -34,7 +34,12 @@ kernels!(unary, x:
     recip: f32 -> f32 store x.recip();
     sin: f32 -> f32 store x.sin();
     cos: f32 -> f32 store x.cos();
+    tanh: f32 -> f32 store x.tanh();
+    erf: f32 -> f32 store x.erf();
     floor: f32 -> f32 store x.floor();
+    ceil: bf16 -> bf16 store x.ceil();
+    trunc: f16 -> f16 store x.trunc();
+    round_ties_even: f32 -> f32 store x.round_ties_even();
     not: bool -> bool store !x;
     to_bits: f32 -> i32 store x.to_bits();
     from_bits: i32 -> f32 store x.from_bits();
@@ -44,7 +49,7 @@ kernels!(binary, x:
     add: f32 -> f32 store x + x;
     sub: bf16 -> bf16 store x - x;
     mul: i32 -> i32 store 2 * x;
-    div: f32 -> f32 store x / 2.0;
+    div: f16 -> f16 store x / x;
     rem: i32 -> i32 store x % 3;
     min: f32 -> f32 store x.min(x);
     max: i32 -> i32 store x.max(1);
@@ -71,14 +76,26 @@ kernels!(reduce, x:
     row_max: i32 -> i32 store x.row_max();
     row_min: f32 -> f32 store x.row_min();
     row_argmax: f32 -> i32 store x.row_argmax();
+    row_argmin: f32 -> i32 store x.row_argmin();
+    row_product: f32 -> f32 store x.row_product();
+    row_all: bool -> bool store x.row_all();
+    row_any: bool -> bool store x.row_any();
     col_sum: f32 -> f32 store x.col_sum();
     col_max: f32 -> f32 store x.col_max();
     col_min: i32 -> i32 store x.col_min();
     col_argmax: f32 -> i32 store x.col_argmax();
+    col_argmin: f32 -> i32 store x.col_argmin();
+    col_product: f32 -> f32 store x.col_product();
+    col_all: bool -> bool store x.col_all();
+    col_any: bool -> bool store x.col_any();
     all_sum: f32 -> f32 set x.row_sum().all_sum();
     all_max: f32 -> f32 set x.row_sum().all_max();
     all_min: i32 -> i32 set x.row_sum().all_min();
     all_argmax: f32 -> i32 set x.row_sum().all_argmax();
+    all_argmin: f32 -> i32 set x.row_sum().all_argmin();
+    all_product: i32 -> i32 set x.row_sum().all_product();
+    all_all: bool -> bool set x.row_any().all_all();
+    all_any: bool -> bool set x.row_all().all_any();
 );
 
 /// The scalar forms of ops that Rust's number types have no operator for, by the op's own name.
@@ -88,7 +105,20 @@ mod functions {
 
     #[tile::kernel(crate = tile_lang)]
     pub fn scalars(x: f32, i: i32, out: &mut Global<f32, 1>) {
-        let a = x.abs() + x.exp() + x.exp2() + x.ln() + x.log2() + x.sqrt() + rsqrt(x) + x.recip() + x.sin() + x.cos();
+        let a = x.abs()
+            + x.tanh()
+            + erf(x)
+            + x.ceil().trunc().round_ties_even()
+            + x.exp()
+            + x.exp2()
+            + x.ln()
+            + x.log2()
+            + x.sqrt()
+            + rsqrt(x)
+            + x.recip()
+            + x.sin()
+            + x.cos()
+            + x.powf(2.0).clamp(0.0, 1.0);
         let b = from_bits(shr_logical(to_bits(x.floor()), i) ^ mul_high(i, i) & !i | i << 2 >> 1);
         out.set([0], (-a).min(b).max(a + i as f32) - a * b / x);
     }

@@ -11,8 +11,8 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 
 /// The language's free functions.
-const FUNCTIONS: [&str; 10] =
-    ["work", "pipelined", "mma", "select", "cdiv", "rsqrt", "to_bits", "from_bits", "shr_logical", "mul_high"];
+const FUNCTIONS: [&str; 11] =
+    ["work", "pipelined", "mma", "select", "cdiv", "rsqrt", "erf", "to_bits", "from_bits", "shr_logical", "mul_high"];
 
 type Args = Punctuated<syn::Expr, syn::Token![,]>;
 

@@ -125,11 +125,9 @@ fn generics(generics: &syn::Generics, errors: &mut Errors) -> Vec<GenericParam> 
             }
             syn::GenericParam::Type(t) => {
                 let is_elem = |b: &syn::TypeParamBound| match b {
-                    syn::TypeParamBound::Trait(t) => t
-                        .path
-                        .segments
-                        .last()
-                        .is_some_and(|s| ["Elem", "Number", "Word", "Bits", "Int"].iter().any(|n| s.ident == n)),
+                    syn::TypeParamBound::Trait(t) => t.path.segments.last().is_some_and(|s| {
+                        ["Elem", "Number", "Word", "Bits", "Int", "Float", "Truth"].iter().any(|n| s.ident == n)
+                    }),
                     _ => false,
                 };
                 if !t.bounds.iter().any(is_elem) {

@@ -1,0 +1,472 @@
+//! Elementwise ops and reductions: **one declaration for each op**.
+//!
+//! From a declaration come the variant, its spelling in source and in the text form, the typing rule, the meaning that
+//! the interpreter, constant folding and tests use, the stub that rustc checks kernels against, the instructions that
+//! the code generator emits, and the generated tests with their operands and tolerances. `docs/adding-an-op.md` goes
+//! through it with an example.
+
+use super::class::{Class, Code, Map, Trial, Zip, one, two};
+use crate::dtype::DType;
+use serde::{Deserialize, Serialize};
+
+/// Hands the declarations of the ops with one operand to a macro.
+///
+/// `form` says how source spells the op: a `method` of tiles and numbers, or an `operator` of Rust. `real`, `int` and
+/// `truth` are what it means on real numbers (carried as f32), integers and truth values; `bits` and `number` are the
+/// two ops between f32 and i32.
+macro_rules! unary_ops {
+    ($then:ident $(, $arg:tt)*) => { $then! { $($arg)*
+        /// Negation.
+        neg: Neg { operator, on: Number, real: |x| -x, int: |x| x.wrapping_neg(),
+            code: { f32: "fneg x", half: "fneg x", i32: "sub 0, x" }, trial: -8.0, 8.0, 0.0 }
+        /// Absolute value.
+        abs: Abs { method, on: Number, real: |x| x.abs(), int: |x| x.wrapping_abs(),
+            code: { f32: "intr.fabs x", half: "intr.fabs x", i32: "n = sub 0, x; l = icmp.slt x, 0; select l, n, x" },
+            trial: -8.0, 8.0, 0.0 }
+        /// e^x.
+        exp: Exp { method, on: Float, real: |x| x.exp(),
+            code: { f32: "t = fmul x, 1.442695; ex2.approx.f32 t" }, trial: -8.0, 4.0, 4e-6 }
+        /// 2^x.
+        exp2: Exp2 { method, on: Float, real: |x| x.exp2(), code: { f32: "ex2.approx.f32 x" }, trial: -8.0, 4.0, 2e-6 }
+        /// Natural logarithm.
+        ln: Ln { method, on: Float, real: |x| x.ln(),
+            code: { f32: "t = lg2.approx.f32 x; fmul t, 0.6931472" }, trial: 1e-3, 8.0, 2e-6 }
+        /// Logarithm to base 2.
+        log2: Log2 { method, on: Float, real: |x| x.log2(), code: { f32: "lg2.approx.f32 x" }, trial: 1e-3, 8.0, 2e-6 }
+        /// Square root.
+        sqrt: Sqrt { method, on: Float, real: |x| x.sqrt(), code: { f32: "sqrt.rn.f32 x" }, trial: 0.0, 8.0, 0.0 }
+        /// 1 / √x.
+        rsqrt: Rsqrt { method, on: Float, real: |x| 1.0 / x.sqrt(),
+            code: { f32: "rsqrt.approx.f32 x" }, trial: 1e-2, 8.0, 1e-6 }
+        /// 1 / x.
+        recip: Recip { method, on: Float, real: |x| x.recip(), code: { f32: "rcp.rn.f32 x" }, trial: 0.1, 8.0, 0.0 }
+        /// Sine of an angle in radians.
+        sin: Sin { method, on: Float, real: |x| x.sin(),
+            code: { f32: "t = fmul x, 0.15915494; n = intr.rint t; \
+                          u = intr.fma n, -6.2831855, x; v = intr.fma n, 0.00000017484555, u; sin.approx.f32 v" },
+            trial: -40.0, 40.0, 4e-6 }
+        /// Cosine of an angle in radians.
+        cos: Cos { method, on: Float, real: |x| x.cos(),
+            code: { f32: "t = fmul x, 0.15915494; n = intr.rint t; \
+                          u = intr.fma n, -6.2831855, x; v = intr.fma n, 0.00000017484555, u; cos.approx.f32 v" },
+            trial: -40.0, 40.0, 4e-6 }
+        /// Hyperbolic tangent.
+        tanh: Tanh { method, on: Float, real: |x| x.tanh(),
+            code: { f32: "t = fmul x, 2.88539; e = ex2.approx.f32 t; d = fadd e, 1.0; r = rcp.rn.f32 d; \
+                          intr.fma r, -2.0, 1.0" },
+            trial: -6.0, 6.0, 2e-6 }
+        /// Error function, 2/√π ∫ e^(−t²) dt from 0 to x.
+        erf: Erf { method, on: Float, real: |x| super::functions::erf(x),
+            code: { f32: "a = intr.fabs x; t = intr.fma a, 0.3275911, 1.0; r = rcp.rn.f32 t; \
+                          p = intr.fma r, 1.061405429, -1.453152027; q = intr.fma p, r, 1.421413741; \
+                          s = intr.fma q, r, -0.284496736; u = intr.fma s, r, 0.254829592; v = fmul u, r; \
+                          b = fmul a, a; c = fmul b, -1.442695; e = ex2.approx.f32 c; w = fmul v, e; \
+                          z = fsub 1.0, w; intr.copysign z, x" },
+            trial: -4.0, 4.0, 2e-6 }
+        /// Largest integer not above x.
+        floor: Floor { method, on: Float, real: |x| x.floor(), code: { f32: "intr.floor x" }, trial: -8.0, 8.0, 0.0 }
+        /// Smallest integer not below x.
+        ceil: Ceil { method, on: Float, real: |x| x.ceil(), code: { f32: "intr.ceil x" }, trial: -8.0, 8.0, 0.0 }
+        /// Integer part.
+        trunc: Trunc { method, on: Float, real: |x| x.trunc(), code: { f32: "intr.trunc x" }, trial: -8.0, 8.0, 0.0 }
+        /// Nearest integer, ties to even.
+        round_ties_even: RoundTiesEven { method, on: Float, real: |x| x.round_ties_even(),
+            code: { f32: "intr.rint x" }, trial: -8.0, 8.0, 0.0 }
+        /// Logical or bitwise complement.
+        not: Not { operator, on: Bits, int: |x| !x, truth: |x| !x,
+            code: { i32: "xor x, -1", bool: "xor x, true" }, trial: 0.0, 1.0, 0.0 }
+        /// The bits of an f32 as i32.
+        to_bits: ToBits { bits, on: Single, bits: |x| x.to_bits() as i32,
+            code: { f32: "bitcast x to i32" }, trial: -8.0, 8.0, 0.0 }
+        /// The f32 with the bits of an i32.
+        from_bits: FromBits { number, on: Int, number: |x| f32::from_bits(x as u32),
+            code: { i32: "bitcast x to f32" }, trial: 0.0, 1.0, 0.0 }
+    } };
+}
+pub(crate) use unary_ops;
+
+/// Hands the declarations of the ops with two operands to a macro; the fields are those of [`unary_ops`].
+macro_rules! binary_ops {
+    ($then:ident $(, $arg:tt)*) => { $then! { $($arg)*
+        /// Sum.
+        add: Add { operator, on: Number, real: |x, y| x + y, int: |x, y| x.wrapping_add(y),
+            code: { f32: "fadd x, y", half: "fadd x, y", i32: "add x, y" }, trial: -8.0, 8.0, 0.0 }
+        /// Difference.
+        sub: Sub { operator, on: Number, real: |x, y| x - y, int: |x, y| x.wrapping_sub(y),
+            code: { f32: "fsub x, y", half: "fsub x, y", i32: "sub x, y" }, trial: -8.0, 8.0, 0.0 }
+        /// Product.
+        mul: Mul { operator, on: Number, real: |x, y| x * y, int: |x, y| x.wrapping_mul(y),
+            code: { f32: "fmul x, y", half: "fmul x, y", i32: "mul x, y" }, trial: -8.0, 8.0, 0.0 }
+        /// Quotient; integers truncate, division by zero gives 0.
+        div: Div { operator, on: Number, real: |x, y| x / y, int: |x, y| if y == 0 { 0 } else { x.wrapping_div(y) },
+            code: { f32: "div.rn.f32 x, y",
+                    i32: "z = icmp.eq y, 0; s = select z, 1, y; q = sdiv x, s; select z, 0, q" },
+            trial: 0.1, 8.0, 0.0 }
+        /// Remainder with the sign of the dividend; by zero gives 0.
+        rem: Rem { operator, on: Int, int: |x, y| if y == 0 { 0 } else { x.wrapping_rem(y) },
+            code: { i32: "z = icmp.eq y, 0; s = select z, 1, y; q = srem x, s; select z, 0, q" }, trial: 0.0, 1.0, 0.0 }
+        /// Smaller; of a NaN and a number, the number.
+        min: Min { method, on: Number, real: |x, y| x.min(y), int: |x, y| x.min(y),
+            code: { f32: "intr.minnum x, y", half: "intr.minnum x, y", i32: "intr.smin x, y" }, trial: -8.0, 8.0, 0.0 }
+        /// Larger; of a NaN and a number, the number.
+        max: Max { method, on: Number, real: |x, y| x.max(y), int: |x, y| x.max(y),
+            code: { f32: "intr.maxnum x, y", half: "intr.maxnum x, y", i32: "intr.smax x, y" }, trial: -8.0, 8.0, 0.0 }
+        /// Logical or bitwise and.
+        and: And { operator, on: Bits, int: |x, y| x & y, truth: |x, y| x & y,
+            code: { i32: "and x, y", bool: "and x, y" }, trial: 0.0, 1.0, 0.0 }
+        /// Logical or bitwise or.
+        or: Or { operator, on: Bits, int: |x, y| x | y, truth: |x, y| x | y,
+            code: { i32: "or x, y", bool: "or x, y" }, trial: 0.0, 1.0, 0.0 }
+        /// Logical or bitwise exclusive or.
+        xor: Xor { operator, on: Bits, int: |x, y| x ^ y, truth: |x, y| x ^ y,
+            code: { i32: "xor x, y", bool: "xor x, y" }, trial: 0.0, 1.0, 0.0 }
+        /// Shift left, by the low five bits.
+        shl: Shl { operator, on: Int, int: |x, y| x << (y & 31),
+            code: { i32: "b = and y, 31; shl x, b" }, trial: 0.0, 1.0, 0.0 }
+        /// Arithmetic shift right, by the low five bits.
+        shr: Shr { operator, on: Int, int: |x, y| x >> (y & 31),
+            code: { i32: "b = and y, 31; ashr x, b" }, trial: 0.0, 1.0, 0.0 }
+        /// Logical shift right, by the low five bits.
+        shr_logical: ShrLogical { method, on: Int, int: |x, y| (x as u32 >> (y & 31)) as i32,
+            code: { i32: "b = and y, 31; lshr x, b" }, trial: 0.0, 1.0, 0.0 }
+        /// High 32 bits of the unsigned 64-bit product.
+        mul_high: MulHigh { method, on: Int, int: |x, y| ((x as u32 as u64 * y as u32 as u64) >> 32) as i32,
+            code: { i32: "a = zext x to i64; b = zext y to i64; p = mul a, b; h = lshr p, 32; trunc h to i32" },
+            trial: 0.0, 1.0, 0.0 }
+    } };
+}
+pub(crate) use binary_ops;
+
+/// Hands the declarations of comparisons to a macro: the meaning on any ordered type, LLVM's predicates of reals and of
+/// integers (unsigned ones are extended first).
+macro_rules! cmp_ops {
+    ($then:ident) => {
+        $then! {
+            /// Less.
+            lt: Lt { |x, y| x < y, "olt", "slt" }
+            /// Less or equal.
+            le: Le { |x, y| x <= y, "ole", "sle" }
+            /// Greater.
+            gt: Gt { |x, y| x > y, "ogt", "sgt" }
+            /// Greater or equal.
+            ge: Ge { |x, y| x >= y, "oge", "sge" }
+            /// Equal.
+            eq: Eq { |x, y| x == y, "oeq", "eq" }
+            /// Not equal.
+            ne: Ne { |x, y| x != y, "une", "ne" }
+        }
+    };
+}
+pub(crate) use cmp_ops;
+
+/// Hands the declarations of reductions to a macro: the op that joins two elements, or the comparison that an element
+/// has to win. The third word says what one more tile of results holds: elements or indices.
+macro_rules! reduce_ops {
+    ($then:ident) => {
+        $then! {
+            /// Sum, in an order that the layout fixes.
+            sum: Sum { on: Word, Join(BinaryOp::Add), same, row_sum col_sum all_sum }
+            /// Product, in an order that the layout fixes.
+            product: Product { on: Word, Join(BinaryOp::Mul), same, row_product col_product all_product }
+            /// Largest.
+            max: Max { on: Word, Join(BinaryOp::Max), same, row_max col_max all_max }
+            /// Smallest.
+            min: Min { on: Word, Join(BinaryOp::Min), same, row_min col_min all_min }
+            /// Index (i32) of the largest; the lowest index of equals.
+            argmax: ArgMax { on: Word, Index(CmpOp::Gt), index, row_argmax col_argmax all_argmax }
+            /// Index (i32) of the smallest; the lowest index of equals.
+            argmin: ArgMin { on: Word, Index(CmpOp::Lt), index, row_argmin col_argmin all_argmin }
+            /// Whether all hold.
+            all: All { on: Truth, Join(BinaryOp::And), same, row_all col_all all_all }
+            /// Whether any holds.
+            any: Any { on: Truth, Join(BinaryOp::Or), same, row_any col_any all_any }
+        }
+    };
+}
+pub(crate) use reduce_ops;
+
+/// The part of a declaration that all families share: variants, spelling, documentation.
+macro_rules! spelled {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $vdoc:literal])* $text:ident = $variant:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[doc = $vdoc])* $variant),* }
+
+        impl $name {
+            /// Every op of this family.
+            pub const ALL: &'static [$name] = &[$($name::$variant),*];
+
+            /// Spelling in source and text form.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$variant => stringify!($text)),* }
+            }
+
+            /// The op with this spelling.
+            pub fn from_name(text: &str) -> Option<Self> {
+                $name::ALL.iter().copied().find(|op| op.name() == text)
+            }
+
+            /// What it does, in one sentence.
+            pub const fn doc(self) -> &'static str {
+                match self { $($name::$variant => concat!($($vdoc),*)),* }
+            }
+        }
+    };
+}
+
+/// `Some(visitor.with(meaning))`, or `None` where an op has no such meaning.
+macro_rules! meaning {
+    ($v:ident) => {
+        None
+    };
+    ($v:ident $f:expr) => {
+        Some($v.with($f))
+    };
+}
+
+macro_rules! text {
+    () => {
+        None
+    };
+    ($t:literal) => {
+        Some($t)
+    };
+}
+
+macro_rules! declare_unary {
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident { $form:ident, on: $class:ident
+        $(, real: $real:expr)? $(, int: $int:expr)? $(, truth: $truth:expr)? $(, bits: $bits:expr)? $(, number: $number:expr)?,
+        code: { $(f32: $f32:literal)? $(, half: $half:literal)? $(,)? $(i32: $i32:literal)? $(, bool: $bool:literal)? },
+        trial: $from:literal, $to:literal, $error:literal })*) => {
+        spelled! {
+            /// Elementwise ops of one operand.
+            UnaryOp { $($(#[doc = $doc])* $name = $variant,)* }
+        }
+
+        impl UnaryOp {
+            /// The element types it is defined on.
+            pub const fn class(self) -> Class {
+                match self { $(UnaryOp::$variant => Class::$class),* }
+            }
+
+            /// Its meaning on real numbers.
+            pub fn real<V: Map<f32>>(self, v: V) -> Option<V::Out> {
+                match self { $(UnaryOp::$variant => meaning!(v $($real)?)),* }
+            }
+
+            /// Its meaning on integers.
+            pub fn int<V: Map<i32>>(self, v: V) -> Option<V::Out> {
+                match self { $(UnaryOp::$variant => meaning!(v $($int)?)),* }
+            }
+
+            /// Its meaning on truth values.
+            pub fn truth<V: Map<bool>>(self, v: V) -> Option<V::Out> {
+                match self { $(UnaryOp::$variant => meaning!(v $($truth)?)),* }
+            }
+
+            /// Its meaning where a real number becomes an integer.
+            pub fn bits<V: Map<f32, i32>>(self, v: V) -> Option<V::Out> {
+                match self { $(UnaryOp::$variant => meaning!(v $($bits)?)),* }
+            }
+
+            /// Its meaning where an integer becomes a real number.
+            pub fn number<V: Map<i32, f32>>(self, v: V) -> Option<V::Out> {
+                match self { $(UnaryOp::$variant => meaning!(v $($number)?)),* }
+            }
+
+            /// Its instructions.
+            pub const fn code(self) -> Code {
+                match self { $(UnaryOp::$variant => Code {
+                    f32: text!($($f32)?), half: text!($($half)?), i32: text!($($i32)?), bool: text!($($bool)?),
+                }),* }
+            }
+
+            /// What its tests use.
+            pub const fn trial(self) -> Trial {
+                match self { $(UnaryOp::$variant => Trial { from: $from, to: $to, error: $error }),* }
+            }
+        }
+    };
+}
+unary_ops!(declare_unary);
+
+impl UnaryOp {
+    /// Element type of the result on operands of type `d`, where the op is defined on it.
+    pub fn result(self, d: DType) -> Option<DType> {
+        self.class().holds(d).then_some(match self {
+            UnaryOp::ToBits => DType::I32,
+            UnaryOp::FromBits => DType::F32,
+            _ => d,
+        })
+    }
+
+    /// Its value on a real number.
+    pub fn eval_real(self, x: f32) -> Option<f32> {
+        self.real(one(x))
+    }
+
+    /// Its value on an integer.
+    pub fn eval_int(self, x: i32) -> Option<i32> {
+        self.int(one(x))
+    }
+
+    /// Its value on a truth value.
+    pub fn eval_truth(self, x: bool) -> Option<bool> {
+        self.truth(one(x))
+    }
+}
+
+macro_rules! declare_binary {
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident { $form:ident, on: $class:ident
+        $(, real: $real:expr)? $(, int: $int:expr)? $(, truth: $truth:expr)?,
+        code: { $(f32: $f32:literal)? $(, half: $half:literal)? $(,)? $(i32: $i32:literal)? $(, bool: $bool:literal)? },
+        trial: $from:literal, $to:literal, $error:literal })*) => {
+        spelled! {
+            /// Elementwise ops of two operands of one type. Integers wrap.
+            BinaryOp { $($(#[doc = $doc])* $name = $variant,)* }
+        }
+
+        impl BinaryOp {
+            /// The element types it is defined on.
+            pub const fn class(self) -> Class {
+                match self { $(BinaryOp::$variant => Class::$class),* }
+            }
+
+            /// Its meaning on real numbers.
+            pub fn real<V: Zip<f32>>(self, v: V) -> Option<V::Out> {
+                match self { $(BinaryOp::$variant => meaning!(v $($real)?)),* }
+            }
+
+            /// Its meaning on integers.
+            pub fn int<V: Zip<i32>>(self, v: V) -> Option<V::Out> {
+                match self { $(BinaryOp::$variant => meaning!(v $($int)?)),* }
+            }
+
+            /// Its meaning on truth values.
+            pub fn truth<V: Zip<bool>>(self, v: V) -> Option<V::Out> {
+                match self { $(BinaryOp::$variant => meaning!(v $($truth)?)),* }
+            }
+
+            /// Its instructions.
+            pub const fn code(self) -> Code {
+                match self { $(BinaryOp::$variant => Code {
+                    f32: text!($($f32)?), half: text!($($half)?), i32: text!($($i32)?), bool: text!($($bool)?),
+                }),* }
+            }
+
+            /// What its tests use.
+            pub const fn trial(self) -> Trial {
+                match self { $(BinaryOp::$variant => Trial { from: $from, to: $to, error: $error }),* }
+            }
+        }
+    };
+}
+binary_ops!(declare_binary);
+
+impl BinaryOp {
+    /// Its value on real numbers.
+    pub fn eval_real(self, x: f32, y: f32) -> Option<f32> {
+        self.real(two(x, y))
+    }
+
+    /// Its value on integers.
+    pub fn eval_int(self, x: i32, y: i32) -> Option<i32> {
+        self.int(two(x, y))
+    }
+
+    /// Its value on truth values.
+    pub fn eval_truth(self, x: bool, y: bool) -> Option<bool> {
+        self.truth(two(x, y))
+    }
+}
+
+macro_rules! declare_cmp {
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident { $f:expr, $real:literal, $int:literal })*) => {
+        spelled! {
+            /// Comparisons; the result is `bool`. With a NaN all but `ne` are false.
+            CmpOp { $($(#[doc = $doc])* $name = $variant,)* }
+        }
+
+        impl CmpOp {
+            /// Its meaning on real numbers.
+            pub fn real<V: Zip<f32, bool>>(self, v: V) -> V::Out {
+                match self { $(CmpOp::$variant => v.with($f)),* }
+            }
+
+            /// Its meaning on integers.
+            pub fn int<V: Zip<i32, bool>>(self, v: V) -> V::Out {
+                match self { $(CmpOp::$variant => v.with($f)),* }
+            }
+
+            /// Its meaning on truth values, false being less than true.
+            pub fn truth<V: Zip<bool, bool>>(self, v: V) -> V::Out {
+                match self { $(CmpOp::$variant => v.with($f)),* }
+            }
+
+            /// LLVM's predicates, of real numbers and of signed integers.
+            pub const fn predicates(self) -> (&'static str, &'static str) {
+                match self { $(CmpOp::$variant => ($real, $int)),* }
+            }
+        }
+    };
+}
+cmp_ops!(declare_cmp);
+
+impl CmpOp {
+    /// Its value on real numbers.
+    pub fn eval_real(self, x: f32, y: f32) -> bool {
+        self.real(two(x, y))
+    }
+
+    /// Its value on integers.
+    pub fn eval_int(self, x: i32, y: i32) -> bool {
+        self.int(two(x, y))
+    }
+
+    /// Its value on truth values.
+    pub fn eval_truth(self, x: bool, y: bool) -> bool {
+        self.truth(two(x, y))
+    }
+}
+
+/// How a reduction puts two elements together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    /// By an op of two operands.
+    Join(BinaryOp),
+    /// The index of the element that this comparison holds for against all others.
+    Index(CmpOp),
+}
+
+macro_rules! declare_reduce {
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident {
+        on: $class:ident, $fold:ident($by:expr), $kind:ident, $row:ident $col:ident $all:ident })*) => {
+        spelled! {
+            /// Reductions along one axis.
+            ReduceOp { $($(#[doc = $doc])* $name = $variant,)* }
+        }
+
+        impl ReduceOp {
+            /// The element types it is defined on.
+            pub const fn class(self) -> Class {
+                match self { $(ReduceOp::$variant => Class::$class),* }
+            }
+
+            /// How two elements become one.
+            pub const fn fold(self) -> Fold {
+                match self { $(ReduceOp::$variant => Fold::$fold($by)),* }
+            }
+        }
+    };
+}
+reduce_ops!(declare_reduce);
+
+impl ReduceOp {
+    /// Element type of the result on operands of type `d`, where the op is defined on it.
+    pub fn result(self, d: DType) -> Option<DType> {
+        self.class().holds(d).then_some(match self.fold() {
+            Fold::Join(_) => d,
+            Fold::Index(_) => DType::I32,
+        })
+    }
+}
