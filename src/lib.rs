@@ -26,11 +26,13 @@ mod cli;
 
 pub use cli::{Cli, Instance, cli};
 pub use tile_codegen as codegen;
-pub use tile_lang::{DType, artifact, build, diag, dsl, exec, interp, ir, launch, packing, plan, record, sim, span};
+pub use tile_lang::{
+    DType, artifact, build, diag, dsl, exec, interp, ir, launch, packing, plan, record, schedule, sim, span,
+};
 pub use tile_models as models;
 pub use tile_runtime as runtime;
 
-/// The attributes: `#[tile::kernel]`, `#[tile::func]`, `#[tile::model]`.
+/// The attributes: `#[tile::kernel]`, `#[tile::func]`, `#[tile::schedule]`, `#[tile::model]`.
 pub use tile_lang::tile;
 
 /// What a file with kernels needs: `use monotile::prelude::*;`.

@@ -74,7 +74,7 @@ pub fn compile_kernels(
     let image = Image {
         target: target.name.into(),
         entry: lower::ENTRY.into(),
-        threads: lower::THREADS as u32,
+        threads: assembled.protocol.registers.threads() as u32,
         shared_bytes: assembled.shared_bytes as u32,
         ptx,
         cubin: Vec::new(),

@@ -13,6 +13,7 @@ pub mod passes;
 pub mod protocol;
 pub mod ptxas;
 pub mod sass;
+pub mod schedule;
 pub mod target;
 
 pub use error::CodegenError;

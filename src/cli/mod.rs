@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use tile_codegen::target::{self, Target};
 use tile_lang::build::{Generic, InstanceError, KernelDef};
 use tile_lang::ir::Kernel;
+use tile_lang::schedule::ScheduleDef;
 
 /// The architecture of an argument `--target`.
 fn target(name: &str) -> Result<&'static Target, CliError> {
@@ -51,6 +52,7 @@ impl Instance {
 #[derive(Clone, Debug)]
 pub struct Cli {
     kernels: Vec<Instance>,
+    schedules: Vec<ScheduleDef>,
     own: bool,
 }
 
@@ -70,7 +72,7 @@ pub struct Cli {
 pub fn cli() -> Cli {
     let samples = tile_models::kernels::library::samples();
     let kernels = samples.into_iter().map(|s| Instance { name: s.def.name.into(), def: s.def, generics: s.generics });
-    Cli { kernels: kernels.collect(), own: false }
+    Cli { kernels: kernels.collect(), schedules: tile_models::kernels::library::schedules(), own: false }
 }
 
 impl Cli {
@@ -80,11 +82,19 @@ impl Cli {
     pub fn kernel(mut self, def: KernelDef, generics: &[Generic]) -> Self {
         if !self.own {
             self.kernels.clear();
+            self.schedules.clear();
             self.own = true;
         }
         let same = self.kernels.iter().filter(|k| k.def.name == def.name && k.def.module == def.module).count();
         let name = if same == 0 { def.name.into() } else { format!("{}.{}", def.name, same + 1) };
         self.kernels.push(Instance { name, def, generics: generics.to_vec() });
+        self
+    }
+
+    /// Adds a schedule of a kernel: the `DEF` beside a function under `#[tile::schedule(kernel)]`.
+    #[must_use]
+    pub fn schedule(mut self, def: ScheduleDef) -> Self {
+        self.schedules.push(def);
         self
     }
 
@@ -131,7 +141,7 @@ impl Cli {
             Command::Generate(args) => generate::run(&args, io),
             Command::Verify(args) => verify::run(&args, io),
             Command::Compile(args) => compile::run(&args, io),
-            Command::Kernel(args) => kernel::run(&args, raw, &self.kernels, io),
+            Command::Kernel(args) => kernel::run(&args, raw, &self.kernels, &self.schedules, io),
             Command::Explain(args) => explain::run(&args, io),
             Command::Devices(args) => devices::run(&args, io),
         }

@@ -1,7 +1,7 @@
 //! The report on a program and its kernels.
 
 use crate::CodegenError;
-use crate::layout::{Assignment, Layout, MmaSplit, WARPS, assign};
+use crate::layout::{Assignment, Layout, MmaSplit, assign, consumer_warps};
 use crate::lower::{Assembled, Machine};
 use crate::passes::lower_to_roles;
 use serde::Serialize;
@@ -225,8 +225,8 @@ fn role_report(k: &Kernel, role: Role, ops: &[OpId]) -> RoleReport {
     let (first, last) = (own.clone().min_by_key(by_line), own.max_by_key(by_line));
     let (role, threads) = match role {
         Role::Producer => ("producer", 1),
-        Role::Consumer => ("consumer", WARPS * 32),
-        Role::All => ("all", WARPS * 32),
+        Role::Consumer => ("consumer", consumer_warps(k) * 32),
+        Role::All => ("all", consumer_warps(k) * 32),
     };
     let at = |s: Option<Span>| s.map(|s| place(k, s)).unwrap_or_default();
     RoleReport { role, threads, ops: ops.len(), first: at(first), last: at(last) }

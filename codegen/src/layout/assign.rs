@@ -7,7 +7,8 @@
 //! by repeating until nothing changes.
 
 use super::warpgroup::{self, Warpgroups};
-use super::{Layout, MmaSplit};
+use super::{Layout, MmaSplit, consumer_warps};
+use crate::schedule::pinned_splits;
 use std::collections::{HashMap, HashSet};
 use tile_lang::ir::{Access, BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, Type, UnaryOp, ValueId};
 
@@ -34,9 +35,10 @@ pub struct Assignment {
 /// Assigns layouts to the tiles of one body.
 pub fn assign(kernel: &Kernel, body: BlockId) -> Assignment {
     let uses = uses(kernel, body);
-    let Warpgroups { products, swizzled } = warpgroup::find(kernel, body, &uses);
+    let (pinned, warps) = (pinned_splits(kernel), consumer_warps(kernel));
+    let Warpgroups { products, swizzled } = warpgroup::find(kernel, body, &uses, &pinned);
     let out = Assignment { warpgroups: products, swizzled, ..Assignment::default() };
-    let mut a = Assigner { k: kernel, uses, out, defs: kernel.definitions() };
+    let mut a = Assigner { k: kernel, uses, out, defs: kernel.definitions(), pinned, warps };
     loop {
         let before = a.out.native.clone();
         a.out.demands.clear();
@@ -54,6 +56,10 @@ struct Assigner<'k> {
     uses: HashMap<ValueId, Vec<OpId>>,
     defs: Vec<Option<OpId>>,
     out: Assignment,
+    /// Splits that the schedule pins.
+    pinned: Split,
+    /// Consumer warps.
+    warps: usize,
 }
 
 fn uses(k: &Kernel, body: BlockId) -> HashMap<ValueId, Vec<OpId>> {
@@ -88,7 +94,7 @@ impl Assigner<'_> {
         match &op.kind {
             OpKind::Read | OpKind::Load => {
                 let v = op.results[0];
-                let layout = self.wanted(v, 0).unwrap_or_else(|| Layout::blocked(self.k.ty(v).shape()));
+                let layout = self.wanted(v, 0).unwrap_or_else(|| Layout::blocked(self.k.ty(v).shape(), self.warps));
                 self.set(v, layout);
             }
             OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast => {
@@ -101,7 +107,7 @@ impl Assigner<'_> {
             }
             OpKind::Reduce(_, axis) => {
                 let x = op.operands[0];
-                let mut l = self.native(x).unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape()));
+                let mut l = self.native(x).unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape(), self.warps));
                 if l.is_partial() {
                     l = l.combined();
                 }
@@ -112,7 +118,7 @@ impl Assigner<'_> {
             }
             OpKind::Store | OpKind::StoreMasked => {
                 let x = op.operands[1];
-                let mut l = self.native(x).unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape()));
+                let mut l = self.native(x).unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape(), self.warps));
                 if l.is_partial() {
                     l = l.combined();
                 }
@@ -150,7 +156,7 @@ impl Assigner<'_> {
                         (Some(l), _) if y != arg => l,
                         (_, Some(l)) => l,
                         (Some(l), None) => l,
-                        (None, None) => Layout::blocked(self.k.ty(y).shape()),
+                        (None, None) => Layout::blocked(self.k.ty(y).shape(), self.warps),
                     };
                     self.set(arg, layout.clone());
                     self.set(op.results[i], layout.clone());
@@ -170,7 +176,7 @@ impl Assigner<'_> {
                 for (i, r) in op.results.iter().enumerate() {
                     if self.is_tile(*r) {
                         let pick = ends.iter().find_map(|e| self.native(e[i]));
-                        let layout = pick.unwrap_or_else(|| Layout::blocked(self.k.ty(*r).shape()));
+                        let layout = pick.unwrap_or_else(|| Layout::blocked(self.k.ty(*r).shape(), self.warps));
                         self.set(*r, layout.clone());
                         for e in &ends {
                             self.demand(e[i], &layout);
@@ -182,12 +188,13 @@ impl Assigner<'_> {
         }
     }
 
-    /// How a product of these extents is split over warps.
-    fn split(&self, id: OpId, [m, n, k]: [usize; 3]) -> MmaSplit {
+    /// How a product of these extents is split over warps: as its schedule pins it, else as suits its shape.
+    fn split(&self, id: OpId, extents: [usize; 3]) -> MmaSplit {
         if self.out.warpgroups.contains(&id) {
             return warpgroup::SPLIT;
         }
-        MmaSplit::choose(m, n, k, self.computed(self.k.op(id).operands[1], 0))
+        let chosen = || MmaSplit::choose(extents, self.computed(self.k.op(id).operands[1], 0), self.warps);
+        self.pinned.get(&id).copied().unwrap_or_else(chosen)
     }
 
     fn native(&self, v: ValueId) -> Option<Layout> {

@@ -10,10 +10,20 @@ pub(crate) mod warpgroup;
 pub(crate) use assign::ring_sources;
 pub use assign::{Assignment, Split, assign};
 
-/// log2 of the consumer warps of a CTA.
+use tile_lang::ir::{Kernel, Role};
+
+/// log2 of the most consumer warps of a CTA.
 pub const WARP_BITS: usize = 3;
-/// Consumer warps of a CTA.
+/// Consumer warps of a CTA where nothing else is pinned, and the most there may be.
 pub const WARPS: usize = 1 << WARP_BITS;
+/// The numbers of consumer warps that layouts are made for: whole warpgroups.
+pub const WARP_CHOICES: [usize; 2] = [4, WARPS];
+
+/// Consumer warps that a kernel split into roles is laid out for.
+pub fn consumer_warps(kernel: &Kernel) -> usize {
+    let asked = kernel.resources.roles.iter().find(|r| r.role == Role::Consumer).map_or(0, |r| r.warps);
+    if WARP_CHOICES.contains(&asked) { asked } else { WARPS }
+}
 
 /// A bit of a coordinate: axis and position.
 pub type Bit = (u8, u8);
@@ -83,19 +93,20 @@ impl Layout {
         self.shape == other.shape && self.lane == other.lane && self.warp == other.warp && self.partial == other.partial
     }
 
-    /// Loads and stores without a better idea: up to four neighbours a thread along the last axis, then lanes, then warps.
-    pub fn blocked(shape: &[usize]) -> Layout {
+    /// Loads and stores without a better idea: up to four neighbours a thread along the last axis, then lanes, then `warps` warps.
+    pub fn blocked(shape: &[usize], warps: usize) -> Layout {
+        let warp_bits = log2(warps);
         let mut bits: Vec<Bit> = Vec::new();
         for axis in (0..shape.len()).rev() {
             bits.extend((0..log2(shape[axis])).map(|b| (axis as u8, b as u8)));
         }
-        let spare = bits.len().saturating_sub(5 + WARP_BITS);
+        let spare = bits.len().saturating_sub(5 + warp_bits);
         let last = log2(*shape.last().unwrap_or(&1));
         let vector = spare.min(2).min(last);
         let mut rest = bits.split_off(vector).into_iter();
         let mut reg = bits;
         let lane = std::array::from_fn(|_| rest.next());
-        let warp = std::array::from_fn(|_| rest.next());
+        let warp = std::array::from_fn(|i| if i < warp_bits { rest.next() } else { None });
         reg.extend(rest);
         Layout { shape: shape.to_vec(), reg, lane, warp, partial: [false; WARP_BITS] }
     }
@@ -202,10 +213,10 @@ impl Layout {
 }
 
 impl MmaSplit {
-    /// Splits `WARPS` warps over an M×N×K product. A first operand that was computed (not loaded) stays where it is, which
+    /// Splits `warps` warps over an M×N×K product. A first operand that was computed (not loaded) stays where it is, which
     /// is along the sum; wide results split columns; everything else splits the sum.
-    pub fn choose(m: usize, n: usize, k: usize, computed_a: bool) -> MmaSplit {
-        let (mut left, mut split) = (WARP_BITS, MmaSplit { m: 0, n: 0, k: 0 });
+    pub fn choose([m, n, k]: [usize; 3], computed_a: bool, warps: usize) -> MmaSplit {
+        let (mut left, mut split) = (log2(warps), MmaSplit { m: 0, n: 0, k: 0 });
         let take = |want: usize, left: &mut usize| {
             let got = want.min(*left);
             *left -= got;
@@ -256,11 +267,12 @@ mod tests {
     #[test]
     fn layouts_hold_every_element_once() {
         for shape in [vec![1], vec![16], vec![2, 4], vec![16, 16], vec![16, 512], vec![1024]] {
-            covers(&Layout::blocked(&shape));
+            WARP_CHOICES.map(|warps| covers(&Layout::blocked(&shape, warps)));
         }
         for (m, n, k) in [(16, 8, 128), (16, 16, 512), (128, 16, 64), (16, 128, 64), (16, 128, 16), (64, 8, 16)] {
-            for computed in [false, true] {
-                let split = MmaSplit::choose(m, n, k, computed);
+            for (computed, warps) in [(false, 8), (true, 8), (false, 4), (true, 4)] {
+                let split = MmaSplit::choose([m, n, k], computed, warps);
+                assert!(split.m + split.n + split.k <= log2(warps));
                 covers(&Layout::accumulator(m, n, split));
                 covers(&Layout::operand_a(m, k, split));
                 covers(&Layout::operand_b(k, n, split));
@@ -271,8 +283,8 @@ mod tests {
 
     #[test]
     fn a_score_tile_is_already_the_next_operand() {
-        let scores = Layout::accumulator(16, 128, MmaSplit::choose(16, 128, 64, false));
-        let next = Layout::operand_a(16, 128, MmaSplit::choose(16, 64, 128, true));
+        let scores = Layout::accumulator(16, 128, MmaSplit::choose([16, 128, 64], false, WARPS));
+        let next = Layout::operand_a(16, 128, MmaSplit::choose([16, 64, 128], true, WARPS));
         assert!(scores.same_threads(&next));
     }
 }

@@ -4,7 +4,7 @@
 //! make 128 rows; the accumulator then lies as that of `mma.sync` with all warps along the rows. Operands are bf16 tiles as they were
 //! staged, swizzled by 128 bytes, K along the rows of storage for both.
 
-use super::{MmaSplit, WARP_BITS, WARPS};
+use super::{MmaSplit, Split, WARP_BITS, WARPS, consumer_warps};
 use std::collections::{HashMap, HashSet};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{BlockId, Kernel, OpId, OpKind, Type, ValueId};
@@ -26,13 +26,17 @@ pub(super) struct Warpgroups {
     pub swizzled: HashSet<ValueId>,
 }
 
-/// Finds the products of a consumer body that warpgroups carry out.
-pub(super) fn find(k: &Kernel, body: BlockId, uses: &HashMap<ValueId, Vec<OpId>>) -> Warpgroups {
+/// Finds the products of a consumer body that warpgroups carry out. A product whose schedule pins another split is none of
+/// them, and two warpgroups are needed.
+pub(super) fn find(k: &Kernel, body: BlockId, uses: &HashMap<ValueId, Vec<OpId>>, pinned: &Split) -> Warpgroups {
     let definitions = k.definitions();
     let mut out = Warpgroups::default();
+    if consumer_warps(k) != WARPS {
+        return out;
+    }
     let mut candidates = Vec::new();
     collect(k, body, &mut candidates);
-    candidates.retain(|id| fits(k, *id, &definitions));
+    candidates.retain(|id| fits(k, *id, &definitions) && pinned.get(id).is_none_or(|s| *s == SPLIT));
     // A tile has one storage order: it is swizzled only if every reader is such a product; what isn't takes its products along.
     loop {
         let tiles: HashSet<ValueId> = candidates.iter().flat_map(|id| sources(k, *id, &definitions)).collect();

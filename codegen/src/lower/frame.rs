@@ -8,7 +8,7 @@ use super::prepare::{Prepared, work_axes};
 use super::program::{RECORD_SLOTS, RECORDS, SharedMap};
 use super::{actions, sync};
 use crate::CodegenError;
-use crate::layout::{WARPS, assign};
+use crate::layout::assign;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Role, Type};
@@ -19,6 +19,8 @@ use tile_lang::record::{self, trace};
 pub(super) struct Frame {
     pub e: Emitter,
     pub map: SharedMap,
+    /// Consumer warps.
+    pub warps: usize,
     /// Thread, CTA and number of CTAs.
     pub thread: Ssa,
     pub cta: Ssa,
@@ -355,7 +357,7 @@ impl Frame {
             exchange_bytes: &mut self.exchange_bytes,
             actions: &p.protocol,
             notes: Notes::new(&mut self.bodies[number]),
-            warps: WARPS,
+            warps: self.warps,
         };
         body.block(block)?;
         self.e.at("", 0, 0);

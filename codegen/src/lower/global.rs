@@ -275,7 +275,8 @@ impl Body<'_> {
         let (global, x) = (op.operands[0], op.operands[1]);
         let offsets = &op.operands[if masked { 3 } else { 2 }..];
         let d = self.dtype(x);
-        let native = self.layouts.native.get(&x).cloned().unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape()));
+        let native =
+            self.layouts.native.get(&x).cloned().unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape(), self.warps));
         let layout = if native.is_partial() { native.combined() } else { native };
         let elements = self.elements(x, &layout)?;
         let mask = if masked { Some(self.elements(op.operands[2], &layout)?) } else { None };

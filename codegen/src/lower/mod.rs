@@ -28,4 +28,5 @@ mod warpgroup;
 
 pub use facts::{ParamFacts, facts};
 pub(crate) use program::RECORD_SLOTS;
-pub use program::{Assembled, ENTRY, Machine, THREADS, assemble};
+pub use program::{Assembled, ENTRY, Machine, assemble};
+pub use resources::Threads;

@@ -6,6 +6,7 @@ use crate::CodegenError;
 use crate::layout::{assign, ring_sources};
 use crate::passes::lower_to_roles;
 use crate::protocol::ring_actions;
+use crate::schedule::unconvertible;
 use tile_lang::artifact::TensorBox;
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Access, BlockId, Kernel, OpData, OpKind, Role, Type, ValueId};
@@ -37,6 +38,7 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], group_bytes: usize)
     let consumer = lowered.body(Role::Consumer).ok_or_else(|| broken("no consumer body"))?;
     let producer = lowered.body(Role::Producer).ok_or_else(|| broken("no producer body"))?;
     let layouts = assign(&lowered, consumer);
+    unconvertible(&lowered, &layouts)?;
     // A parameter has one storage: fragments only if every staged tile of it allows them.
     let (mut waits, mut fills) = (Vec::new(), Vec::new());
     ops_in(&lowered, consumer, &mut |op| {

@@ -1,6 +1,7 @@
 //! The persistent kernel around the op bodies.
 //!
-//! One CTA per SM stays for the whole run. Warps 0 to 7 are consumers, one thread of the last warpgroup is the producer.
+//! One CTA per SM stays for the whole run. The first warps (8, or as many as schedules pin) are consumers, one thread of the
+//! last warpgroup is the producer.
 //! Both walk the program's records, which arrive in shared memory through a small ring of their own, and both take this
 //! CTA's share of each instruction's work items: item `cta`, `cta + ctas`, …. The producer doesn't wait for other
 //! instructions unless its copies depend on them, so weights of the next ones arrive while the present one computes.
@@ -12,8 +13,8 @@ use super::emit::{Emitter, Ssa};
 use super::facts::ParamFacts;
 use super::frame::Frame;
 use super::prepare::{Prepared, prepare};
-use super::resources::{RingSpace, ring_slots};
-use crate::layout::WARPS;
+use super::resources::{PRODUCER_THREADS, REGISTER_FILE, RingSpace, Threads, ring_slots, threads};
+use crate::schedule::with_pinned_split;
 use crate::{CodegenError, protocol};
 use tile_lang::artifact::TensorBox;
 use tile_lang::ir::{Kernel, Role};
@@ -21,13 +22,6 @@ use tile_lang::packing::Packing;
 use tile_lang::protocol::{KernelProtocol, Protocol, Region, Registers};
 use tile_lang::record;
 
-/// Threads of a CTA: the consumers and one warpgroup for the producer.
-pub const THREADS: usize = WARPS * 32 + 128;
-/// Registers of a producer and of a consumer thread: 128 × 56 + 256 × 224 ≤ 65,536.
-pub(super) const PRODUCER_REGISTERS: usize = 56;
-pub(super) const CONSUMER_REGISTERS: usize = 224;
-/// Registers of an SM.
-const REGISTER_FILE: usize = 65_536;
 /// Records in flight.
 pub(crate) const RECORD_SLOTS: usize = 8;
 /// Name of the kernel.
@@ -105,11 +99,14 @@ pub fn assemble(
         .zip(facts)
         .map(|(k, f)| prepare(k, f, machine.group_bytes))
         .collect::<Result<Vec<_>, CodegenError>>()?;
+    let threads = threads(&prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>())?;
     // One slot size for the whole program: what its largest transaction takes.
     let slot_bytes =
         prepared.iter().map(|p| p.slot_bytes).max().unwrap_or(0).max(machine.group_bytes).next_multiple_of(1024);
     // The first emission only measures the exchange area; the ring gets what is left.
-    let exchange = emit(&prepared, slot_bytes, 2)?.exchange_bytes.next_multiple_of(1024);
+    let measured = emit(&prepared, slot_bytes, 2, threads)
+        .map_err(|e| with_pinned_split(&prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), e))?;
+    let exchange = measured.exchange_bytes.next_multiple_of(1024);
     let space = RingSpace {
         shared_bytes: machine.shared_bytes,
         control_bytes: RING_BASE,
@@ -117,22 +114,22 @@ pub fn assemble(
         slot_bytes,
     };
     let slots = ring_slots(name, &prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), &space)?;
-    let emitted = emit(&prepared, slot_bytes, slots)?;
+    let emitted = emit(&prepared, slot_bytes, slots, threads)?;
     let boxes = prepared.iter().map(|p| p.boxes.clone()).collect();
     let (packings, kernels) = prepared.into_iter().map(|p| (p.packings, p.kernel)).unzip();
     let protocol = Protocol {
-        warps: WARPS,
-        rings: protocol::rings(slots, slot_bytes, WARPS),
-        frame: protocol::frame(WARPS),
+        warps: threads.warps,
+        rings: protocol::rings(slots, slot_bytes, threads.warps),
+        frame: protocol::frame(threads.warps),
         kernels,
         bodies: emitted.bodies,
         regions: regions(slots, slot_bytes, exchange),
         shared_limit: machine.shared_bytes,
         registers: Registers {
-            producer: PRODUCER_REGISTERS,
-            consumer: CONSUMER_REGISTERS,
-            producer_threads: THREADS - WARPS * 32,
-            consumer_threads: WARPS * 32,
+            producer: threads.producer_registers,
+            consumer: threads.consumer_registers,
+            producer_threads: PRODUCER_THREADS,
+            consumer_threads: threads.warps * 32,
             file: REGISTER_FILE,
         },
     };
@@ -184,7 +181,7 @@ struct Emitted {
     bodies: Vec<KernelProtocol>,
 }
 
-fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<Emitted, CodegenError> {
+fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize, threads: Threads) -> Result<Emitted, CodegenError> {
     let mut e = Emitter::default();
     let (thread, cta, ctas, shared, address, states) = e.entry(|e| {
         let thread = e.op("nvvm.read.ptx.sreg.tid.x : i32");
@@ -219,19 +216,20 @@ fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<Emitte
         ctas,
         address,
         shared,
-        rings: protocol::rings(slots, slot_bytes, WARPS),
-        actions: protocol::frame(WARPS),
+        warps: threads.warps,
+        rings: protocol::rings(slots, slot_bytes, threads.warps),
+        actions: protocol::frame(threads.warps),
         bodies: prepared.iter().map(|p| p.protocol.clone()).collect(),
         exchange_bytes: 0,
     };
     f.initialise(&states);
     let (producer, consumer, exit) = (f.e.label(), f.e.label(), f.e.label());
-    let first = f.e.i32((WARPS * 32) as i64);
+    let first = f.e.i32((threads.warps * 32) as i64);
     let is_producer = f.e.icmp("uge", &f.thread, &first, "i32");
     f.e.cond_br(&is_producer, &producer, &consumer);
 
     f.e.block(&producer, "");
-    f.e.line(&format!("nvvm.setmaxregister decrease {PRODUCER_REGISTERS}"));
+    f.e.line(&format!("nvvm.setmaxregister decrease {}", threads.producer_registers));
     let elected = f.e.icmp("eq", &f.thread, &first, "i32");
     let lead = f.e.label();
     f.e.cond_br(&elected, &lead, &exit);
@@ -239,7 +237,7 @@ fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<Emitte
     f.role(Role::Producer, prepared, (pair(4), pair(8), pair(10)), &states[12], &exit)?;
 
     f.e.block(&consumer, "");
-    f.e.line(&format!("nvvm.setmaxregister increase {CONSUMER_REGISTERS}"));
+    f.e.line(&format!("nvvm.setmaxregister increase {}", threads.consumer_registers));
     f.role(Role::Consumer, prepared, (pair(6), pair(8), pair(10)), &states[12], &exit)?;
 
     f.e.block(&exit, "");
@@ -250,7 +248,8 @@ fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize) -> Result<Emitte
         "{scopes}module attributes {{gpu.container_module}} {{\n  gpu.module @kernels [#nvvm.target<chip = \"sm_90a\", features = \"+ptx86\", O = 3>] {{\n  \
          llvm.mlir.global external @shared() {{addr_space = 3 : i32, alignment = 1024 : i64}} : !llvm.array<0 x i8>\n  \
          llvm.func @{ENTRY}(%records: !llvm.ptr<1> {{llvm.noalias}}, %begin: i32, %end: i32, %passes: i32, %control: !llvm.ptr<1>, %stop: !llvm.ptr<1>, %timeout: i64, %trace: i64) \
-         attributes {{gpu.kernel, nvvm.kernel, nvvm.reqntid = array<i32: {THREADS}, 1, 1>, nvvm.minctasm = 1 : i32}} {{\n{body}  }} loc(fused<#program>[\"monotile\":1:1])\n  }}\n}}\n"
+         attributes {{gpu.kernel, nvvm.kernel, nvvm.reqntid = array<i32: {}, 1, 1>, nvvm.minctasm = 1 : i32}} {{\n{body}  }} loc(fused<#program>[\"monotile\":1:1])\n  }}\n}}\n",
+        threads.all()
     );
     Ok(Emitted { mlir, exchange_bytes, bodies })
 }

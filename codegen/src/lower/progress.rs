@@ -6,7 +6,6 @@ use super::frame::Frame;
 use super::program::VERDICT;
 use super::sync;
 use crate::CodegenError;
-use crate::layout::WARPS;
 use tile_lang::ir::Role;
 use tile_lang::protocol::Action;
 use tile_lang::record::{self, control, trace};
@@ -193,7 +192,7 @@ impl Frame {
         let (write, join) = (self.e.label(), self.e.label());
         let none = self.e.i64(0);
         let wanted = self.e.icmp("ne", "%trace", &none, "i64");
-        let mask = self.e.i32((WARPS * 32 - 1) as i64);
+        let mask = self.e.i32((self.warps * 32 - 1) as i64);
         let place = self.e.bin("and", &self.thread.clone(), &mask, "i32");
         let zero = self.e.i32(0);
         // Thread 0 of the consumers, and the producer: the thread after all of them.

@@ -16,7 +16,8 @@ impl Body<'_> {
     pub fn reduce(&mut self, op: &OpData, kind: ReduceOp, axis: usize) -> Result<(), CodegenError> {
         let (x, y) = (op.operands[0], op.results[0]);
         let (kind, from) = (kind.fold(), self.dtype(x));
-        let native = self.layouts.native.get(&x).cloned().unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape()));
+        let native =
+            self.layouts.native.get(&x).cloned().unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape(), self.warps));
         let layout = if native.is_partial() { native.combined() } else { native };
         let elements = self.elements(x, &layout)?;
         let rest = layout.without(axis);

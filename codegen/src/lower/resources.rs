@@ -1,11 +1,161 @@
-//! What kernels with explicit roles ask of the program, against what the program has: each request is honoured or refused.
+//! What kernels ask of the program, by explicit roles or by schedules, against what the program has: each request is honoured
+//! or refused.
 
-use super::program::{CONSUMER_REGISTERS, MAX_SLOTS, PRODUCER_REGISTERS};
+use super::program::MAX_SLOTS;
 use crate::CodegenError;
-use crate::layout::WARPS;
+use crate::layout::{WARP_CHOICES, WARPS};
 use tile_lang::diag::{Diagnostic, Diagnostics};
-use tile_lang::ir::{Kernel, Role, slots_held};
+use tile_lang::ir::{Kernel, Role, RoleResources, slots_held};
 use tile_lang::span::Span;
+
+/// Registers of an SM.
+pub(super) const REGISTER_FILE: usize = 65_536;
+/// Threads of the producer's warpgroup: one of them produces, but registers are moved by whole warpgroups.
+pub(super) const PRODUCER_THREADS: usize = 128;
+/// Registers of a producer thread where nothing is pinned, and the fewest that a thread can have.
+const PRODUCER_REGISTERS: usize = 56;
+const FEWEST_REGISTERS: usize = 24;
+/// Registers of a consumer thread where nothing is pinned: 128 × 56 + 256 × 224 = 64,512.
+const CONSUMER_REGISTERS: usize = 224;
+/// The most that `setmaxnreg` gives a thread.
+const MOST_REGISTERS: usize = 256;
+
+/// Threads of a CTA and their registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads {
+    /// Consumer warps.
+    pub warps: usize,
+    /// Registers of a producer thread.
+    pub producer_registers: usize,
+    /// Registers of a consumer thread.
+    pub consumer_registers: usize,
+}
+
+impl Threads {
+    /// Threads of a CTA.
+    pub const fn all(&self) -> usize {
+        self.warps * 32 + PRODUCER_THREADS
+    }
+
+    /// Registers that each thread has at the start; roles give and take from what these amount to.
+    pub const fn at_start(&self) -> usize {
+        let even = REGISTER_FILE / self.all() / 8 * 8;
+        if even < CONSUMER_REGISTERS - 56 { even } else { CONSUMER_REGISTERS - 56 }
+    }
+
+    /// Registers that the roles take together, and that there are.
+    fn taken(&self) -> (usize, usize) {
+        let taken = PRODUCER_THREADS * self.producer_registers + self.warps * 32 * self.consumer_registers;
+        (taken, self.at_start() * self.all())
+    }
+}
+
+/// What every kernel of a program asks of a role, if they agree.
+fn agreed(kernels: &[&Kernel], role: Role, of: impl Fn(&RoleResources) -> usize) -> Option<usize> {
+    let asked = |k: &&Kernel| k.resources.roles.iter().find(|r| r.role == role).map(&of).filter(|n| *n > 0);
+    let first = asked(kernels.first()?)?;
+    kernels.iter().all(|k| asked(k) == Some(first)).then_some(first)
+}
+
+/// Warps and registers of a program. What all of its kernels ask for it has; what only some ask for must be what it has
+/// anyway.
+///
+/// # Errors
+/// `E22` too many registers together, `E23` a number of registers that a thread can't have, `E30` warps or registers that
+/// other kernels of the program don't ask for, or that there are no layouts for, `E31` warps that are no whole warpgroups.
+pub(super) fn threads(kernels: &[&Kernel]) -> Result<Threads, CodegenError> {
+    let mut errors = Vec::new();
+    for k in kernels {
+        k.resources.roles.iter().for_each(|r| possible(k, r, &mut errors));
+    }
+    if !errors.is_empty() {
+        return Err(CodegenError::Program(Diagnostics(errors)));
+    }
+    let warps = agreed(kernels, Role::Consumer, |r| r.warps).unwrap_or(WARPS);
+    let pinned = [Role::Producer, Role::Consumer].map(|role| agreed(kernels, role, |r| r.registers));
+    let with = |producer_registers, consumer_registers| Threads { warps, producer_registers, consumer_registers };
+    let fits = |t: &Threads| t.taken().0 <= t.taken().1;
+    // What isn't pinned gives way.
+    let fewer = |most: usize, fewest: usize| (fewest..=most).rev().step_by(8);
+    let threads = match pinned {
+        [None, None] => with(PRODUCER_REGISTERS, CONSUMER_REGISTERS),
+        [Some(p), None] => {
+            let most = MOST_REGISTERS - 16;
+            let all = fewer(most, with(p, 0).at_start()).map(|c| with(p, c));
+            all.into_iter().find(fits).unwrap_or(with(p, with(p, 0).at_start()))
+        }
+        [None, Some(c)] => {
+            let all = fewer(PRODUCER_REGISTERS, FEWEST_REGISTERS).map(|p| with(p, c));
+            all.into_iter().find(fits).unwrap_or(with(FEWEST_REGISTERS, c))
+        }
+        [Some(p), Some(c)] => with(p, c),
+    };
+    for k in kernels {
+        agree(k, &threads, kernels.len(), &mut errors);
+    }
+    if errors.is_empty() {
+        budget(kernels, &threads, pinned, &mut errors);
+    }
+    if errors.is_empty() { Ok(threads) } else { Err(CodegenError::Program(Diagnostics(errors))) }
+}
+
+/// Whether a role can have what it asks for in some program.
+fn possible(k: &Kernel, r: &RoleResources, errors: &mut Vec<Diagnostic>) {
+    let registers = r.registers;
+    if registers > 0 && !(registers.is_multiple_of(8) && (FEWEST_REGISTERS..=MOST_REGISTERS).contains(&registers)) {
+        let near = registers.clamp(FEWEST_REGISTERS, MOST_REGISTERS) / 8 * 8;
+        let message = format!("role `{}` can't have {registers} registers a thread", r.name);
+        let fix =
+            format!("`setmaxnreg` takes multiples of 8 from {FEWEST_REGISTERS} to {MOST_REGISTERS}, such as {near}");
+        errors.push(at(k, r.span, "E23", message, vec![fix]));
+    }
+    if r.warps == 0 || r.role == Role::Producer || WARP_CHOICES.contains(&r.warps) {
+        return;
+    }
+    let choices = format!("{} or {}", WARP_CHOICES[0], WARP_CHOICES[1]);
+    if r.warps.is_multiple_of(4) {
+        let message = format!("role `{}` asks for {} warps", r.name, r.warps);
+        let why = format!("tiles are laid out over {choices} warps, a power of two with room for their accumulators");
+        errors.push(at(k, r.span, "E30", message, vec![why, format!("ask for {choices} warps")]));
+    } else {
+        let message = format!("role `{}` has {} warps, which are no whole warpgroups", r.name, r.warps);
+        let why = "registers are given to warpgroups of 4 warps by `setmaxnreg`".to_owned();
+        errors.push(at(k, r.span, "E31", message, vec![why, format!("ask for {choices} warps")]));
+    }
+}
+
+/// Whether the roles' registers fit into those of a CTA.
+fn budget(kernels: &[&Kernel], t: &Threads, pinned: [Option<usize>; 2], errors: &mut Vec<Diagnostic>) {
+    let (taken, all) = t.taken();
+    let start = t.at_start();
+    let (p, c) = (t.producer_registers, t.consumer_registers);
+    let moved = p <= start && c >= start;
+    if (taken <= all && moved) || pinned == [None, None] {
+        return;
+    }
+    let threads = t.warps * 32;
+    let message = if taken > all {
+        format!("the roles take {taken} registers, a CTA has {all}")
+    } else {
+        format!("the producer gives registers to the consumers: it has at most {start} a thread, they at least {start}")
+    };
+    let mut legal = Vec::new();
+    for producer in [24usize, 40, 56] {
+        let most = (all - PRODUCER_THREADS * producer) / threads / 8 * 8;
+        legal.push(format!("{producer} and {}", most.min(MOST_REGISTERS)));
+    }
+    let notes = vec![
+        format!("producer: {PRODUCER_THREADS} threads × {p} = {}", PRODUCER_THREADS * p),
+        format!("consumers: {threads} threads × {c} = {}", threads * c),
+        format!("{} threads start with {start} registers each: {all}", t.all()),
+        format!("producer and consumers can have {}", legal.join(", or ")),
+    ];
+    let asks = |k: &&&Kernel| k.resources.roles.iter().any(|r| r.registers > 0);
+    if let Some(k) = kernels.iter().find(asks) {
+        let role = k.resources.roles.iter().filter(|r| r.registers > 0).max_by_key(|r| r.role == Role::Consumer);
+        errors.push(at(k, role.map_or(Span::NONE, |r| r.span), "E22", message, notes));
+    }
+}
 
 /// Shared memory that the ring can be made of.
 pub(super) struct RingSpace {
@@ -31,12 +181,9 @@ impl RingSpace {
 ///
 /// # Errors
 /// `E21` there is no room for as many slots as a kernel asks for, `E26` a kernel holds more slots at one time than the ring has,
-/// `E30` kernels ask for different numbers, or for roles that the program doesn't have. All that is wrong is reported.
+/// `E30` kernels ask for different numbers. All that is wrong is reported.
 pub(super) fn ring_slots(name: &str, kernels: &[&Kernel], space: &RingSpace) -> Result<usize, CodegenError> {
     let mut errors = Vec::new();
-    for k in kernels {
-        roles(k, &mut errors);
-    }
     let room = space.room();
     let mut asking = kernels.iter().filter(|k| k.resources.slots > 0);
     let first = asking.next();
@@ -89,23 +236,26 @@ pub(super) fn ring_slots(name: &str, kernels: &[&Kernel], space: &RingSpace) -> 
 }
 
 /// Warps and registers are the program's, the same for all of its kernels; 0 asks for whatever it has.
-fn roles(k: &Kernel, errors: &mut Vec<Diagnostic>) {
+fn agree(k: &Kernel, t: &Threads, kernels: usize, errors: &mut Vec<Diagnostic>) {
     for r in &k.resources.roles {
         let (warps, registers, what) = match r.role {
-            Role::Producer => (1, PRODUCER_REGISTERS, "fills the ring"),
-            Role::Consumer | Role::All => (WARPS, CONSUMER_REGISTERS, "computes"),
+            Role::Producer => (1, t.producer_registers, "fills the ring"),
+            Role::Consumer | Role::All => (t.warps, t.consumer_registers, "computes"),
         };
         let fits = |asked: usize, have: usize| asked == 0 || asked == have;
-        if !(fits(r.warps, warps) && fits(r.registers, registers)) {
-            let message = format!("role `{}` asks for {} warps of {} registers", r.name, r.warps, r.registers);
-            let notes = vec![
-                format!(
-                    "the role that {what} has {warps} warps of {registers} registers, in every kernel of a program"
-                ),
-                format!("write `role({:?}, {warps}, {registers}, …)`", r.name),
-            ];
-            errors.push(at(k, r.span, "E30", message, notes));
+        if fits(r.warps, warps) && fits(r.registers, registers) {
+            continue;
         }
+        let asked = [(r.warps, "warps"), (r.registers, "registers a thread")];
+        let asked: Vec<String> = asked.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        let message = format!("role `{}` asks for {}", r.name, asked.join(" of "));
+        let number = if warps == 1 { "1 warp".to_owned() } else { format!("{warps} warps") };
+        let mut notes = vec![format!("the role that {what} has {number} of {registers} registers")];
+        if kernels > 1 && r.role == Role::Consumer {
+            notes.push(format!("the {kernels} kernels of a program share it: another number must be asked for by all"));
+        }
+        notes.push(format!("ask for {number} of {registers} registers, or leave it to the compiler"));
+        errors.push(at(k, r.span, "E30", message, notes));
     }
 }
 

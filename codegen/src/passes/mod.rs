@@ -3,10 +3,11 @@
 mod ring;
 mod specialise;
 
+pub(crate) use ring::part_of;
 pub use ring::{MAX_SLOT_BYTES, RingGroup, ring_groups};
 pub use specialise::specialise;
 
-use crate::CodegenError;
+use crate::{CodegenError, schedule};
 use tile_lang::ir::{self, Kernel, OpKind, Role, Stage};
 
 /// From a kernel as written to one body per role with explicit rings, as code is made for it: without the requirements, which
@@ -30,15 +31,21 @@ pub fn lower_to_roles(kernel: &Kernel, group_bytes: usize) -> Result<Kernel, Cod
 /// consumer.
 ///
 /// # Errors
-/// A kernel that is not well-formed, roles that don't fit together, or a staged tile that is larger than any ring slot.
+/// A kernel that is not well-formed, roles that don't fit together, a staged tile that is larger than any ring slot, or a
+/// schedule that can't be realised (`E20` to `E31`).
 pub fn explicit_roles(kernel: &Kernel, group_bytes: usize) -> Result<Kernel, CodegenError> {
     ir::verify(kernel)?;
-    if kernel.stage >= Stage::Specialised {
+    let pinned = schedule::carry_out(kernel)?;
+    let ordered = pinned.as_ref().map_or(kernel, |(k, ..)| k);
+    let mut lowered = if kernel.stage >= Stage::Specialised {
         ir::check_rings(kernel)?;
-        return Ok(kernel.clone());
+        ordered.clone()
+    } else {
+        specialise(ordered, &ring_groups(ordered, group_bytes)?)
+    };
+    if let Some((_, s, resolved)) = &pinned {
+        schedule::request(&mut lowered, kernel, s, resolved);
     }
-    let groups = ring_groups(kernel, group_bytes)?;
-    let lowered = specialise(kernel, &groups);
     ir::verify(&lowered).and_then(|()| ir::check_rings(&lowered)).map_err(|e| CodegenError::Lowering {
         kernel: kernel.name.clone(),
         message: format!("specialisation made a wrong kernel: {e}"),

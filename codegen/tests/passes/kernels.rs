@@ -39,3 +39,30 @@ pub fn three<const BK: usize>(
     }
     y.store([i, 0], sum);
 }
+
+/// Two weights in a labelled loop over a grid of two axes.
+#[tile::kernel(crate = tile_lang)]
+pub fn pair<const BK: usize>(u: &Weight<bf16, 2>, v: &Weight<bf16, 2>, x: &Global<bf16, 2>, y: &mut Global<f32, 2>) {
+    let [i, j] = work([cdiv(u.dim(0), 32), cdiv(x.dim(0), 16)]);
+    let mut acc = Tile::<f32, 32, 16>::zero();
+    'k: for k in 0..cdiv(u.dim(1), BK) {
+        let a = u.stage::<Smem<bf16, 32, BK>>([i, k]);
+        let b = v.stage::<Smem<bf16, 32, BK>>([i, k]);
+        let h = x.load::<Tile<bf16, 16, BK>>([j, k]);
+        acc.mma(a, h.t());
+        acc.mma(b, h.t());
+    }
+    y.store([j, i], acc.t());
+}
+
+/// Two products one after the other in one sum.
+#[tile::kernel(crate = tile_lang)]
+pub fn chain(u: &Weight<bf16, 2>, q: &Global<bf16, 2>, y: &mut Global<f32, 2>) {
+    let [i] = work([cdiv(u.dim(0), 16)]);
+    let keys = u.stage::<Smem<bf16, 16, 256>>([i, 0]);
+    let mut x = Tile::<f32, 16, 16>::zero();
+    for part in 0..2 {
+        x.mma(keys.slice::<16, 128>(0, 128 * part), q.load::<Tile<bf16, 16, 128>>([0, part as i32]).t());
+    }
+    y.store([i, 0], x);
+}

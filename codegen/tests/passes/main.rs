@@ -3,4 +3,5 @@
 mod kernels;
 mod protocol;
 mod ptxas;
+mod schedules;
 mod specialise;

@@ -3,6 +3,7 @@
 use super::*;
 use tile_lang::DType::{Bf16, F32};
 use tile_lang::build::{Generic, KernelDef};
+use tile_lang::schedule::ScheduleDef;
 
 /// A kernel with the generics of one instance.
 #[derive(Clone, Debug)]
@@ -20,6 +21,12 @@ macro_rules! samples {
             Sample { def: kernel::DEF, generics: vec![$(Generic::from($generic)),*] }
         }),*]
     };
+}
+
+/// Schedules of the library's kernels, beside the compiler's own choices.
+pub fn schedules() -> Vec<ScheduleDef> {
+    use schedules::{alone, half, keys_and_values, shallow, warpgroup};
+    vec![shallow::DEF, warpgroup::DEF, half::DEF, alone::DEF, keys_and_values::DEF]
 }
 
 /// One instance of every kernel, as a model with 8 rows a block, 16 query heads of 192 (128 for values) to a KV head,

@@ -18,4 +18,5 @@ pub mod norm;
 pub mod rope;
 pub mod router;
 pub mod sample;
+pub mod schedules;
 pub mod state;

@@ -10,6 +10,7 @@ use tile_codegen::explain::stages;
 use tile_codegen::target::Target;
 use tile_lang::ir::Kernel;
 use tile_lang::ir::Places;
+use tile_lang::schedule::ScheduleDef;
 
 /// The stages, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,10 +53,10 @@ pub struct Args {
 }
 
 /// Prints it.
-pub fn run(args: &Args, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
+pub fn run(args: &Args, kernels: &[Instance], schedules: &[ScheduleDef], io: &mut Io<'_>) -> Result<(), CliError> {
     // What is printed as it was read keeps the places that it was read with.
     let places = if args.stage == Stage::Tile { Places::Recorded } else { Places::Text };
-    let kernel = args.kernel.find_at(kernels, places)?;
+    let kernel = args.kernel.find_at(kernels, schedules, places)?;
     let target = target(&args.target)?;
     let group = target.machine().group_bytes;
     let text = match args.stage {

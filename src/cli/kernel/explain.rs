@@ -2,6 +2,7 @@
 
 use super::super::error::{self, CliError};
 use super::super::{Instance, Io, target};
+use super::schedules::write_complete;
 use super::select::KernelArgs;
 use serde_json::json;
 use tile_codegen::explain::ProgramReport;
@@ -12,6 +13,7 @@ use tile_codegen::sass::SassReport;
 use tile_codegen::target::Target;
 use tile_lang::diag::Diagnostics;
 use tile_lang::ir::Kernel;
+use tile_lang::schedule::ScheduleDef;
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -24,12 +26,19 @@ pub struct Args {
     /// Architecture
     #[arg(long, default_value = "sm_90a", value_name = "ARCH")]
     target: String,
+    /// Write the whole schedule, the compiler's choices included, and nothing else; `-` prints it
+    #[arg(long, value_name = "FILE")]
+    schedule_out: Option<String>,
 }
 
 /// Explains it.
-pub fn run(args: &Args, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
-    let kernel = args.kernel.find(kernels)?;
-    let (report, code) = explained(&kernel, target(&args.target)?)?;
+pub fn run(args: &Args, kernels: &[Instance], schedules: &[ScheduleDef], io: &mut Io<'_>) -> Result<(), CliError> {
+    let kernel = args.kernel.find(kernels, schedules)?;
+    let target = target(&args.target)?;
+    if let Some(to) = &args.schedule_out {
+        return write_complete(&kernel, target, to, io);
+    }
+    let (report, code) = explained(&kernel, target)?;
     if args.json {
         return io.json(&json!({ "program": report, "code": code.as_ref().map(Code::json) }));
     }

@@ -6,6 +6,7 @@ mod crates;
 mod emit;
 mod explain;
 mod run;
+mod schedules;
 mod select;
 
 use super::error::CliError;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use tile_codegen::lower::{self, ParamFacts};
 use tile_codegen::target::{self, Target};
 use tile_lang::ir::{self, Kernel, Places};
+use tile_lang::schedule::ScheduleDef;
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -42,6 +44,8 @@ enum Command {
     Run(run::RunArgs),
     /// Measure a kernel on random inputs
     Bench(run::BenchArgs),
+    /// Say how two schedules of a kernel differ
+    Diff(schedules::DiffArgs),
 }
 
 #[derive(clap::Args)]
@@ -60,30 +64,41 @@ struct CheckArgs {
     /// Another value for a const or type parameter of the one kernel: `BK=256`
     #[arg(long = "generic", value_name = "NAME=VALUE")]
     generics: Vec<String>,
+    /// A schedule of the one kernel, as for `explain`
+    #[arg(long, value_name = "NAME|FILE.sched")]
+    schedule: Option<String>,
 }
 
 /// Runs the subcommand; `raw` are the arguments as they were given, after the program's name.
-pub fn run(args: &Args, raw: &[OsString], kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
+pub fn run(
+    args: &Args,
+    raw: &[OsString],
+    kernels: &[Instance],
+    schedules: &[ScheduleDef],
+    io: &mut Io<'_>,
+) -> Result<(), CliError> {
     if let Some(manifest) = &args.manifest_path {
         return crates::run(manifest, raw, io);
     }
     match &args.command {
-        Command::List(args) => list(args, kernels, io),
-        Command::Check(args) => check(args, kernels, io),
-        Command::Explain(args) => explain::run(args, kernels, io),
-        Command::Emit(args) => emit::run(args, kernels, io),
-        Command::Run(args) => run::run(args, kernels, io),
-        Command::Bench(args) => run::bench(args, kernels, io),
+        Command::List(args) => list(args, kernels, schedules, io),
+        Command::Check(args) => check(args, kernels, schedules, io),
+        Command::Explain(args) => explain::run(args, kernels, schedules, io),
+        Command::Emit(args) => emit::run(args, kernels, schedules, io),
+        Command::Run(args) => run::run(args, kernels, schedules, io),
+        Command::Bench(args) => run::bench(args, kernels, schedules, io),
+        Command::Diff(args) => schedules::run(args, kernels, schedules, io),
     }
 }
 
-/// A row of the list: name, where it comes from, generics.
-type Listed = (String, String, Vec<(String, String)>);
+/// A row of the list: name, where it comes from, generics, schedules.
+type Listed = (String, String, Vec<(String, String)>, Vec<String>);
 
-fn list(args: &ListArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
+fn list(args: &ListArgs, kernels: &[Instance], schedules: &[ScheduleDef], io: &mut Io<'_>) -> Result<(), CliError> {
+    let of = |name: &str| schedules::of_kernel(name, schedules).map(|s| s.name.to_owned()).collect::<Vec<_>>();
     let known = |k: &Instance| -> Listed {
         let generics = k.def.generics.iter().zip(&k.generics).map(|((n, _), g)| ((*n).into(), select::show(g)));
-        (k.name.clone(), k.def.module.into(), generics.collect())
+        (k.name.clone(), k.def.module.into(), generics.collect(), of(k.def.name))
     };
     let mut rows: Vec<Listed> = Vec::new();
     for name in &args.kernels {
@@ -91,7 +106,7 @@ fn list(args: &ListArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), Cl
             Some(k) => rows.push(known(k)),
             None => {
                 let found = select::find_all(name, kernels, &[], Places::Text)?;
-                rows.extend(found.into_iter().map(|(own, k)| (own, k.files.join(", "), k.generics)));
+                rows.extend(found.into_iter().map(|(own, k)| (own, k.files.join(", "), k.generics, of(&k.name))));
             }
         }
     }
@@ -99,24 +114,29 @@ fn list(args: &ListArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), Cl
         rows.extend(kernels.iter().map(known));
     }
     if args.json {
-        let rows = rows.into_iter().map(|(name, module, generics)| {
+        let rows = rows.into_iter().map(|(name, module, generics, schedules)| {
             let generics: serde_json::Map<_, _> = generics.into_iter().map(|(n, v)| (n, v.into())).collect();
-            json!({ "name": name, "module": module, "generics": generics })
+            json!({ "name": name, "module": module, "generics": generics, "schedules": schedules })
         });
         return io.json(&rows.collect());
     }
     let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
-    for (name, module, generics) in rows {
-        let list: Vec<String> = generics.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    for (name, module, generics, schedules) in rows {
+        let mut list: Vec<String> = generics.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        if !schedules.is_empty() {
+            list.push(format!(" schedules {}", schedules.join(", ")));
+        }
         io.line(format_args!("{name:width$}  {module}  {}", list.join(" ")).to_string().trim_end())?;
     }
     Ok(())
 }
 
 /// Everything that needs no MLIR, for each kernel; all that is wrong is printed.
-fn check(args: &CheckArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
-    if !args.generics.is_empty() && args.kernels.len() != 1 {
-        return Err(CliError::input("--generic: name the one kernel that it is for"));
+fn check(args: &CheckArgs, kernels: &[Instance], schedules: &[ScheduleDef], io: &mut Io<'_>) -> Result<(), CliError> {
+    for (given, what) in [(!args.generics.is_empty(), "--generic"), (args.schedule.is_some(), "--schedule")] {
+        if given && args.kernels.len() != 1 {
+            return Err(CliError::input(format!("{what}: name the one kernel that it is for")));
+        }
     }
     let mut names = args.kernels.clone();
     if names.is_empty() {
@@ -126,6 +146,10 @@ fn check(args: &CheckArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), 
     for name in &names {
         let checked = select::find_all(name, kernels, &args.generics, Places::Text).and_then(|list| {
             list.into_iter().try_for_each(|(_, kernel)| {
+                let kernel = match &args.schedule {
+                    Some(name) => schedules::with_schedule(kernel, name, schedules)?,
+                    None => kernel,
+                };
                 let assembled = lower(&kernel, target::DEFAULT)?;
                 let kib = assembled.shared_bytes / 1024;
                 io.line(format_args!(

@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 use tile_lang::artifact::hex;
 use tile_lang::exec::{Data, Executor};
+use tile_lang::schedule::ScheduleDef;
 use tile_lang::sim::{Precision, SimExecutor};
 use tile_runtime::{GpuExecutor, Timing, TimingOptions, list_devices};
 
@@ -61,8 +62,8 @@ struct Output {
 }
 
 /// Runs a kernel once; on a GPU also compares it with the simulator.
-pub fn run(args: &RunArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
-    let kernel = args.kernel.find(kernels)?;
+pub fn run(args: &RunArgs, kernels: &[Instance], schedules: &[ScheduleDef], io: &mut Io<'_>) -> Result<(), CliError> {
+    let kernel = args.kernel.find(kernels, schedules)?;
     let title = title(&kernel);
     let case = args.case.case(kernel)?;
     let seed = args.case.seed;
@@ -106,8 +107,13 @@ pub fn run(args: &RunArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), 
 }
 
 /// Measures a kernel.
-pub fn bench(args: &BenchArgs, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), CliError> {
-    let kernel = args.kernel.find(kernels)?;
+pub fn bench(
+    args: &BenchArgs,
+    kernels: &[Instance],
+    schedules: &[ScheduleDef],
+    io: &mut Io<'_>,
+) -> Result<(), CliError> {
+    let kernel = args.kernel.find(kernels, schedules)?;
     let title = title(&kernel);
     let case = args.case.case(kernel)?;
     let weights = RandomWeights::new(&case.plan, args.case.seed);

@@ -2,12 +2,14 @@
 
 use super::super::Instance;
 use super::super::error::CliError;
+use super::schedules::with_schedule;
 use tile_lang::artifact::Artifact;
 use tile_lang::build::Generic;
 use tile_lang::diag::Diagnostics;
 use tile_lang::dtype::DType;
 use tile_lang::ir::{self, Kernel, Places};
 use tile_lang::nearest::nearest;
+use tile_lang::schedule::ScheduleDef;
 
 /// One kernel on the command line.
 #[derive(clap::Args)]
@@ -17,19 +19,27 @@ pub struct KernelArgs {
     /// Another value for a const or type parameter: `BK=256`, `X=bf16`
     #[arg(long = "generic", value_name = "NAME=VALUE")]
     pub generics: Vec<String>,
+    /// A schedule in place of the kernel's own: its name (see `kernel list`), `FILE.sched`, `FILE.sched:NAME`, or `default`
+    /// for none
+    #[arg(long, value_name = "NAME|FILE.sched")]
+    pub schedule: Option<String>,
 }
 
 impl KernelArgs {
     /// The kernel, staged or read, and verified. Places of a `.tile` file's kernels are its own lines.
-    pub fn find(&self, kernels: &[Instance]) -> Result<Kernel, CliError> {
-        self.find_at(kernels, Places::Text)
+    pub fn find(&self, kernels: &[Instance], schedules: &[ScheduleDef]) -> Result<Kernel, CliError> {
+        self.find_at(kernels, schedules, Places::Text)
     }
 
     /// As [`KernelArgs::find`], with the places that are asked for.
-    pub fn find_at(&self, kernels: &[Instance], places: Places) -> Result<Kernel, CliError> {
+    pub fn find_at(&self, kernels: &[Instance], schedules: &[ScheduleDef], places: Places) -> Result<Kernel, CliError> {
         let mut list = find_all(&self.kernel, kernels, &self.generics, places)?;
         if list.len() == 1 {
-            return Ok(list.remove(0).1);
+            let kernel = list.remove(0).1;
+            return match &self.schedule {
+                Some(name) => with_schedule(kernel, name, schedules),
+                None => Ok(kernel),
+            };
         }
         let names: Vec<String> = list.into_iter().map(|(name, _)| name).collect();
         let (file, names) = (&self.kernel, names.join(", "));

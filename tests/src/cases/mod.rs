@@ -17,6 +17,7 @@ mod rope;
 mod router;
 mod rows;
 mod sample;
+mod schedules;
 
 pub use builder::{Built, Contents};
 
@@ -105,6 +106,7 @@ pub fn all() -> Result<Vec<Case>, String> {
         head::cases,
         sample::cases,
         advance::cases,
+        schedules::cases,
     ] {
         out.extend(family()?);
     }

@@ -228,7 +228,8 @@ impl<'t> Reader<'t> {
 
     fn schedule(&mut self, node: &Node<'t>) {
         let (line, col) = node.line_col();
-        match schedule::parse_at(node.as_str(), self.file, (line as u32, col as u32)) {
+        let recorded = self.wanted == Places::Recorded;
+        match schedule::parse_at(node.as_str(), self.file, (line as u32, col as u32), recorded) {
             Ok(mut list) => self.kernel.schedule = list.pop().map(Box::new),
             Err(mut e) => self.errors.append(&mut e.0),
         }

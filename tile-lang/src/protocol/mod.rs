@@ -254,3 +254,10 @@ pub struct Registers {
     /// Registers of an SM.
     pub file: usize,
 }
+
+impl Registers {
+    /// Threads of a CTA.
+    pub const fn threads(&self) -> usize {
+        self.producer_threads + self.consumer_threads
+    }
+}

@@ -50,7 +50,7 @@ pub struct NamedOp {
     pub block: BlockId,
     /// Names of the loops around it, outermost first, then its own.
     pub path: Vec<String>,
-    /// Which of those with the same path it is; `None` where it is the only one.
+    /// Which of those of its class with the same path it is; `None` where it is the only one.
     pub number: Option<usize>,
 }
 
@@ -90,14 +90,16 @@ pub fn named_ops(kernel: &Kernel) -> Vec<NamedOp> {
     let mut walk = Walk { kernel, users: users(kernel), out: Vec::new() };
     walk.block(body, &mut Vec::new());
     let mut out = walk.out;
-    let mut counts: HashMap<Vec<String>, usize> = HashMap::new();
+    // Ops of one class are counted, so that products keep their numbers when staged loads become rings.
+    let mut counts: HashMap<(OpClass, Vec<String>), usize> = HashMap::new();
     for named in &out {
-        *counts.entry(named.path.clone()).or_default() += 1;
+        *counts.entry((named.class, named.path.clone())).or_default() += 1;
     }
-    let mut next: HashMap<Vec<String>, usize> = HashMap::new();
+    let mut next: HashMap<(OpClass, Vec<String>), usize> = HashMap::new();
     for named in &mut out {
-        if counts[&named.path] > 1 {
-            let n = next.entry(named.path.clone()).or_default();
+        let key = (named.class, named.path.clone());
+        if counts[&key] > 1 {
+            let n = next.entry(key).or_default();
             named.number = Some(*n);
             *n += 1;
         }

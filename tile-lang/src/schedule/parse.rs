@@ -34,12 +34,18 @@ pub fn parse(text: &str, file: &str) -> Result<Schedule, Diagnostics> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_all(text: &str, file: &str) -> Result<Vec<Schedule>, Diagnostics> {
-    parse_at(text, file, (1, 1))
+    parse_at(text, file, (1, 1), true)
 }
 
-/// As [`parse_all`], for a text that begins at this line and column of its file.
-pub(crate) fn parse_at(text: &str, file: &str, start: (u32, u32)) -> Result<Vec<Schedule>, Diagnostics> {
-    let mut reader = Reader { file, start, errors: Vec::new() };
+/// As [`parse_all`], for a text that begins at this line and column of its file. Places that the text records are taken where
+/// `recorded` holds; else places are those in the text.
+pub(crate) fn parse_at(
+    text: &str,
+    file: &str,
+    start: (u32, u32),
+    recorded: bool,
+) -> Result<Vec<Schedule>, Diagnostics> {
+    let mut reader = Reader { file, start, recorded, errors: Vec::new() };
     let tree = match Text::parse(Rule::file, text) {
         Ok(tree) => tree,
         Err(e) => {
@@ -119,6 +125,7 @@ fn inner(node: Node<'_>) -> impl Iterator<Item = Node<'_>> {
 struct Reader<'t> {
     file: &'t str,
     start: (u32, u32),
+    recorded: bool,
     errors: Vec<Diagnostic>,
 }
 
@@ -161,12 +168,13 @@ impl<'t> Reader<'t> {
             match n.as_rule() {
                 Rule::name => s.name = self.name(&n),
                 Rule::target => s.kernel = inner(n).next().map(|n| self.name(&n)).unwrap_or_default(),
+                Rule::files if !self.recorded => {}
                 Rule::files => {
                     written = true;
                     s.span = Span::NONE;
                     s.files = inner(n).map(|n| self.string(&n)).collect();
                 }
-                Rule::place => s.span = self.written(&n),
+                Rule::place if self.recorded => s.span = self.written(&n),
                 Rule::item => self.item(n, &mut s, written),
                 _ => {}
             }
@@ -194,7 +202,7 @@ impl<'t> Reader<'t> {
         let whole = self.here(&content);
         let mut parts = inner(content);
         let Some(pin) = parts.next() else { return };
-        let place = parts.next().map(|n| self.written(&n));
+        let place = parts.next().map(|n| self.written(&n)).filter(|_| self.recorded);
         let span = place.unwrap_or(if written { Span::NONE } else { whole });
         let rule = pin.as_rule();
         let at = pin.clone();
@@ -271,7 +279,7 @@ impl<'t> Reader<'t> {
             Some(n) => (self.name(&n), self.here(&n)),
             None => (String::new(), Span::NONE),
         };
-        let place = parts.next().map(|n| self.written(&n));
+        let place = parts.next().map(|n| self.written(&n)).filter(|_| self.recorded);
         OpName { text, span: place.unwrap_or(if written { Span::NONE } else { here }) }
     }
 

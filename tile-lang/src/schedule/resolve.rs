@@ -108,12 +108,12 @@ impl Resolver<'_> {
             return Vec::new();
         };
         // The same path with fewer loops around it is another op: `k.at` and `j.at` for `at`.
-        if let Some(other) = fit.iter().find(|n| n.path != first.path) {
+        if let Some(other) = fit.iter().find(|n| n.path != first.path || n.class != first.class) {
             let message = format!("`{}` means several ops: `{}` and `{}`", name.text, first.id(), other.id());
             let notes = vec![
                 self.points_at(&format!("`{}` is written here", first.id()), first.op),
                 self.points_at(&format!("`{}` is written here", other.id()), other.op),
-                "write the loop before it, as the messages above do".into(),
+                "write the loop before it, or give one of them another name in the source".into(),
             ];
             self.error(span, message, notes);
             return Vec::new();

@@ -1,0 +1,73 @@
+//! The whole schedule of an instance: what its own schedule pins and what the compiler chose for the rest, so that nothing is
+//! left to choose when it is given back.
+
+use super::machine_role;
+use crate::CodegenError;
+use crate::layout::assign;
+use crate::lower::Assembled;
+use crate::passes::{lower_to_roles, ring_groups};
+use std::collections::BTreeMap;
+use tile_lang::ir::{Kernel, OpId, Role, Stage};
+use tile_lang::schedule::{
+    InFlight, NamedOp, OpClass, OpName, Pinned, Raster, Ring, RoleSpec, Schedule, Split, named_ops, resolve,
+};
+use tile_lang::span::Span;
+
+/// The schedule of a kernel as it was assembled in a program of its own.
+///
+/// # Errors
+/// A kernel that can't be lowered, or whose roles are written out: it has no schedule to choose.
+pub fn complete(kernel: &Kernel, assembled: &Assembled, group_bytes: usize) -> Result<Schedule, CodegenError> {
+    if kernel.stage >= Stage::Specialised {
+        return Err(CodegenError::Plan(format!(
+            "kernel `{}` has its roles written out: its schedule is its own text",
+            kernel.name
+        )));
+    }
+    let own = kernel.schedule.as_deref().cloned().unwrap_or_default();
+    let resolved = resolve(kernel, &own)?;
+    let ops = named_ops(kernel);
+    let name = |op: OpId| -> OpName { ops.iter().find(|n| n.op == op).map(NamedOp::id).unwrap_or_default().into() };
+    let registers = assembled.protocol.registers;
+    let mut out = Schedule {
+        name: if own.name.is_empty() { "chosen".into() } else { own.name.clone() },
+        kernel: kernel.name.clone(),
+        raster: own.raster.or(Some(Pinned { value: Raster::RowMajor, span: Span::NONE })),
+        cluster: Some(Pinned { value: 1, span: Span::NONE }),
+        ..Schedule::default()
+    };
+    for (i, group) in ring_groups(kernel, group_bytes)?.iter().enumerate() {
+        let plan = resolved.rings.iter().find(|p| p.loads == group.loads);
+        let ring = match plan.map(|p| &own.rings[p.ring].name) {
+            Some(name) if out.rings.iter().all(|r| r.name != *name) => name.clone(),
+            Some(name) => format!("{name}.{i}"),
+            None => format!("ring{i}"),
+        };
+        let loads = group.loads.iter().map(|l| name(*l)).collect();
+        out.rings.push(Ring { name: ring, ops: loads, stages: Some(assembled.slots), span: Span::NONE });
+    }
+    let of = |loads: bool| ops.iter().filter(|n| (n.class == OpClass::Load) == loads).map(|n| name(n.op)).collect();
+    let (loads, others): (Vec<OpName>, Vec<OpName>) = (of(true), of(false));
+    for (machine, role, warps, registers, list) in [
+        (Role::Producer, "producer", 1, registers.producer, loads),
+        (Role::Consumer, "consumer", assembled.protocol.warps, registers.consumer, others),
+    ] {
+        let named = (0..own.roles.len()).find(|at| machine_role(kernel, &own, &resolved, *at) == Some(machine));
+        let name = named.map_or(role, |at| own.roles[at].name.as_str()).to_owned();
+        let (warps, registers) = (Some(warps), Some(registers));
+        out.roles.push(RoleSpec { name, warps, registers, ops: list, span: Span::NONE });
+    }
+    let lowered = lower_to_roles(kernel, group_bytes)?;
+    let splits: BTreeMap<OpId, _> = match lowered.body(Role::Consumer) {
+        Some(body) => assign(&lowered, body).splits.into_iter().collect(),
+        None => BTreeMap::new(),
+    };
+    // Ops that only compute keep their ids when roles are split.
+    for named in ops.iter().filter(|n| n.class == OpClass::Product) {
+        let Some(s) = splits.get(&named.op) else { continue };
+        let (rows, columns, depth) = (1 << s.m, 1 << s.n, 1 << s.k);
+        out.splits.push(Split { op: name(named.op), rows, columns, depth, span: Span::NONE });
+        out.inflight.push(InFlight { op: name(named.op), groups: 0, span: Span::NONE });
+    }
+    Ok(out.without_places())
+}

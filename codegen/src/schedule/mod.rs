@@ -1,0 +1,102 @@
+//! Schedules against the machine: what a kernel's schedule pins is carried out by the passes, or refused here with the reason
+//! and what is possible.
+//!
+//! [`carry_out`] checks what one kernel's schedule says and hands it on: order of items as arithmetic, rings as groups of loads,
+//! warps, registers and stages as requests to the program ([`tile_lang::ir::Resources`]). Splits of products stay in the
+//! schedule of the lowered kernel, where layouts look them up. [`complete`] is the way back: the schedule of what was chosen.
+
+mod complete;
+mod refuse;
+mod rings;
+
+pub use complete::complete;
+pub(crate) use refuse::{unconvertible, with_pinned_split};
+pub(crate) use rings::pinned_groups;
+
+use crate::CodegenError;
+use crate::layout::{MmaSplit, Split};
+use tile_lang::diag::{Diagnostic, Diagnostics};
+use tile_lang::ir::{Kernel, Role, RoleResources};
+use tile_lang::schedule::{OpClass, Resolved, Schedule, apply_raster, named_ops, resolve};
+use tile_lang::span::Span;
+
+/// A diagnostic about an item of a schedule.
+pub(crate) fn at(s: &Schedule, span: Span, code: &'static str, message: String, notes: Vec<String>) -> Diagnostic {
+    Diagnostic { code, message, file: s.file(span), span, notes }
+}
+
+/// What a kernel's schedule asks for, carried out as far as it concerns the kernel as written: the kernel with its items in
+/// order, and the schedule with the ops that it names. `None` where nothing is pinned.
+///
+/// # Errors
+/// All that can't be realised: `E20`, `E21`, `E30`.
+pub(crate) fn carry_out(kernel: &Kernel) -> Result<Option<(Kernel, Schedule, Resolved)>, CodegenError> {
+    let Some(schedule) = kernel.schedule.as_deref() else { return Ok(None) };
+    let resolved = resolve(kernel, schedule)?;
+    let errors = refuse::refused(kernel, schedule, &resolved);
+    if !errors.is_empty() {
+        return Err(CodegenError::Program(Diagnostics(errors)));
+    }
+    Ok(Some((apply_raster(kernel), schedule.clone(), resolved)))
+}
+
+/// Which of the machine's roles a role of a schedule is: the one that fills the ring holds all staged loads and nothing else.
+fn machine_role(kernel: &Kernel, s: &Schedule, resolved: &Resolved, at: usize) -> Option<Role> {
+    let ops = &resolved.roles.iter().find(|r| r.role == at)?.ops;
+    let class = |op| OpClass::of(&kernel.op(op).kind);
+    match ops.first() {
+        None if s.roles[at].name == "producer" => Some(Role::Producer),
+        None => Some(Role::Consumer),
+        Some(op) if class(*op) == Some(OpClass::Load) => Some(Role::Producer),
+        Some(_) => Some(Role::Consumer),
+    }
+}
+
+/// Writes what a schedule asks of the program into a kernel that was split into roles, and leaves in its schedule what is
+/// still to be done: the splits.
+pub(crate) fn request(lowered: &mut Kernel, original: &Kernel, s: &Schedule, resolved: &Resolved) {
+    let mut place = |span: Span| {
+        let file = s.file(span);
+        let at = lowered.files.iter().position(|f| *f == file).unwrap_or_else(|| {
+            lowered.files.push(file);
+            lowered.files.len() - 1
+        });
+        Span { file: at as u32, ..span }
+    };
+    let mut resources = lowered.resources.clone();
+    if let Some(ring) = s.rings.iter().find(|r| r.stages.is_some()) {
+        resources.slots = ring.stages.unwrap_or_default();
+        resources.slots_span = place(ring.span);
+    }
+    for (at, role) in s.roles.iter().enumerate() {
+        let Some(machine) = machine_role(original, s, resolved, at) else { continue };
+        let (warps, registers) = (role.warps.unwrap_or_default(), role.registers.unwrap_or_default());
+        let name = role.name.clone();
+        resources.roles.push(RoleResources { role: machine, name, warps, registers, span: place(role.span) });
+    }
+    lowered.resources = resources;
+    let rest = Schedule {
+        name: s.name.clone(),
+        kernel: s.kernel.clone(),
+        files: s.files.clone(),
+        span: s.span,
+        splits: s.splits.clone(),
+        ..Schedule::default()
+    };
+    lowered.schedule = (!rest.is_empty()).then(|| Box::new(rest));
+}
+
+/// The splits that a kernel's schedule pins, by product. What can't be is refused elsewhere.
+pub(crate) fn pinned_splits(kernel: &Kernel) -> Split {
+    let Some(schedule) = kernel.schedule.as_deref().filter(|s| !s.splits.is_empty()) else { return Split::new() };
+    let ops = named_ops(kernel);
+    let mut out = Split::new();
+    for split in &schedule.splits {
+        let log2 = |n: usize| n.max(1).trailing_zeros() as usize;
+        let pinned = MmaSplit { m: log2(split.rows), n: log2(split.columns), k: log2(split.depth) };
+        for named in ops.iter().filter(|n| n.class == OpClass::Product && n.is_called(&split.op.text)) {
+            out.insert(named.op, pinned);
+        }
+    }
+    out
+}

@@ -1,0 +1,209 @@
+//! Schedules: what they pin is what is emitted, what can't be is refused, and what the compiler chose can be given back.
+
+use super::kernels::{pair, scaled, three};
+use tile_codegen::lower::{Assembled, Machine, ParamFacts, assemble};
+use tile_codegen::passes::{lower_to_roles, ring_groups};
+use tile_codegen::schedule::complete;
+use tile_lang::build::Generic;
+use tile_lang::ir::{Kernel, OpKind, Role};
+use tile_lang::schedule::{Raster, Schedule, diff, parse};
+
+fn program(kernels: &[Kernel]) -> Result<Assembled, String> {
+    let facts = |k: &Kernel| vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; k.params.len()];
+    let facts: Vec<_> = kernels.iter().map(facts).collect();
+    assemble("test", kernels, &facts, Machine::SM_90A).map_err(|e| e.to_string())
+}
+
+fn three_kernel() -> Kernel {
+    three::DEF.instance(&[Generic::from(128usize)]).unwrap()
+}
+
+fn pair_kernel() -> Kernel {
+    pair::DEF.instance(&[Generic::from(256usize)]).unwrap()
+}
+
+fn scheduled(kernel: Kernel, s: Schedule) -> Result<Assembled, String> {
+    program(&[s.attach(kernel).map_err(|e| e.to_string())?])
+}
+
+#[test]
+fn a_complete_schedule_given_back_gives_the_same_module() {
+    let pinned = Schedule::new()
+        .ring("both", ["a", "b"])
+        .stages("both", 3)
+        .split("k.acc", [1, 2, 4])
+        .registers("consumer", 232)
+        .raster(Raster::Grouped(2))
+        .attach(pair_kernel())
+        .unwrap();
+    for kernel in [scaled::instance(128).unwrap(), three_kernel(), pair_kernel(), pinned] {
+        let assembled = program(std::slice::from_ref(&kernel)).unwrap();
+        let chosen = complete(&kernel, &assembled, Machine::SM_90A.group_bytes).unwrap();
+        let text = chosen.to_string();
+        let read = parse(&text, "chosen.sched").unwrap();
+        assert!(diff(&chosen, &read).is_empty());
+        let plain = Kernel { schedule: None, ..kernel };
+        let again = program(&[read.attach(plain).unwrap_or_else(|e| panic!("{text}\n{e}"))]);
+        let again = again.unwrap_or_else(|e| panic!("{text}\n{e}"));
+        assert_eq!(again.mlir, assembled.mlir, "{text}");
+        assert_eq!((again.slots, again.shared_bytes), (assembled.slots, assembled.shared_bytes));
+        insta::with_settings!({ snapshot_suffix => format!("{}_{}", chosen.kernel, chosen.name) }, {
+            insta::assert_snapshot!(text);
+        });
+    }
+}
+
+#[test]
+fn rings_are_grouped_as_pinned() {
+    let parts = |s: Schedule| {
+        let kernel = s.attach(pair::DEF.instance(&[Generic::from(128usize)]).unwrap()).unwrap();
+        ring_groups(&kernel, 16_384).unwrap().iter().map(|g| g.parts.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(parts(Schedule::new()), [2], "two tiles of 8 KiB share a slot by themselves");
+    assert_eq!(parts(Schedule::new().ring("one", ["a"])), [1, 1]);
+    assert_eq!(parts(Schedule::new().ring("one", ["a"]).ring("two", ["b"])), [1, 1]);
+    assert_eq!(parts(Schedule::new().ring("both", ["b", "a"])), [2]);
+    let kernel = Schedule::new().ring("one", ["k.b"]).attach(pair_kernel()).unwrap();
+    let lowered = lower_to_roles(&kernel, 16_384).unwrap();
+    let mut fills = 0;
+    lowered.walk(|_, op| fills += usize::from(matches!(op.kind, OpKind::RingFill(_))));
+    assert_eq!(fills, 2);
+}
+
+#[test]
+fn stages_are_slots_of_the_ring() {
+    for stages in [2, 3, 5] {
+        let assembled = scheduled(pair_kernel(), Schedule::new().stages("any", stages)).unwrap();
+        assert_eq!(assembled.slots, stages);
+    }
+    let held = scheduled(pair_kernel(), Schedule::new().stages("any", 1)).unwrap_err();
+    assert!(held.contains("error[E26]: the consumer holds 2 slots at one time, the ring has 1"), "{held}");
+    assert_eq!(scheduled(scaled::instance(128).unwrap(), Schedule::new().stages("any", 1)).unwrap().slots, 1);
+}
+
+#[test]
+fn splits_are_honoured() {
+    let counts = |split: [usize; 3]| {
+        let assembled = scheduled(pair_kernel(), Schedule::new().split("acc", split)).unwrap();
+        assembled.mlir.matches("mma.sync").count()
+    };
+    // 32 × 16 × 256 is 2 × 2 × 16 steps of 16 × 8 × 16, twice for the two products of an iteration.
+    let steps = 2 * 2 * 16;
+    for split in [[2, 2, 2], [1, 1, 8], [2, 1, 4], [1, 2, 4]] {
+        assert_eq!(counts(split), 2 * steps / 8, "{split:?}");
+    }
+    assert_eq!(counts([1, 1, 1]), 2 * steps, "warps beyond the split hold copies");
+    let a = scheduled(pair_kernel(), Schedule::new().split("acc", [2, 2, 2])).unwrap();
+    let b = scheduled(pair_kernel(), Schedule::new().split("acc", [1, 1, 8])).unwrap();
+    assert_ne!(a.mlir, b.mlir);
+}
+
+#[test]
+fn warps_and_registers_of_a_program_of_one_kernel_are_free() {
+    let assembled = scheduled(pair_kernel(), Schedule::new().warps("consumer", 4)).unwrap();
+    assert_eq!((assembled.protocol.warps, assembled.protocol.registers.threads()), (4, 256));
+    assert!(assembled.mlir.contains("nvvm.reqntid = array<i32: 256, 1, 1>"));
+    assert!(assembled.mlir.contains("bar.sync 1, 128;") && !assembled.mlir.contains("bar.sync 1, 256;"));
+    let registers = |s: Schedule| {
+        let r = scheduled(pair_kernel(), s).unwrap().protocol.registers;
+        (r.producer, r.consumer)
+    };
+    assert_eq!(registers(Schedule::new()), (56, 224));
+    assert_eq!(registers(Schedule::new().registers("consumer", 232)), (40, 232), "the producer gives way");
+    assert_eq!(registers(Schedule::new().registers("producer", 24)), (24, 240), "the consumers get what is left");
+    assert_eq!(registers(Schedule::new().registers("producer", 40).registers("consumer", 208)), (40, 208));
+}
+
+#[test]
+fn kernels_of_one_program_agree_or_are_refused() {
+    let with = |kernel: Kernel, s: Schedule| s.attach(kernel).unwrap();
+    let four = || Schedule::new().warps("consumer", 4);
+    let both = program(&[with(pair_kernel(), four()), with(three_kernel(), four())]).unwrap();
+    assert_eq!(both.protocol.warps, 4);
+    let one = program(&[with(pair_kernel(), four()), three_kernel()]).unwrap_err();
+    assert!(one.contains("error[E30]: role `consumer` asks for 4 warps"), "{one}");
+    assert!(one.contains("the role that computes has 8 warps of 224 registers"), "{one}");
+    assert!(one.contains("schedules.rs:"), "{one}");
+    let stages = |n| Schedule::new().stages("any", n);
+    let two = program(&[with(pair_kernel(), stages(3)), with(three_kernel(), stages(4))]).unwrap_err();
+    assert!(two.contains("error[E30]: kernel `three` asks for a ring of 4 slots"), "{two}");
+    let default = Schedule::new().warps("consumer", 8).registers("consumer", 224);
+    assert!(program(&[with(pair_kernel(), default), three_kernel()]).is_ok());
+}
+
+#[test]
+fn what_cannot_be_realised_says_why_and_what_can() {
+    let refused = |kernel: Kernel, s: Schedule| scheduled(kernel, s).unwrap_err();
+    let many = Schedule::new()
+        .ring("both", ["first", "c.stage"])
+        .role("all", ["first", "second", "c.stage", "y.store"])
+        .inflight("nothing", 1);
+    let text = refused(three_kernel(), many);
+    assert!(text.contains("error[E20]: kernel `three` has no op `nothing`"), "{text}");
+    let rings = Schedule::new()
+        .ring("both", ["first", "c.stage"])
+        .stages("both", 2)
+        .role("all", ["first", "second", "c.stage", "y.store"])
+        .stages("other", 3);
+    insta::assert_snapshot!("rings_and_roles", refused(three_kernel(), rings));
+    let roles = Schedule::new()
+        .role("load", ["a"])
+        .role("more", ["b"])
+        .role("math", ["acc"])
+        .role("store", ["y.store"])
+        .warps("load", 4)
+        .registers("math", 100)
+        .split("acc", [4, 1, 2])
+        .inflight("acc", 1)
+        .raster(Raster::Grouped(0))
+        .cluster(2);
+    insta::assert_snapshot!("roles_and_products", refused(pair_kernel(), roles));
+    let machine = [
+        Schedule::new().registers("consumer", 100),
+        Schedule::new().registers("consumer", 240).registers("producer", 56),
+        Schedule::new().registers("consumer", 160),
+        Schedule::new().warps("consumer", 6),
+        Schedule::new().warps("consumer", 16),
+        Schedule::new().stages("any", 30),
+        Schedule::new().ring("all", ["a"]).stages("all", 0),
+    ];
+    let texts: Vec<String> = machine.into_iter().map(|s| refused(pair_kernel(), s)).collect();
+    insta::assert_snapshot!("machine", texts.join("\n"));
+    let line = Schedule::new().raster(Raster::ColumnMajor);
+    let text = refused(scaled::instance(128).unwrap(), line);
+    assert!(
+        text.contains("error[E30]: items can't be taken in column-major order: the kernel's work has 1 axes"),
+        "{text}"
+    );
+}
+
+#[test]
+fn loads_larger_than_a_slot_are_listed() {
+    let kernel = || pair::DEF.instance(&[Generic::from(1024usize)]).unwrap();
+    let text = scheduled(kernel(), Schedule::new().ring("both", ["a", "b"])).unwrap_err();
+    insta::assert_snapshot!(text);
+    assert!(scheduled(kernel(), Schedule::new().ring("a", ["a"]).ring("b", ["b"])).is_ok());
+}
+
+#[test]
+fn splits_of_one_sum_fit_together() {
+    let kernel = || super::kernels::chain::DEF.instance(&[]).unwrap();
+    let text = scheduled(kernel(), Schedule::new().split("x#0", [1, 1, 8]).split("x#1", [1, 2, 4])).unwrap_err();
+    assert!(text.contains("error[E30]: these splits don't fit together"), "{text}");
+    assert!(text.contains("schedules.rs:"), "{text}");
+    scheduled(kernel(), Schedule::new().split("x", [1, 2, 4])).unwrap();
+    scheduled(kernel(), Schedule::new().split("x#0", [1, 2, 1]).split("x#1", [1, 1, 8])).unwrap();
+}
+
+#[test]
+fn the_raster_is_in_the_bodies_of_all_roles() {
+    let kernel = Schedule::new().raster(Raster::Grouped(4)).attach(pair_kernel()).unwrap();
+    let lowered = lower_to_roles(&kernel, 16_384).unwrap();
+    for role in [Role::Producer, Role::Consumer] {
+        let mut mins = 0;
+        lowered.walk_block(lowered.body(role).unwrap(), &mut |_, op| {
+            mins += usize::from(op.kind == OpKind::Binary(tile_lang::ir::BinaryOp::Min));
+        });
+        assert_eq!(mins, 2, "{role:?}\n{lowered:#}");
+    }
+}

@@ -1,0 +1,41 @@
+//! Schedules of some kernels that differ from what the compiler chooses. None of them changes a result; they are there to be
+//! compared with the compiler's choices, in tests and by hand.
+
+use super::{attention, linear};
+use tile_lang::dsl::*;
+use tile_lang::tile;
+
+/// A ring of three slots: at most three transactions are in flight.
+#[tile::schedule(linear::linear, crate = tile_lang)]
+pub fn shallow() -> Schedule {
+    Schedule::new().ring("tiles", ["k.codes"]).stages("tiles", 3)
+}
+
+/// One warpgroup computes, with as much of a tile for each warp as two would have together.
+#[tile::schedule(linear::linear, crate = tile_lang)]
+pub fn warpgroup() -> Schedule {
+    Schedule::new().warps("consumer", 4)
+}
+
+/// Half of the warps split the sum; the others hold copies.
+#[tile::schedule(linear::linear, crate = tile_lang)]
+pub fn half() -> Schedule {
+    Schedule::new().split("sum", [1, 1, 4])
+}
+
+/// Codes and scales in slots of their own, where the compiler puts both into one.
+#[tile::schedule(linear::linear_mxfp4, crate = tile_lang)]
+pub fn alone() -> Schedule {
+    Schedule::new().ring("codes", ["codes"]).ring("scales", ["blocks"]).stages("codes", 4)
+}
+
+/// Keys and values of a tile in one slot, scores split over columns as far as there are, outputs over columns alone.
+#[tile::schedule(attention::attention, crate = tile_lang)]
+pub fn keys_and_values(BKV: usize) -> Schedule {
+    let columns = (BKV / 8).min(8);
+    Schedule::new()
+        .ring("tiles", ["j.keys", "j.values"])
+        .split("x", [1, columns, 8 / columns])
+        .split("o", [1, 8, 1])
+        .raster(Raster::ColumnMajor)
+}
