@@ -10,10 +10,10 @@ use std::cell::RefCell;
 
 /// What a thread keeps from one work item to the next.
 #[derive(Debug, Default)]
-pub(super) struct Worker {
-    slots: Vec<Value>,
-    pool: Pool,
-    yielded: Vec<Value>,
+pub(crate) struct Worker {
+    pub(super) slots: Vec<Value>,
+    pub(super) pool: Pool,
+    pub(super) yielded: Vec<Value>,
 }
 
 thread_local! {
@@ -36,10 +36,10 @@ pub(super) fn with_worker<R>(f: impl FnOnce(&mut Worker) -> R) -> R {
 pub(super) struct Run<'a> {
     pub prepared: &'a Prepared,
     pub bound: &'a Bound<'a>,
-    item: &'a [usize],
-    slots: &'a mut [Value],
+    pub(super) item: &'a [usize],
+    pub(super) slots: &'a mut [Value],
     pub pool: &'a mut Pool,
-    yielded: &'a mut Vec<Value>,
+    pub(super) yielded: &'a mut Vec<Value>,
     pub producer: Producer<'a>,
 }
 

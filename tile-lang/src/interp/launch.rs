@@ -7,16 +7,17 @@ use crate::ir::{Kernel, OpKind, Type};
 use rayon::prelude::*;
 
 /// Arguments in the form that steps use.
-pub(super) struct Bound<'a> {
+#[derive(Clone, Debug)]
+pub(crate) struct Bound<'a> {
     /// By parameter; `None` for scalars.
-    pub arrays: Vec<Option<&'a View>>,
+    pub(super) arrays: Vec<Option<&'a View>>,
     /// Slot and value.
-    pub scalars: Vec<(u32, Scalar)>,
-    pub exact: bool,
+    pub(super) scalars: Vec<(u32, Scalar)>,
+    pub(super) exact: bool,
 }
 
 /// A scalar argument.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Scalar {
     F32(f32),
     I32(i32),
@@ -34,7 +35,7 @@ impl Scalar {
 }
 
 impl Prepared {
-    fn bind<'a>(&self, args: &'a [ArgValue], opts: Options) -> Result<Bound<'a>, LaunchError> {
+    pub(crate) fn bind<'a>(&self, args: &'a [ArgValue], opts: Options) -> Result<Bound<'a>, LaunchError> {
         self.check(args)?;
         let exact = opts.precision == Precision::F32;
         let mut bound = Bound { arrays: Vec::with_capacity(args.len()), scalars: Vec::new(), exact };

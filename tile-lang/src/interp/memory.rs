@@ -3,23 +3,25 @@
 use super::elementwise::{Class, class};
 use super::exec::Run;
 use super::prepare::Step;
-use super::value::{Element, Operand, Value};
+use super::value::{Element, Operand, Pool, Value};
 use super::{InterpError, View};
 use crate::ir::{Access, Type};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// A box of an array that may reach beyond it. Row `r`, column `c` of the box is element `origin + r · stride + c`.
-struct Window {
+#[derive(Debug)]
+pub(super) struct Window {
     origin: i64,
     stride: i64,
     rows: usize,
-    cols: usize,
+    pub(super) cols: usize,
     /// First and one past the last row and column that are inside the array.
-    valid: [(usize, usize); 2],
+    pub(super) valid: [(usize, usize); 2],
 }
 
 impl Window {
-    fn row(&self, r: usize) -> std::ops::Range<usize> {
+    /// Elements of the array that row `r` of the box covers.
+    pub(super) fn row(&self, r: usize) -> std::ops::Range<usize> {
         let (lo, hi) = self.valid[1];
         let start = (self.origin + r as i64 * self.stride + lo as i64) as usize;
         start..start + (hi - lo)
@@ -38,7 +40,7 @@ fn clip(offset: i64, n: usize, extent: usize) -> (usize, usize) {
 }
 
 impl<'a> Run<'a> {
-    fn array(&self, step: &Step) -> Result<&'a View, InterpError> {
+    pub(super) fn array(&self, step: &Step) -> Result<&'a View, InterpError> {
         self.bound.arrays.get(step.param).copied().flatten().ok_or_else(|| self.malformed(step))
     }
 
@@ -53,7 +55,13 @@ impl<'a> Run<'a> {
     }
 
     /// The box of `shape` at the offsets that start at operand `first`.
-    fn window(&self, step: &Step, first: usize, view: &View, shape: [usize; 2]) -> Result<Window, InterpError> {
+    pub(super) fn window(
+        &self,
+        step: &Step,
+        first: usize,
+        view: &View,
+        shape: [usize; 2],
+    ) -> Result<Window, InterpError> {
         let rank = view.dims.len();
         if rank == 0 || step.ins.len() != first + rank {
             return Err(self.malformed(step));
@@ -83,7 +91,7 @@ impl<'a> Run<'a> {
     }
 
     /// Element of the array at the indices that start at operand `first`.
-    fn element(&self, step: &Step, first: usize, view: &View) -> Result<usize, InterpError> {
+    pub(super) fn element(&self, step: &Step, first: usize, view: &View) -> Result<usize, InterpError> {
         let index = self.indices(step, first)?;
         let inside = index.len() == view.dims.len()
             && index.iter().zip(&view.dims).all(|(i, n)| usize::try_from(*i).is_ok_and(|i| i < *n));
@@ -97,34 +105,39 @@ impl<'a> Run<'a> {
 
     /// Reads a box, with zeros outside the array.
     fn read(&mut self, view: &View, w: &Window) -> Value {
-        fn go<T: Element>(run: &mut Run<'_>, w: &Window, copy: impl Fn(usize, &mut [T])) -> Value {
-            let ((top, bottom), (lo, hi)) = (w.valid[0], w.valid[1]);
-            let dense = w.is_inside() && (w.rows <= 1 || w.stride == w.cols as i64);
-            T::value(Operand::Tile(run.pool.build(w.rows * w.cols, |out: &mut [T]| {
-                if dense && w.rows > 0 {
-                    return copy(w.row(0).start, out);
+        read_box(self.pool, view, w)
+    }
+}
+
+/// Reads a box, with zeros outside the array.
+pub(super) fn read_box(pool: &mut Pool, view: &View, w: &Window) -> Value {
+    fn go<T: Element>(pool: &mut Pool, w: &Window, copy: impl Fn(usize, &mut [T])) -> Value {
+        let ((top, bottom), (lo, hi)) = (w.valid[0], w.valid[1]);
+        let dense = w.is_inside() && (w.rows <= 1 || w.stride == w.cols as i64);
+        T::value(Operand::Tile(pool.build(w.rows * w.cols, |out: &mut [T]| {
+            if dense && w.rows > 0 {
+                return copy(w.row(0).start, out);
+            }
+            for (r, row) in out.chunks_exact_mut(w.cols.max(1)).enumerate() {
+                if r < top || r >= bottom || lo >= hi {
+                    row.fill(T::default());
+                    continue;
                 }
-                for (r, row) in out.chunks_exact_mut(w.cols.max(1)).enumerate() {
-                    if r < top || r >= bottom || lo >= hi {
-                        row.fill(T::default());
-                        continue;
-                    }
-                    row[..lo].fill(T::default());
-                    copy(w.row(r).start, &mut row[lo..hi]);
-                    row[hi..].fill(T::default());
-                }
-            })))
-        }
-        let array = &view.array;
-        match class(array.dtype()) {
-            Class::Real => go(self, w, |at, out| array.copy_f32(at, out)),
-            Class::Int => go(self, w, |at, out| array.copy_i32(at, out)),
-            Class::Truth => go(self, w, |at, out: &mut [u8]| {
-                let mut wide = vec![0; out.len()];
-                array.copy_i32(at, &mut wide);
-                out.iter_mut().zip(wide).for_each(|(o, x)| *o = (x != 0) as u8);
-            }),
-        }
+                row[..lo].fill(T::default());
+                copy(w.row(r).start, &mut row[lo..hi]);
+                row[hi..].fill(T::default());
+            }
+        })))
+    }
+    let array = &view.array;
+    match class(array.dtype()) {
+        Class::Real => go(pool, w, |at, out| array.copy_f32(at, out)),
+        Class::Int => go(pool, w, |at, out| array.copy_i32(at, out)),
+        Class::Truth => go(pool, w, |at, out: &mut [u8]| {
+            let mut wide = vec![0; out.len()];
+            array.copy_i32(at, &mut wide);
+            out.iter_mut().zip(wide).for_each(|(o, x)| *o = (x != 0) as u8);
+        }),
     }
 }
 
@@ -135,6 +148,12 @@ pub(super) fn load(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError>
 }
 
 pub(super) fn stage(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError> {
+    let (view, window) = staged_box(run, step)?;
+    Ok(run.read(view, &window))
+}
+
+/// The part of an array that an asynchronous copy moves.
+pub(super) fn staged_box<'a>(run: &Run<'a>, step: &Step) -> Result<(&'a View, Window), InterpError> {
     let view = run.array(step)?;
     let window = run.window(step, 1, view, step.shape)?;
     let weight = matches!(run.prepared.params.get(step.param).map(|p| &p.ty), Some(Type::Global(_, _, Access::Weight)));
@@ -149,7 +168,7 @@ pub(super) fn stage(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError
         ];
         return Err(run.prepared.fault(step, message, notes));
     }
-    Ok(run.read(view, &window))
+    Ok((view, window))
 }
 
 pub(super) fn at(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError> {

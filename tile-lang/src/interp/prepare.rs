@@ -4,7 +4,7 @@
 use super::{ArgValue, InterpError, LaunchError};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::dtype::DType;
-use crate::ir::{self, Kernel, OpData, OpKind, RingPart, Role, Type, ValueId};
+use crate::ir::{self, Kernel, OpData, OpId, OpKind, RingPart, Role, Type, ValueId};
 use crate::schedule::apply_raster;
 use crate::span::Span;
 
@@ -39,7 +39,9 @@ pub(super) struct Code {
 
 /// An op with all that its execution needs.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
+pub(crate) struct Step {
+    /// The op in its kernel.
+    pub id: OpId,
     pub kind: OpKind,
     pub ins: Box<[Input]>,
     pub outs: Box<[u32]>,
@@ -67,7 +69,7 @@ pub(super) struct Step {
 
 /// An operand.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Input {
+pub(crate) struct Input {
     pub slot: u32,
     /// Nobody reads the slot afterwards.
     pub last: bool,
@@ -110,6 +112,15 @@ impl Prepared {
             }]));
         };
         let producer = kernel.body(Role::Producer).map(ir::BlockId::index);
+        Ok(Self::of_bodies(kernel, body, producer))
+    }
+
+    /// Makes one role's body of a verified kernel ready; `None` if it has no such body.
+    pub(crate) fn of_role(kernel: &Kernel, role: Role) -> Option<Prepared> {
+        Some(Self::of_bodies(kernel, kernel.body(role)?, None))
+    }
+
+    fn of_bodies(kernel: &Kernel, body: ir::BlockId, producer: Option<usize>) -> Prepared {
         let param_of = |v: ValueId| kernel.params.iter().position(|p| p.value == v);
         let mut maker = Maker {
             kernel,
@@ -123,7 +134,7 @@ impl Prepared {
             maker.block(producer);
         }
         let host = maker.host_steps();
-        Ok(Prepared {
+        Prepared {
             name: kernel.name.clone(),
             files: kernel.files.clone(),
             params: kernel
@@ -136,7 +147,7 @@ impl Prepared {
             producer,
             slots: kernel.values.len(),
             host,
-        })
+        }
     }
 
     /// The kernel's name.
@@ -151,7 +162,7 @@ impl Prepared {
     }
 
     /// An error at a step.
-    pub(super) fn fault(&self, step: &Step, message: String, notes: Vec<String>) -> InterpError {
+    pub(crate) fn fault(&self, step: &Step, message: String, notes: Vec<String>) -> InterpError {
         InterpError(self.diagnostic("E63", step, message, notes))
     }
 
@@ -210,12 +221,14 @@ impl Maker<'_> {
     fn block(&mut self, b: usize) {
         let kernel = self.kernel;
         let block = &kernel.blocks[b];
-        let mut steps: Vec<Step> = block.ops.iter().rev().map(|id| self.step(kernel.op(*id))).collect();
+        let mut steps: Vec<Step> = block.ops.iter().rev().map(|id| self.step(*id)).collect();
         steps.reverse();
         self.blocks[b] = Code { args: block.args.iter().map(|v| v.0).collect(), steps };
     }
 
-    fn step(&mut self, op: &OpData) -> Step {
+    fn step(&mut self, id: OpId) -> Step {
+        let kernel = self.kernel;
+        let op = kernel.op(id);
         let mut drops: Vec<u32> = op.results.iter().filter(|r| !self.live[r.index()]).map(|r| r.0).collect();
         if !op.blocks.is_empty() {
             let used = self.used_inside(op);
@@ -241,16 +254,18 @@ impl Maker<'_> {
             ins.push(Input { slot: v.0, last, shape: shape2(self.kernel.ty(*v)) });
         }
         ins.reverse();
-        self.plain_step(op, ins, drops)
+        self.plain_step(id, ins, drops)
     }
 
-    fn plain_step(&self, op: &OpData, ins: Vec<Input>, drops: Vec<u32>) -> Step {
+    fn plain_step(&self, id: OpId, ins: Vec<Input>, drops: Vec<u32>) -> Step {
+        let op = self.kernel.op(id);
         let result = op.results.first().map(|r| self.kernel.ty(*r));
         let parts = match &op.kind {
-            OpKind::RingFill(parts) => self.part_steps(op, parts, &ins),
+            OpKind::RingFill(parts) => self.part_steps(id, parts, &ins),
             _ => Box::default(),
         };
         Step {
+            id,
             parts,
             kind: op.kind.clone(),
             ins: ins.into(),
@@ -269,12 +284,14 @@ impl Maker<'_> {
     }
 
     /// The staged loads that a fill stands for.
-    fn part_steps(&self, op: &OpData, parts: &[RingPart], ins: &[Input]) -> Box<[Step]> {
+    fn part_steps(&self, id: OpId, parts: &[RingPart], ins: &[Input]) -> Box<[Step]> {
+        let op = self.kernel.op(id);
         let mut at = 0;
         let mut steps = Vec::with_capacity(parts.len());
         for part in parts {
             let end = at + 1 + part.rank;
             steps.push(Step {
+                id,
                 parts: Box::default(),
                 kind: OpKind::Stage,
                 ins: ins[at..end].iter().map(|i| Input { last: false, ..*i }).collect(),
@@ -342,14 +359,14 @@ impl Maker<'_> {
                     OpKind::Require(_) => self.facts(op, &definitions),
                     _ => Vec::new(),
                 };
-                steps.push(HostStep { step: self.plain_step(op, ins, Vec::new()), facts });
+                steps.push(HostStep { step: self.plain_step(id, ins, Vec::new()), facts });
             }
         });
         steps
     }
 
     /// The dims and scalars that a requirement depends on.
-    fn facts(&self, op: &OpData, definitions: &[Option<ir::OpId>]) -> Vec<(String, u32)> {
+    fn facts(&self, op: &OpData, definitions: &[Option<OpId>]) -> Vec<(String, u32)> {
         let mut facts: Vec<(String, u32)> = Vec::new();
         let mut todo: Vec<ValueId> = op.operands.iter().rev().copied().collect();
         while let Some(v) = todo.pop() {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 /// What a slot holds. A tile whose elements are all equal may be held as its one number.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// Nothing yet, or moved out.
     #[default]
     Empty,
@@ -26,7 +26,7 @@ pub(super) enum Value {
 
 /// Real elements `data[offset + r · row + c · col]`.
 #[derive(Clone, Debug)]
-pub(super) struct Strided {
+pub(crate) struct Strided {
     pub data: Rc<Vec<f32>>,
     pub offset: usize,
     pub row: usize,
@@ -35,7 +35,7 @@ pub(super) struct Strided {
 
 /// Buffers that wait to be used again, by the power of two that their capacity reaches.
 #[derive(Debug, Default)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     f: Shelf<f32>,
     i: Shelf<i32>,
     b: Shelf<u8>,

@@ -5,10 +5,12 @@
 
 use crate::exec::{Data, ExecError, Executor, Mailbox, RunStats, WeightSource};
 use crate::interp::{ArgValue, Array, ArrayError, Options, Owner, Prepared, View};
-use crate::plan::{Operand, Plan, Visibility};
+use crate::plan::{ElementRef, Operand, Plan, Visibility};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Instant;
+
+pub mod checked;
 
 pub use crate::interp::Precision;
 
@@ -57,6 +59,33 @@ impl SimExecutor {
     /// Where values are rounded.
     pub fn precision(&self) -> Precision {
         self.options.precision
+    }
+
+    /// The buffers' contents.
+    pub(crate) fn arrays(&self) -> &[Arc<Array>] {
+        &self.buffers
+    }
+
+    /// Arguments of each instruction.
+    pub(crate) fn args(&self) -> &[Vec<ArgValue>] {
+        &self.args
+    }
+
+    /// An element that the program uses as a flag.
+    pub(crate) fn read_flag(&self, flag: ElementRef) -> Result<i32, ExecError> {
+        let mut value = [0];
+        self.buffer(flag.buffer)?.read_i32(flag.element, &mut value).map_err(|e| self.access(flag.buffer, &e))?;
+        Ok(value[0])
+    }
+
+    /// Lets the host look between two passes; whether it cancels.
+    pub(crate) fn observe(
+        &self,
+        observe: &mut dyn FnMut(&mut dyn Mailbox) -> ControlFlow<()>,
+    ) -> Result<bool, ExecError> {
+        let mut mailbox = SimMailbox { sim: self, fault: None };
+        let cancelled = observe(&mut mailbox).is_break();
+        mailbox.fault.map_or(Ok(cancelled), Err)
     }
 
     fn access(&self, buffer: usize, error: &ArrayError) -> ExecError {
@@ -144,14 +173,8 @@ impl Executor for SimExecutor {
         let mut stats = RunStats::default();
         for _ in 0..max_passes {
             self.pass(range.clone())?;
-            let mut mailbox = SimMailbox { sim: self, fault: None };
-            stats.cancelled = observe(&mut mailbox).is_break();
-            if let Some(fault) = mailbox.fault {
-                return Err(fault);
-            }
-            let mut done = [0];
-            self.buffer(stop.buffer)?.read_i32(stop.element, &mut done).map_err(|e| self.access(stop.buffer, &e))?;
-            if stats.cancelled || done != [0] {
+            stats.cancelled = self.observe(observe)?;
+            if stats.cancelled || self.read_flag(stop)? != 0 {
                 break;
             }
         }

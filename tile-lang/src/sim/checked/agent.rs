@@ -1,0 +1,126 @@
+//! One thread of control: a producer thread or a consumer warp, with its cursors and what it knows.
+
+use super::clock::{By, Clock, Sight, Space};
+use super::stream::{Part, Place};
+use super::world::ring_index;
+use crate::ir::OpId;
+use crate::protocol::RingId;
+use std::collections::{BTreeMap, HashMap};
+
+/// A slot that a ring op took.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    /// Which taking of the ring, counted from 0: the slot is its remainder by the slots, the round its quotient.
+    pub turn: u64,
+    pub place: Place,
+}
+
+/// What an agent waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// A phase of an mbarrier: its index, the parity asked for, the phases that it must have completed, the ring, the turn.
+    Phase { barrier: usize, parity: u64, wanted: u64, turn: u64 },
+    /// The named barrier's meeting after so many.
+    Meeting { id: u8, over: u64 },
+    /// A counter of an instruction to reach a value.
+    Counter { record: usize, target: u64 },
+    /// The host's look at the pass.
+    Host { pass: u32 },
+}
+
+/// The agent.
+#[derive(Debug)]
+pub(super) struct Agent {
+    pub cta: usize,
+    /// Consumer warp; `None` for the producer.
+    pub warp: Option<usize>,
+    /// Its component in clocks.
+    pub component: usize,
+    /// Events of its stream that it is past.
+    pub at: u64,
+    pub sight: Sight,
+    /// What it knew at its last GPU fence: what raising a counter hands on.
+    pub published: Sight,
+    /// What counters it has read handed to it; a GPU fence makes it known.
+    pub read: Sight,
+    /// Turns of each ring, by [`ring_index`]; the last one is the producer's cursor for fetching records.
+    cursors: [u64; 5],
+    /// Slots of staged tiles, by the op that took them.
+    pub taken: HashMap<OpId, Taken>,
+    /// Where it gave staged tiles' slots back, by turn; the latest ones.
+    pub released: BTreeMap<u64, Place>,
+    /// Turns that it has waited for as the one who fills.
+    pub acquired: HashMap<RingId, u64>,
+    pub blocked: Option<Blocked>,
+    /// At the end of its stream.
+    pub done: bool,
+    /// What it does or did last.
+    pub place: Place,
+}
+
+/// Releases that are remembered: more than a ring has slots.
+const RELEASES: usize = 256;
+
+/// Cursor of the producer's fetches.
+const FETCH: usize = 4;
+
+impl Agent {
+    pub fn new(space: &Space, cta: usize, warp: Option<usize>) -> Self {
+        let component = warp.map_or(space.producer(cta), |w| space.warp(cta, w));
+        Agent {
+            cta,
+            warp,
+            component,
+            at: 0,
+            sight: Sight::new(space),
+            published: Sight::new(space),
+            read: Sight::new(space),
+            cursors: [0; 5],
+            taken: HashMap::new(),
+            released: BTreeMap::new(),
+            acquired: HashMap::new(),
+            blocked: None,
+            done: false,
+            place: Place { pass: 0, record: 0, item: 0, part: Part::Begin },
+        }
+    }
+
+    /// Whether it is the role's first thread, or part of it.
+    pub fn is_first(&self) -> bool {
+        self.warp.is_none_or(|w| w == 0)
+    }
+
+    pub fn by(&self) -> By {
+        By::Agent(self.component as u32)
+    }
+
+    fn cursor(ring: RingId, part: Part) -> usize {
+        match ring {
+            RingId::Records | RingId::Ready if part == Part::Fetch => FETCH,
+            RingId::Ready => ring_index(RingId::Records),
+            ring => ring_index(ring),
+        }
+    }
+
+    /// The turn that its cursor stands at.
+    pub fn turn(&self, ring: RingId, part: Part) -> u64 {
+        self.cursors[Self::cursor(ring, part)]
+    }
+
+    pub fn advance(&mut self, ring: RingId, part: Part) {
+        self.cursors[Self::cursor(ring, part)] += 1;
+    }
+
+    /// Notes that it gave a slot of staged tiles back.
+    pub fn release(&mut self, turn: u64, place: Place) {
+        self.released.insert(turn, place);
+        if self.released.len() > RELEASES {
+            self.released.pop_first();
+        }
+    }
+
+    /// What it knows.
+    pub fn seen(&self) -> &Clock {
+        &self.sight.seen
+    }
+}
