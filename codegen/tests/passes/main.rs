@@ -1,5 +1,6 @@
 //! Passes without LLVM: roles, rings, the protocol between them.
 
+mod checked;
 mod kernels;
 mod protocol;
 mod ptxas;

@@ -28,6 +28,8 @@ impl<'a> Machine<'a> {
             Action::Copy { ring, part, bytes } => self.start_copy(a, place, (*ring, *part, *bytes))?,
             Action::Arrive { barrier, at, who } if mine(*who) => {
                 let turn = match at {
+                    // Its one slot needs no cursor to arrive at: each pass is a turn.
+                    At::Cursor if barrier.ring == RingId::PassEnd => u64::from(place.pass),
                     At::Cursor => self.agents[a].turn(barrier.ring, place.part),
                     At::TakenBy(op) => match self.agents[a].taken.get(op) {
                         Some(taken) => taken.turn,
