@@ -3,9 +3,11 @@
 use super::error::CliError;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use tile_codegen::lower::Machine;
 use tile_lang::artifact::Artifact;
-use tile_lang::exec::Executor;
+use tile_lang::exec::{Executor, WeightSource};
 use tile_lang::plan::Plan;
+use tile_lang::sim::checked::{CheckedExecutor, Settings};
 use tile_lang::sim::{Precision, SimExecutor};
 use tile_models::checkpoint::{Checkpoint, Weights};
 use tile_models::config::ModelConfig;
@@ -22,6 +24,8 @@ const DEFAULT_CONTEXT: usize = 4096;
 pub enum Device {
     /// The simulator.
     Sim,
+    /// The checked simulator, with the adversary's seed.
+    Checked(u64),
     /// A GPU by number.
     Cuda(usize),
 }
@@ -33,7 +37,12 @@ impl FromStr for Device {
         if text == "sim" {
             return Ok(Device::Sim);
         }
-        let expected = || "expected `sim`, or `cuda:N` with the number of a GPU".to_owned();
+        let expected =
+            || "expected `sim`, `checked` or `checked:SEED`, or `cuda:N` with the number of a GPU".to_owned();
+        if let Some(rest) = text.strip_prefix("checked") {
+            let seed = if rest.is_empty() { Some("0") } else { rest.strip_prefix(':') };
+            return seed.and_then(|s| s.parse().ok()).map(Device::Checked).ok_or_else(expected);
+        }
         let number = match text.strip_prefix("cuda") {
             Some("") => return Ok(Device::Cuda(0)),
             Some(rest) => rest.strip_prefix(':').ok_or_else(expected)?,
@@ -55,7 +64,7 @@ pub struct ModelArgs {
     /// Artifact of `monotile compile` to run; without one the model is planned here
     #[arg(long, value_name = "FILE")]
     pub artifact: Option<PathBuf>,
-    /// `sim` or `cuda:N`
+    /// `sim`, `checked` or `checked:SEED` (the program's roles under an adversary), or `cuda:N`
     #[arg(long, default_value = "sim", value_name = "DEVICE")]
     pub device: Device,
 }
@@ -180,6 +189,14 @@ impl Program {
                 let sim = SimExecutor::new(plan, weights, precision).map_err(|e| CliError::input(e.to_string()))?;
                 Ok(Box::new(sim))
             }
+            Device::Checked(seed) => {
+                let plan = match self {
+                    Program::Planned(plan) => plan,
+                    Program::Artifact(artifact) => artifact.plan,
+                };
+                require_memory(&plan)?;
+                Ok(Box::new(checked(plan, weights, precision, seed)?))
+            }
             Device::Cuda(ordinal) => {
                 if precision == Precision::F32 {
                     return Err(CliError::input("--precision f32 needs --device sim: GPUs multiply in bf16"));
@@ -194,6 +211,18 @@ impl Program {
             }
         }
     }
+}
+
+/// A plan on the checked simulator, with the protocol that the compiler derives from it.
+pub fn checked(
+    plan: Plan,
+    weights: &dyn WeightSource,
+    precision: Precision,
+    seed: u64,
+) -> Result<CheckedExecutor, CliError> {
+    let protocol = tile_codegen::protocol::derive(&plan, Machine::SM_90A)?;
+    let settings = Settings { seed, ..Settings::default() };
+    CheckedExecutor::new(plan, weights, precision, protocol, settings).map_err(|e| CliError::input(e.to_string()))
 }
 
 /// Compiles a plan in this process.

@@ -1,7 +1,7 @@
 //! `monotile kernel run` and `bench`: random inputs, one instruction.
 
 use super::super::error::CliError;
-use super::super::model::{Device, assemble};
+use super::super::model::{Device, assemble, checked};
 use super::super::{Instance, Io};
 use super::case::{Case, CaseArgs};
 use super::contents::{RandomWeights, fill};
@@ -28,7 +28,7 @@ pub struct RunArgs {
     kernel: KernelArgs,
     #[command(flatten)]
     case: CaseArgs,
-    /// `sim`, or `cuda:N` to compare the GPU with the simulator
+    /// `sim`; `checked` or `checked:SEED` to run the roles under an adversary, or `cuda:N`: both are compared with the simulator
     #[arg(long, default_value = "sim", value_name = "DEVICE")]
     device: Device,
     /// Print JSON
@@ -61,7 +61,7 @@ struct Output {
     data: Data,
 }
 
-/// Runs a kernel once; on a GPU also compares it with the simulator.
+/// Runs a kernel once; on a GPU or under an adversary also compares it with the simulator.
 pub fn run(args: &RunArgs, kernels: &[Instance], schedules: &[ScheduleDef], io: &mut Io<'_>) -> Result<(), CliError> {
     let kernel = args.kernel.find(kernels, schedules)?;
     let title = title(&kernel);
@@ -72,10 +72,14 @@ pub fn run(args: &RunArgs, kernels: &[Instance], schedules: &[ScheduleDef], io: 
     let want = outputs(&mut sim, &case, seed)?;
     let mut device = sim.device();
     let mut compared: Option<(Vec<Output>, Vec<f64>)> = None;
-    if let Device::Cuda(ordinal) = args.device {
-        let mut gpu = gpu(&case, &weights, ordinal)?;
-        device = gpu.device();
-        let got = outputs(&mut gpu, &case, seed)?;
+    let other: Option<Box<dyn Executor>> = match args.device {
+        Device::Sim => None,
+        Device::Checked(seed) => Some(Box::new(checked(case.plan.clone(), &weights, Precision::Native, seed)?)),
+        Device::Cuda(ordinal) => Some(Box::new(gpu(&case, &weights, ordinal)?)),
+    };
+    if let Some(mut other) = other {
+        device = other.device();
+        let got = outputs(&mut *other, &case, seed)?;
         let errors = got.iter().zip(&want).map(|(g, w)| difference(&g.data, &w.data)).collect();
         compared = Some((got, errors));
     }
@@ -119,6 +123,11 @@ pub fn bench(
     let weights = RandomWeights::new(&case.plan, args.case.seed);
     let repeats = args.repeats as usize;
     let (device, timing) = match args.device {
+        Device::Checked(_) => {
+            return Err(CliError::input(
+                "--device checked: its time says nothing of a kernel's speed; use sim or cuda:N",
+            ));
+        }
         Device::Sim => {
             let mut sim = simulator(&case, &weights)?;
             fill(&mut sim, &case, args.case.seed)?;

@@ -3,4 +3,5 @@
 
 mod faults;
 mod grid;
+mod kernels;
 mod rig;

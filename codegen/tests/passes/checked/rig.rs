@@ -1,6 +1,6 @@
 //! A small program to run under adversaries.
 
-use crate::kernels;
+use super::kernels;
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 use tile_codegen::lower::Machine;
@@ -17,7 +17,6 @@ use tile_lang::sim::{Precision, SimExecutor};
 pub const ROWS: usize = 8;
 /// Columns of a staged weight tile.
 pub const BK: usize = 64;
-
 
 /// Weights of a plan, by their number of elements.
 pub struct Filled<'a>(pub &'a Plan);
@@ -122,12 +121,7 @@ pub fn plain(plan: &Plan, passes: usize) -> Vec<Data> {
 }
 
 /// Runs a plan under an adversary.
-pub fn checked(
-    plan: &Plan,
-    protocol: &Protocol,
-    passes: usize,
-    settings: Settings,
-) -> Result<Vec<Data>, Box<Trap>> {
+pub fn checked(plan: &Plan, protocol: &Protocol, passes: usize, settings: Settings) -> Result<Vec<Data>, Box<Trap>> {
     let source = Filled(plan);
     let executor = CheckedExecutor::new(plan.clone(), &source, Precision::Native, protocol.clone(), settings);
     let mut executor = executor.unwrap();

@@ -84,9 +84,14 @@ impl<'a> Machine<'a> {
         if state.completed != wanted {
             return Err(self.wrong_phase(a, place, barrier, index, turn, wanted));
         }
-        let released = state.released.clone();
-        let agent = &mut self.agents[a];
-        agent.sight.join(&released);
+        let given_back =
+            agent.released.get(&turn).filter(|_| (barrier.ring, barrier.side) == (RingId::Tiles, Side::Full));
+        if let Some(given_back) = given_back {
+            return Err(self.not_carried(a, place, turn, *given_back));
+        }
+        let Machine { ctas, agents, .. } = self;
+        let agent = &mut agents[a];
+        agent.sight.join(&ctas[agent.cta].barriers[index].released);
         match (barrier.side, place.part) {
             (Side::Full, Part::Op(op)) if barrier.ring == RingId::Tiles => {
                 agent.taken.insert(op, Taken { turn, place });
@@ -97,6 +102,22 @@ impl<'a> Machine<'a> {
             _ => {}
         }
         Ok(Went::On)
+    }
+
+    /// The cursor still stands at a slot that was given back.
+    fn not_carried(&self, a: usize, place: Place, turn: u64, given_back: Place) -> Box<Trap> {
+        let by = self.agents[a].by();
+        let slots = self.world.slots(RingId::Tiles) as u64;
+        Trap::new(
+            "E90",
+            format!(
+                "a wait for a phase that is over: slot {} of the ring of tiles was given back already",
+                turn % slots
+            ),
+            vec![self.world.site(by, "waits", place), self.world.site(by, "gave it back", given_back)],
+            "carry slot and phase from one use of the ring to the next, and advance once for each slot taken",
+        )
+        .note(format!("the cursor is still at taking {turn} (slot {}, round {})", turn % slots, turn / slots))
     }
 
     /// The wait returns, but for another phase than the cursor stands at.

@@ -1,0 +1,52 @@
+//! Kernels that run under adversaries.
+
+use tile_lang::dsl::*;
+use tile_lang::tile;
+
+/// `y = x · wᵀ`: each item makes 16 columns of `y`, staging a tile of `w` in each trip; the warps' partial sums
+/// meet in the exchange area.
+#[tile::kernel(crate = tile_lang)]
+pub fn product<const BK: usize>(w: &Weight<bf16, 2>, x: &Global<f32, 2>, y: &mut Global<f32, 2>) {
+    let [i] = work([cdiv(w.dim(0), 16)]);
+    let mut acc = Tile::<f32, 16, 8>::zero();
+    for k in pipelined::<4>(0..cdiv(w.dim(1), BK)) {
+        let part = w.stage::<Smem<bf16, 16, BK>>([i, k]);
+        let h = x.load::<Tile<f32, 8, BK>>([0, k]);
+        acc.mma(part.read(), h.cast::<bf16>().t());
+    }
+    y.store([0, i], acc.t());
+}
+
+/// Adds one to rows that are staged from an array which another instruction writes.
+#[tile::kernel(crate = tile_lang)]
+pub fn staged_rows<const N: usize>(h: &Global<f32, 2>, y: &mut Global<f32, 2>) {
+    let [i] = work([h.dim(0)]);
+    let row = h.stage::<Smem<f32, 1, N>>([i, 0]).read();
+    y.store([i, 0], row + 1.0);
+}
+
+/// Counts passes, and sets the flag at the last one.
+#[tile::kernel(crate = tile_lang)]
+pub fn count(y: &Global<f32, 2>, passes: &mut Global<i32, 1>, last: i32) {
+    let n = passes.at([0]) + 1;
+    let enough = y.at([0, 0]) > -1000000.0;
+    passes.set([0], n);
+    if (n >= last) & enough {
+        passes.set([1], 1);
+    }
+}
+
+/// Two items that write the same elements.
+#[tile::kernel(crate = tile_lang)]
+pub fn overlap(x: &Global<f32, 1>, y: &mut Global<f32, 1>) {
+    let [i] = work([2]);
+    let part = x.load::<Tile<f32, 32>>([i]);
+    y.store([0], part);
+}
+
+/// An element at an index that comes from the host.
+#[tile::kernel(crate = tile_lang)]
+pub fn pick(x: &Global<f32, 1>, y: &mut Global<f32, 1>, index: i32) {
+    let [i] = work([1]);
+    y.set([i], x.at([index]));
+}
