@@ -17,12 +17,12 @@ pub fn product<const BK: usize>(w: &Weight<bf16, 2>, x: &Global<f32, 2>, y: &mut
     y.store([0, i], acc.t());
 }
 
-/// Adds one to rows that are staged from an array which another instruction writes.
+/// Adds one to pieces of rows that are staged from an array which another instruction writes.
 #[tile::kernel(crate = tile_lang)]
-pub fn staged_rows<const N: usize>(h: &Global<f32, 2>, y: &mut Global<f32, 2>) {
-    let [i] = work([h.dim(0)]);
-    let row = h.stage::<Smem<f32, 1, N>>([i, 0]).read();
-    y.store([i, 0], row + 1.0);
+pub fn staged_rows(h: &Global<f32, 2>, y: &mut Global<f32, 2>) {
+    let [i, j] = work([h.dim(0), h.dim(1) / 8]);
+    let row = h.stage::<Smem<f32, 1, 8>>([i, j]).read();
+    y.store([i, j], row + 1.0);
 }
 
 /// Counts passes, and sets the flag at the last one.

@@ -81,7 +81,7 @@ pub fn chain(n: usize, k: usize, passes: i32) -> Plan {
     rig.plan.stop = ElementRef { buffer: stop, element: 1 };
     let (x, h, y, stop) = (rig.whole(x), rig.whole(h), rig.whole(y), rig.whole(stop));
     rig.push(kernels::product::instance(BK).unwrap(), vec![w, x, h.clone()], "product");
-    rig.push(kernels::staged_rows::instance(n).unwrap(), vec![h, y.clone()], "rows");
+    rig.push(kernels::staged_rows::instance().unwrap(), vec![h, y.clone()], "rows");
     rig.push(kernels::count::instance().unwrap(), vec![y, stop, Operand::I32(passes)], "count");
     rig.linked()
 }

@@ -68,10 +68,10 @@ impl<'a> Machine<'a> {
         let touch = stream.walk.touches(step);
         let touch = touch.map_err(|e| self.world.item_fault(e, role, cta, place))?;
         if let OpKind::RingWait(parts) = &step.kind {
-            let Some(taken) = self.agents[a].taken.get(&step.id).copied() else {
+            let Some(turn) = self.agents[a].taken.get(&step.id).copied() else {
                 return Err(self.misplaced(a, place, "staged tiles that nobody waited for"));
             };
-            let slot = (taken.turn % self.world.slots(RingId::Tiles) as u64) as usize;
+            let slot = (turn % self.world.slots(RingId::Tiles) as u64) as usize;
             for (i, part) in parts.iter().enumerate() {
                 let cta = &mut self.ctas[cta];
                 let tile = match cta.slots.get(&(RingId::Tiles, slot, i)) {
@@ -79,7 +79,7 @@ impl<'a> Machine<'a> {
                     _ => cta.consumer.walk.nothing(part.dtype.is_int()),
                 };
                 let bytes = (part.offset, part.offset + part.bytes());
-                cta.consumer.bind(step, i, tile, SlotView { turn: taken.turn, bytes });
+                cta.consumer.bind(step, i, tile, SlotView { turn, bytes });
             }
         }
         let stream = self.stream_mut(a);

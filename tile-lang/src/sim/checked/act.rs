@@ -1,6 +1,6 @@
 //! Actions of the protocol: waits, arrivals, meetings, fences, counters.
 
-use super::agent::{Blocked, Taken};
+use super::agent::Blocked;
 use super::barrier::{Arrival, Meeting};
 use super::copies::ring_name;
 use super::machine::{Machine, Went};
@@ -32,7 +32,7 @@ impl<'a> Machine<'a> {
                     At::Cursor if barrier.ring == RingId::PassEnd => u64::from(place.pass),
                     At::Cursor => self.agents[a].turn(barrier.ring, place.part),
                     At::TakenBy(op) => match self.agents[a].taken.get(op) {
-                        Some(taken) => taken.turn,
+                        Some(turn) => *turn,
                         None => return Err(self.misplaced(a, place, "a release of a slot that was never taken")),
                     },
                 };
@@ -77,25 +77,24 @@ impl<'a> Machine<'a> {
             Parity::Phase => (round & 1, round + 1),
             Parity::Opposite => ((round & 1) ^ 1, round),
         };
+        let consecutive = matches!(barrier.ring, RingId::Tiles | RingId::Records);
+        let last = agent.waited.get(&(barrier.ring, barrier.side)).copied().filter(|_| consecutive);
+        if let Some((before, at)) = last.filter(|(before, _)| before + 1 != turn) {
+            return Err(self.not_carried(a, place, barrier, (turn, before), at));
+        }
         let state = &self.ctas[agent.cta].barriers[index];
-        if !state.passes(bit) {
+        if !state.passes(bit) && state.completed <= wanted {
             return Ok(Went::Waits(Blocked::Phase { barrier: index, parity: bit, wanted, turn }));
         }
         if state.completed != wanted {
             return Err(self.wrong_phase(a, place, barrier, index, turn, wanted));
         }
-        let given_back =
-            agent.released.get(&turn).filter(|_| (barrier.ring, barrier.side) == (RingId::Tiles, Side::Full));
-        if let Some(given_back) = given_back {
-            return Err(self.not_carried(a, place, turn, *given_back));
-        }
         let Machine { ctas, agents, .. } = self;
         let agent = &mut agents[a];
         agent.sight.join(&ctas[agent.cta].barriers[index].released);
+        agent.waited.insert((barrier.ring, barrier.side), (turn, place));
         match (barrier.side, place.part) {
-            (Side::Full, Part::Op(op)) if barrier.ring == RingId::Tiles => {
-                agent.taken.insert(op, Taken { turn, place });
-            }
+            (Side::Full, Part::Op(op)) if barrier.ring == RingId::Tiles => agent.take(op, turn, place),
             (Side::Empty, _) => {
                 agent.acquired.insert(barrier.ring, turn);
             }
@@ -104,20 +103,33 @@ impl<'a> Machine<'a> {
         Ok(Went::On)
     }
 
-    /// The cursor still stands at a slot that was given back.
-    fn not_carried(&self, a: usize, place: Place, turn: u64, given_back: Place) -> Box<Trap> {
+    /// The cursor stands elsewhere than after the slot that was taken last.
+    fn not_carried(
+        &self,
+        a: usize,
+        place: Place,
+        barrier: Barrier,
+        (turn, before): (u64, u64),
+        last: Place,
+    ) -> Box<Trap> {
         let by = self.agents[a].by();
-        let slots = self.world.slots(RingId::Tiles) as u64;
+        let slots = self.world.slots(barrier.ring) as u64;
+        let what = if turn <= before { "a phase that is over" } else { "a phase that skips others" };
         Trap::new(
             "E90",
             format!(
-                "a wait for a phase that is over: slot {} of the ring of tiles was given back already",
-                turn % slots
+                "a wait for {what}: {} of slot {} of the {} in round {}, after slot {} in round {}",
+                side_name(barrier.side),
+                turn % slots,
+                ring_name(barrier.ring),
+                turn / slots,
+                before % slots,
+                before / slots
             ),
-            vec![self.world.site(by, "waits", place), self.world.site(by, "gave it back", given_back)],
+            vec![self.world.site(by, "waits", place), self.world.site(by, "took the last one", last)],
             "carry slot and phase from one use of the ring to the next, and advance once for each slot taken",
         )
-        .note(format!("the cursor is still at taking {turn} (slot {}, round {})", turn % slots, turn / slots))
+        .note(format!("the cursor is at taking {turn} of the ring, {} would be next", before + 1))
     }
 
     /// The wait returns, but for another phase than the cursor stands at.
@@ -132,7 +144,7 @@ impl<'a> Machine<'a> {
         Trap::new(
             "E90",
             format!(
-                "a wait returns for the wrong phase: {} of slot {} of the {} has completed {} phases, {wanted} are expected",
+                "a wait for the wrong phase: {} of slot {} of the {} has completed {} phases, {wanted} are expected",
                 side_name(barrier.side),
                 turn % slots,
                 ring_name(barrier.ring),

@@ -4,16 +4,8 @@ use super::clock::{By, Clock, Sight, Space};
 use super::stream::{Part, Place};
 use super::world::ring_index;
 use crate::ir::OpId;
-use crate::protocol::RingId;
+use crate::protocol::{RingId, Side};
 use std::collections::{BTreeMap, HashMap};
-
-/// A slot that a ring op took.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Taken {
-    /// Which taking of the ring, counted from 0: the slot is its remainder by the slots, the round its quotient.
-    pub turn: u64,
-    pub place: Place,
-}
 
 /// What an agent waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +37,12 @@ pub(super) struct Agent {
     pub read: Sight,
     /// Turns of each ring, by [`ring_index`]; the last one is the producer's cursor for fetching records.
     cursors: [u64; 5],
-    /// Slots of staged tiles, by the op that took them.
-    pub taken: HashMap<OpId, Taken>,
+    /// Turns of staged tiles, by the op that took them last.
+    pub taken: HashMap<OpId, u64>,
+    /// The last turn that it waited for, by ring and side, and where.
+    pub waited: HashMap<(RingId, Side), (u64, Place)>,
+    /// Where it took staged tiles' slots, by turn; the latest ones.
+    pub takes: BTreeMap<u64, Place>,
     /// Where it gave staged tiles' slots back, by turn; the latest ones.
     pub released: BTreeMap<u64, Place>,
     /// Turns that it has waited for as the one who fills.
@@ -58,8 +54,15 @@ pub(super) struct Agent {
     pub place: Place,
 }
 
-/// Releases that are remembered: more than a ring has slots.
-const RELEASES: usize = 256;
+/// Turns that are remembered: more than a ring has slots.
+const TURNS: usize = 256;
+
+fn remember(turns: &mut BTreeMap<u64, Place>, turn: u64, place: Place) {
+    turns.insert(turn, place);
+    if turns.len() > TURNS {
+        turns.pop_first();
+    }
+}
 
 /// Cursor of the producer's fetches.
 const FETCH: usize = 4;
@@ -77,6 +80,8 @@ impl Agent {
             read: Sight::new(space),
             cursors: [0; 5],
             taken: HashMap::new(),
+            waited: HashMap::new(),
+            takes: BTreeMap::new(),
             released: BTreeMap::new(),
             acquired: HashMap::new(),
             blocked: None,
@@ -111,12 +116,15 @@ impl Agent {
         self.cursors[Self::cursor(ring, part)] += 1;
     }
 
+    /// Notes that it took a slot of staged tiles.
+    pub fn take(&mut self, op: OpId, turn: u64, place: Place) {
+        self.taken.insert(op, turn);
+        remember(&mut self.takes, turn, place);
+    }
+
     /// Notes that it gave a slot of staged tiles back.
     pub fn release(&mut self, turn: u64, place: Place) {
-        self.released.insert(turn, place);
-        if self.released.len() > RELEASES {
-            self.released.pop_first();
-        }
+        remember(&mut self.released, turn, place);
     }
 
     /// What it knows.

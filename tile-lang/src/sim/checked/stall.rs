@@ -16,14 +16,33 @@ impl Machine<'_> {
     /// Says why nobody moves: the most telling of the waits, and the state of every agent.
     pub fn stalled(&self) -> Box<Trap> {
         let mut trap = self.not_resident().or_else(|| self.phase_cause()).unwrap_or_else(|| self.plain_stall());
-        for (i, agent) in self.agents.iter().enumerate().take(LISTED) {
-            let state = self.state(agent);
-            trap.notes.push(format!("{}: {state}", self.world.who(self.agents[i].by())));
-        }
-        if self.agents.len() > LISTED {
-            trap.notes.push(format!("and {} more", self.agents.len() - LISTED));
+        let states = self.states();
+        let more = states.len().saturating_sub(LISTED);
+        trap.notes.extend(states.into_iter().take(LISTED));
+        if more > 0 {
+            trap.notes.push(format!("and {more} more"));
         }
         trap
+    }
+
+    /// What everyone is doing; warps of a CTA that do the same share a line.
+    fn states(&self) -> Vec<String> {
+        let mut lines: Vec<(usize, Option<usize>, usize, String)> = Vec::new();
+        for agent in &self.agents {
+            let state = self.state(agent);
+            match (lines.last_mut(), agent.warp) {
+                (Some((cta, Some(_), to, same)), Some(w)) if *cta == agent.cta && *to + 1 == w && *same == state => {
+                    *to = w
+                }
+                _ => lines.push((agent.cta, agent.warp, agent.warp.unwrap_or(0), state)),
+            }
+        }
+        let name = |(cta, from, to, state): (usize, Option<usize>, usize, String)| match from {
+            None => format!("the producer of CTA {cta}: {state}"),
+            Some(w) if w == to => format!("warp {w} of CTA {cta}: {state}"),
+            Some(w) => format!("warps {w} to {to} of CTA {cta}: {state}"),
+        };
+        lines.into_iter().map(name).collect()
     }
 
     /// Waits for a counter that a CTA must raise which isn't there.
@@ -87,9 +106,9 @@ impl Machine<'_> {
                 vec![self.world.site(agent.by(), "waits", agent.place)],
                 "arrive once in each phase; a slot that is taken is given back before the ring is needed again",
             );
-            let taken = absent.taken.values().find(|t| t.turn == turn).map_or(absent.place, |t| t.place);
-            let verb = if taken == absent.place { "waits since" } else { "took the slot" };
-            trap.sites.push(self.world.site(absent.by(), verb, taken));
+            let taken = self.concerned(ring, side, turn).and_then(|t| absent.takes.get(&t));
+            let (verb, at) = taken.map_or(("is now", absent.place), |at| ("took the slot", *at));
+            trap.sites.push(self.world.site(absent.by(), verb, at));
             Some(trap.note(self.missing(agent.cta, barrier)))
         })
     }
@@ -128,13 +147,15 @@ impl Machine<'_> {
         }
     }
 
+    /// The turn whose arrivals a wait needs: an empty barrier's phase ends the round before the one that its waiter begins.
+    fn concerned(&self, ring: RingId, side: Side, turn: u64) -> Option<u64> {
+        if side == Side::Empty { turn.checked_sub(self.world.slots(ring) as u64) } else { Some(turn) }
+    }
+
     /// Whether an agent's cursor is past the turn that a wait on the other side concerns.
     fn is_past(&self, agent: &Agent, ring: RingId, side: Side, turn: u64) -> bool {
-        // An empty barrier's phase ends the round before the one that its waiter wants to begin.
-        let slots = self.world.slots(ring) as u64;
-        let concerned = if side == Side::Empty { turn.checked_sub(slots) } else { Some(turn) };
         let part = if ring == RingId::Records && agent.warp.is_none() { Part::Fetch } else { Part::Begin };
-        concerned.is_some_and(|t| match ring {
+        self.concerned(ring, side, turn).is_some_and(|t| match ring {
             RingId::PassEnd => matches!(agent.blocked, Some(Blocked::Host { .. })) || agent.done,
             _ => agent.turn(ring, part) > t,
         })
