@@ -10,6 +10,7 @@ pub mod diag;
 pub mod dsl;
 pub mod dtype;
 pub mod exec;
+pub mod generate;
 pub mod interp;
 pub mod ir;
 pub mod launch;

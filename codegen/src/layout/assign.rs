@@ -38,7 +38,7 @@ pub fn assign(kernel: &Kernel, body: BlockId) -> Assignment {
     let (pinned, warps) = (pinned_splits(kernel), consumer_warps(kernel));
     let Warpgroups { products, swizzled } = warpgroup::find(kernel, body, &uses, &pinned);
     let out = Assignment { warpgroups: products, swizzled, ..Assignment::default() };
-    let mut a = Assigner { k: kernel, uses, out, defs: kernel.definitions(), pinned, warps };
+    let mut a = Assigner { k: kernel, uses, out, defs: kernel.definitions(), pinned, warps, round: 0 };
     loop {
         let before = a.out.native.clone();
         a.out.demands.clear();
@@ -46,13 +46,19 @@ pub fn assign(kernel: &Kernel, body: BlockId) -> Assignment {
         if a.out.native == before {
             break;
         }
+        a.round += 1;
     }
     a.fragments(body);
     a.out
 }
 
+/// Rounds after which carried values keep their layouts, so that two that follow each other's come to rest.
+const MOVING_ROUNDS: usize = 8;
+
 struct Assigner<'k> {
     k: &'k Kernel,
+    /// How often the body was gone through.
+    round: usize,
     uses: HashMap<ValueId, Vec<OpId>>,
     defs: Vec<Option<OpId>>,
     out: Assignment,
@@ -153,6 +159,13 @@ impl Assigner<'_> {
                     }
                     let arg = body.args[i + 1];
                     let layout = match (self.native(y), self.native(arg)) {
+                        (y, Some(l)) if self.round >= MOVING_ROUNDS => {
+                            if l.is_partial() && y.as_ref() != Some(&l) {
+                                l.combined()
+                            } else {
+                                l
+                            }
+                        }
                         (Some(l), _) if y != arg => l,
                         (_, Some(l)) => l,
                         (Some(l), None) => l,

@@ -1,6 +1,7 @@
 //! Passes without LLVM: roles, rings, the protocol between them.
 
 mod checked;
+mod generated;
 mod kernels;
 mod protocol;
 mod ptxas;

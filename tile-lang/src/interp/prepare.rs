@@ -128,10 +128,16 @@ impl Prepared {
             live: vec![false; kernel.values.len()],
             blocks: kernel.blocks.iter().map(|_| Code::default()).collect(),
         };
-        maker.block(body.index());
-        if let Some(producer) = producer {
-            maker.live.fill(false);
-            maker.block(producer);
+        match producer {
+            None => maker.block(body.index()),
+            Some(producer) => {
+                // Both roles read the parameters, each at its own pace: neither moves them out.
+                for body in [body.index(), producer] {
+                    maker.live.fill(false);
+                    kernel.params.iter().for_each(|p| maker.live[p.value.index()] = true);
+                    maker.block(body);
+                }
+            }
         }
         let host = maker.host_steps();
         Prepared {

@@ -371,9 +371,11 @@ impl<'k> Same<'k> {
                     }
                     (OpKind::RingWait(_), _) | (_, OpKind::RingWait(_)) => false,
                     (kind, other) => {
+                        // Extents of an array that is written stay; what it holds does not.
+                        let reads = matches!(kind, OpKind::At | OpKind::Load);
                         kind == other
                             && i == j
-                            && !p.operands.first().is_some_and(|g| self.written.contains(g))
+                            && !(reads && self.written.contains(&p.operands[0]))
                             && p.operands.len() == q.operands.len()
                             && p.operands.iter().zip(&q.operands).all(|(v, w)| self.value(*v, *w))
                     }

@@ -1,0 +1,114 @@
+//! Generated kernels mean the same before and after every pass, and code can be made for all of them.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tile_codegen::lower::{self, Machine, ParamFacts};
+use tile_codegen::passes::{explicit_roles, lower_to_roles};
+use tile_lang::generate::{self, Program};
+use tile_lang::ir::{self, Kernel, Stage};
+
+/// Programs that every run of the tests compares.
+const PROGRAMS: u64 = 1000;
+
+/// Everything that must hold of one kernel; what doesn't. A panic is a failure as well.
+fn check(kernel: &Kernel) -> Result<(), String> {
+    std::panic::catch_unwind(|| compare(kernel)).unwrap_or_else(|_| Err("panic: a stage panicked".into()))
+}
+
+/// Compares the stages.
+fn compare(kernel: &Kernel) -> Result<(), String> {
+    let at = |stage: &str, e: &dyn std::fmt::Display| format!("{stage}: {e}");
+    ir::verify(kernel).map_err(|e| at("verify", &e))?;
+    let want = generate::run(kernel).map_err(|e| at("as written", &e))?;
+    let same = |stage: &str, k: &Kernel| -> Result<(), String> {
+        ir::verify(k).map_err(|e| at(stage, &e))?;
+        let got = generate::run(k).map_err(|e| at(stage, &e))?;
+        for (w, g) in want.iter().zip(&got) {
+            let differ = w.bits.iter().zip(&g.bits).filter(|(a, b)| a != b).count();
+            if differ > 0 || w.bits.len() != g.bits.len() || w.name != g.name {
+                return Err(format!("{stage}: {differ} of {} elements of `{}` differ", w.bits.len(), w.name));
+            }
+        }
+        Ok(())
+    };
+    let text = kernel.to_string();
+    let read = ir::parse(&text, "generated.tile").map_err(|e| at("text", &e))?;
+    if read.to_string() != text {
+        return Err("text: it is printed otherwise after it was read".into());
+    }
+    same("text", &read)?;
+    same("scheduled", &Kernel { stage: Stage::Scheduled, ..kernel.clone() })?;
+    // Slots of one transaction, and slots that several loads share.
+    for group in [1, 4096, Machine::SM_90A.group_bytes] {
+        let roles = explicit_roles(kernel, group).map_err(|e| at("explicit roles", &e))?;
+        same(&format!("explicit roles, {group} bytes"), &roles)?;
+        let text = format!("{roles:#}");
+        let read = ir::parse(&text, "roles.tile").map_err(|e| at("text of roles", &e))?;
+        same("text of roles", &read)?;
+        let lowered = lower_to_roles(kernel, group).map_err(|e| at("roles", &e))?;
+        same(&format!("roles, {group} bytes"), &lowered)?;
+        same("allocated", &Kernel { stage: Stage::Allocated, ..lowered })?;
+    }
+    let facts = vec![vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()]];
+    lower::assemble(&kernel.name, std::slice::from_ref(kernel), &facts, Machine::SM_90A).map_err(|e| at("code", &e))?;
+    Ok(())
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/regressions")
+}
+
+/// Shrinks what failed and keeps it beside the tests, which run it from then on.
+fn report(program: &Program, why: &str) -> String {
+    let stage = |e: &str| e.split(':').next().unwrap_or_default().to_owned();
+    let fails = |p: &Program| check(&p.kernel()).is_err_and(|e| stage(&e) == stage(why));
+    let small = generate::shrink(program, fails);
+    let kernel = small.kernel();
+    let why = check(&kernel).err().unwrap_or_default();
+    let file = folder().join(format!("seed-{}.tile", program.seed));
+    let comment: String = why.lines().map(|l| format!("// {l}\n")).collect();
+    let kept = match std::fs::write(&file, format!("{comment}{kernel}")) {
+        Ok(()) => format!("kept as {}", file.display()),
+        Err(e) => format!("{} can't be written ({e})", file.display()),
+    };
+    format!("seed {}, {} steps: {why}\n{kept}\n{kernel:#}", program.seed, small.size())
+}
+
+#[test]
+fn generated_programs_mean_the_same_at_every_stage() {
+    let (next, failures) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let count = std::env::var("GENERATED_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(PROGRAMS);
+    std::thread::scope(|s| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            s.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= count || failures.lock().is_ok_and(|f| f.len() >= 5) {
+                        return;
+                    }
+                    let program = Program::random(seed);
+                    if let Err(why) = check(&program.kernel()) {
+                        let text = report(&program, &why);
+                        failures.lock().unwrap_or_else(|e| e.into_inner()).push(text);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap_or_else(|e| e.into_inner());
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+#[test]
+fn kept_programs_mean_the_same_at_every_stage() {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder()).expect("the folder is there").flatten().map(|e| e.path()).collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == "tile"));
+    files.sort();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let kernel = ir::parse(&text, &file.display().to_string()).unwrap_or_else(|e| panic!("{e}"));
+        check(&kernel).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    }
+}
