@@ -48,7 +48,7 @@ pub struct Times {
 /// # Errors
 /// A kernel that can't be lowered, PTX that ptxas rejects or can't honour (E40), machine code without the instructions
 /// that were meant (E41).
-pub fn compile(plan: &Plan, target: &Target) -> Result<Compiled, CodegenError> {
+pub fn compile(plan: &Plan, target: &'static Target) -> Result<Compiled, CodegenError> {
     compile_kernels(&plan.name, &plan.kernels, &lower::facts(plan), target)
 }
 
@@ -60,7 +60,7 @@ pub fn compile_kernels(
     name: &str,
     kernels: &[Kernel],
     facts: &[Vec<ParamFacts>],
-    target: &Target,
+    target: &'static Target,
 ) -> Result<Compiled, CodegenError> {
     let mut times = Times::default();
     let begin = Instant::now();
@@ -94,7 +94,7 @@ pub fn compile_kernels(
 }
 
 /// Assembles the image's PTX and looks at what came of it.
-fn machine_code(compiled: &mut Compiled, kernels: &[Kernel], target: &Target) -> Result<(), CodegenError> {
+fn machine_code(compiled: &mut Compiled, kernels: &[Kernel], target: &'static Target) -> Result<(), CodegenError> {
     let assembly = ptxas::assemble(&compiled.image.ptx, target.name)?;
     let diagnose = Diagnose::new(&compiled.image.ptx, kernels);
     if assembly.cubin.is_empty() {

@@ -4,6 +4,7 @@ use crate::CodegenError;
 use crate::layout::{Assignment, Layout, MmaSplit, assign, consumer_warps};
 use crate::lower::{Assembled, Machine};
 use crate::passes::lower_to_roles;
+use crate::target::Target;
 use serde::Serialize;
 use tile_lang::ir::{Access, BlockId, Kernel, OpData, OpId, OpKind, Role, Type, ValueId};
 use tile_lang::packing::{Packing, TileOrder};
@@ -173,13 +174,13 @@ pub fn report(
     let kernels = kernels
         .iter()
         .zip(&assembled.packings)
-        .map(|(k, packings)| Ok(kernel_report(&lower_to_roles(k, machine.group_bytes)?, packings)))
+        .map(|(k, packings)| Ok(kernel_report(&lower_to_roles(k, machine.group_bytes)?, packings, machine.target)))
         .collect::<Result<_, CodegenError>>()?;
     Ok(ProgramReport { name: name.into(), shared, kernels })
 }
 
 /// The report on one kernel that is split into roles; `packings` say how its weights are stored.
-pub(super) fn kernel_report(k: &Kernel, packings: &[Option<Packing>]) -> KernelReport {
+pub(super) fn kernel_report(k: &Kernel, packings: &[Option<Packing>], target: &Target) -> KernelReport {
     let mut report = KernelReport {
         name: k.name.clone(),
         generics: k.generics.clone(),
@@ -189,11 +190,11 @@ pub(super) fn kernel_report(k: &Kernel, packings: &[Option<Packing>]) -> KernelR
     };
     for &(role, body) in &k.bodies {
         let ops = ops_in(k, body);
-        report.roles.push(role_report(k, role, &ops));
+        report.roles.push(role_report(k, role, &ops, target));
         match role {
             Role::Producer => report.ring = ring(k, &ops, packings),
             Role::Consumer | Role::All => {
-                let layouts = assign(k, body);
+                let layouts = assign(k, body, target);
                 let products = ops.iter().filter(|id| k.op(**id).kind == OpKind::Mma);
                 report.products = products.filter_map(|id| product(k, *id, &layouts)).collect();
             }
@@ -218,13 +219,13 @@ pub(crate) fn place(k: &Kernel, span: Span) -> Place {
     Place { file, line: span.line, col: span.col }
 }
 
-fn role_report(k: &Kernel, role: Role, ops: &[OpId]) -> RoleReport {
+fn role_report(k: &Kernel, role: Role, ops: &[OpId], target: &Target) -> RoleReport {
     // Of the kernel's own file: functions that it calls lie elsewhere.
     let own = ops.iter().map(|id| k.op(*id).span).filter(|s| s.is_known() && s.file == 0);
     let by_line = |s: &Span| (s.line, s.col);
     let (first, last) = (own.clone().min_by_key(by_line), own.max_by_key(by_line));
     let (role, threads) = match role {
-        Role::Producer => ("producer", 1),
+        Role::Producer => ("producer", target.producer_lanes()),
         Role::Consumer => ("consumer", consumer_warps(k) * 32),
         Role::All => ("all", consumer_warps(k) * 32),
     };

@@ -5,6 +5,7 @@ use super::report::{kernel_report, ops_in, place};
 use super::{Place, Transaction};
 use crate::CodegenError;
 use crate::layout::{Bit, Layout, assign};
+use crate::lower::Machine;
 use crate::passes::{lower_to_roles, ring_groups};
 use std::fmt::Write;
 use tile_lang::ir::{Kernel, Role, Stage};
@@ -38,17 +39,17 @@ pub fn specialised(kernel: &Kernel, group_bytes: usize, brief: bool) -> Result<S
 ///
 /// # Errors
 /// As [`scheduled`].
-pub fn allocated(kernel: &Kernel, group_bytes: usize, brief: bool) -> Result<String, CodegenError> {
-    let kernel = Kernel { stage: Stage::Allocated, ..lower_to_roles(kernel, group_bytes)? };
+pub fn allocated(kernel: &Kernel, machine: Machine, brief: bool) -> Result<String, CodegenError> {
+    let kernel = Kernel { stage: Stage::Allocated, ..lower_to_roles(kernel, machine.group_bytes)? };
     let mut out = String::new();
-    for Transaction { place, bytes, parts } in &kernel_report(&kernel, &[]).ring.transactions {
+    for Transaction { place, bytes, parts } in &kernel_report(&kernel, &[], machine.target).ring.transactions {
         let _ = writeln!(out, "// slot: {bytes} bytes, {place}");
         for p in parts {
             let _ = writeln!(out, "//   +{} {} bytes of `{}`", p.offset, p.bytes, p.param);
         }
     }
     if let Some(body) = kernel.body(Role::Consumer) {
-        let layouts = assign(&kernel, body);
+        let layouts = assign(&kernel, body, machine.target);
         let _ = writeln!(out, "// layouts: bits as axis.bit, lowest first; `-` copies, `+` partial sums");
         for id in ops_in(&kernel, body) {
             let op = kernel.op(id);

@@ -9,6 +9,7 @@
 use super::warpgroup::{self, Warpgroups};
 use super::{Layout, MmaSplit, consumer_warps};
 use crate::schedule::pinned_splits;
+use crate::target::Target;
 use std::collections::{HashMap, HashSet};
 use tile_lang::ir::{Access, BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, Type, UnaryOp, ValueId};
 
@@ -32,11 +33,12 @@ pub struct Assignment {
     pub swizzled: HashSet<ValueId>,
 }
 
-/// Assigns layouts to the tiles of one body.
-pub fn assign(kernel: &Kernel, body: BlockId) -> Assignment {
+/// Assigns layouts to the tiles of one body; which products warpgroups carry out depends on the target.
+pub fn assign(kernel: &Kernel, body: BlockId, target: &Target) -> Assignment {
     let uses = uses(kernel, body);
     let (pinned, warps) = (pinned_splits(kernel), consumer_warps(kernel));
-    let Warpgroups { products, swizzled } = warpgroup::find(kernel, body, &uses, &pinned);
+    let found = if target.wgmma { warpgroup::find(kernel, body, &uses, &pinned) } else { Warpgroups::default() };
+    let Warpgroups { products, swizzled } = found;
     let out = Assignment { warpgroups: products, swizzled, ..Assignment::default() };
     let mut a = Assigner { k: kernel, uses, out, defs: kernel.definitions(), pinned, warps, round: 0 };
     loop {

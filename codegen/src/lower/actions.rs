@@ -2,9 +2,10 @@
 
 use super::emit::{Emitter, Ssa};
 use super::program::{EMPTY, FULL, PASS_END, READY, RECORD_EMPTY, RECORD_FULL};
-use super::sync;
+use super::{lanes, sync};
+use crate::target::Copies;
 use tile_lang::ir::Role;
-use tile_lang::protocol::{Barrier, Fence, Parity, RingId, Side};
+use tile_lang::protocol::{Barrier, Fence, Parity, RingId, RingShape, Side};
 
 /// A role's position in a ring, loaded.
 #[derive(Clone, Debug)]
@@ -70,21 +71,47 @@ pub(super) fn wait(e: &mut Emitter, role: Role, address: &Ssa, parity: &Ssa, lea
     sync::wait_phase(e, address, parity, &control)
 }
 
-/// One arrival that announces bytes.
+/// One arrival that announces bytes. Where lanes copy, they arrive themselves when their copies are done ([`copies_started`]).
 pub(super) fn expect(e: &mut Emitter, address: &Ssa, bytes: usize) {
-    let bytes = e.i32(bytes as i64);
-    e.asm("mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], $1;", "r,r", &[(address, "i32"), (&bytes, "i32")], None);
+    if e.target.copies == Copies::Bulk {
+        let bytes = e.i32(bytes as i64);
+        let text = "mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], $1;";
+        e.asm(text, "r,r", &[(address, "i32"), (&bytes, "i32")], None);
+    }
 }
 
-/// Starts a bulk copy from global memory at `source` to shared memory at `target`, which counts on the barrier.
-pub(super) fn copy(e: &mut Emitter, target: &Ssa, source: &Ssa, bytes: usize, barrier: &Ssa) {
-    let bytes = e.i32(bytes as i64);
-    e.asm(
-        "cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [$0], [$1], $2, [$3];",
-        "r,l,r,r",
-        &[(target, "i32"), (source, "!llvm.ptr<1>"), (&bytes, "i32"), (barrier, "i32")],
-        None,
-    );
+/// Starts the copy of a multiple of 16 bytes from global memory at `source` to shared memory at `target`, which counts on the
+/// barrier.
+pub(super) fn copy(e: &mut Emitter, target: &Ssa, source: &Ssa, bytes: usize, barrier: &Ssa, thread: &Ssa) {
+    match e.target.copies {
+        Copies::Bulk => {
+            let bytes = e.i32(bytes as i64);
+            e.asm(
+                "cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [$0], [$1], $2, [$3];",
+                "r,l,r,r",
+                &[(target, "i32"), (source, "!llvm.ptr<1>"), (&bytes, "i32"), (barrier, "i32")],
+                None,
+            );
+        }
+        Copies::Lanes => lanes::copy(e, target, source, bytes, thread),
+    }
+}
+
+/// All copies into a slot are started: where lanes copy, each will arrive on the barrier when its own are done.
+pub(super) fn copies_started(e: &mut Emitter, barrier: &Ssa) {
+    if e.target.copies == Copies::Lanes {
+        e.asm("cp.async.mbarrier.arrive.noinc.shared.b64 [$0];", "r", &[(barrier, "i32")], None);
+    }
+}
+
+/// Arrivals that complete a phase of a barrier, with which it is initialised. The announcement of bytes is one arrival in the
+/// protocol; lanes that copy make one each.
+pub(super) fn arrivals(e: &Emitter, side: Side, shape: &RingShape) -> usize {
+    match side {
+        Side::Full if shape.slot_bytes > 0 => shape.full_arrivals * e.target.producer_lanes(),
+        Side::Full => shape.full_arrivals,
+        Side::Empty => shape.empty_arrivals,
+    }
 }
 
 /// Starts a bulk tensor copy: the box at these coordinates, outermost axis first, of the array that `map` describes.
@@ -108,11 +135,12 @@ pub(super) fn arrive_one(e: &mut Emitter, address: &Ssa) {
 
 /// A fence by every thread that comes here.
 pub(super) fn fence(e: &mut Emitter, fence: Fence) {
-    let text = match fence {
-        Fence::Gpu => "fence.acq_rel.gpu;",
-        Fence::ProxyAsync => "fence.proxy.async;",
-    };
-    e.asm(text, "", &[], None);
+    match fence {
+        Fence::Gpu => drop(e.asm("fence.acq_rel.gpu;", "", &[], None)),
+        Fence::ProxyAsync if e.target.copies == Copies::Bulk => drop(e.asm("fence.proxy.async;", "", &[], None)),
+        // Copies by lanes go through the same proxy as other accesses.
+        Fence::ProxyAsync => {}
+    }
 }
 
 /// Threads meet at a named barrier.

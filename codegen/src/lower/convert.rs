@@ -73,6 +73,9 @@ impl Body<'_> {
 
     /// FP8 codes to f16, two at a time: exact.
     fn fp8_to_f16(&mut self, x: &[Ssa], from: DType) -> Vec<Ssa> {
+        if !self.e.target.fp8_convert {
+            return x.iter().map(|c| self.fp8_to_f16_by_bits(c, from)).collect();
+        }
         let ty = if from == DType::E4m3 { "e4m3x2" } else { "e5m2x2" };
         let mut out = Vec::with_capacity(x.len());
         for pair in x.chunks(2) {
@@ -87,6 +90,29 @@ impl Body<'_> {
             }
         }
         out
+    }
+
+    /// One FP8 code to f16 without an instruction for it. E5M2 is f16's upper half. E4M3's exponent is biased by 7 and f16's by
+    /// 15: with its bits in place the code is 2^8 too small, subnormals included; its one NaN is no NaN there.
+    fn fp8_to_f16_by_bits(&mut self, code: &Ssa, from: DType) -> Ssa {
+        let wide = self.e.op(&format!("llvm.zext {code} : i8 to i16"));
+        let eight = self.e.i16(8);
+        let high = self.e.bin("shl", &wide, &eight, "i16");
+        if from == DType::E5m2 {
+            return self.e.bitcast(&high, "i16", "f16");
+        }
+        let (sign_mask, code_mask, one) = (self.e.i16(0x8000u16 as i16 as i64), self.e.i16(0x3F80), self.e.i16(1));
+        let sign = self.e.bin("and", &high, &sign_mask, "i16");
+        let moved = self.e.bin("lshr", &high, &one, "i16");
+        let magnitude = self.e.bin("and", &moved, &code_mask, "i16");
+        let bits = self.e.bin("or", &sign, &magnitude, "i16");
+        let small = self.e.bitcast(&bits, "i16", "f16");
+        let scale = self.e.op("llvm.mlir.constant(256.0 : f16) : f16");
+        let value = self.e.bin("fmul", &small, &scale, "f16");
+        let nan = self.e.i16(0x7FFF);
+        let nan = self.e.bitcast(&nan, "i16", "f16");
+        let is_nan = self.e.icmp("eq", &magnitude, &code_mask, "i16");
+        self.e.select(&is_nan, &nan, &value, "f16")
     }
 
     /// 2^(code − 127) as bf16: the code is the exponent field; code 0 is the subnormal 2^−127.

@@ -1,5 +1,6 @@
 //! Writes MLIR in the LLVM dialect as text: fresh names, constants once, blocks, locations.
 
+use crate::target::Target;
 use std::collections::HashMap;
 use std::fmt::Write;
 
@@ -18,8 +19,9 @@ file = #source, line = 0, scopeLine = 0, subprogramFlags = \"Definition|Optimize
 ";
 
 /// A function under construction: an entry block for what everything may use, and the code after it.
-#[derive(Default)]
 pub(super) struct Emitter {
+    /// What the code is for.
+    pub target: &'static Target,
     entry: String,
     code: String,
     next: usize,
@@ -35,6 +37,20 @@ pub(super) struct Emitter {
 const NO_PLACE: &str = " loc(fused<#program>[\"monotile\":1:1])";
 
 impl Emitter {
+    /// An empty function for a target.
+    pub(super) fn new(target: &'static Target) -> Self {
+        Emitter {
+            target,
+            entry: String::new(),
+            code: String::new(),
+            next: 0,
+            constants: HashMap::new(),
+            files: Vec::new(),
+            location: String::new(),
+            in_entry: false,
+        }
+    }
+
     /// The scopes that places refer to, then entry block and code in order.
     pub(super) fn finish(self) -> (String, String) {
         let mut scopes = DEBUG_SCOPES.to_owned();

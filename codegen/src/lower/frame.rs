@@ -9,6 +9,7 @@ use super::program::{RECORD_SLOTS, RECORDS, SharedMap};
 use super::{actions, sync};
 use crate::CodegenError;
 use crate::layout::assign;
+use crate::target::Copies;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Role, Type};
@@ -50,7 +51,8 @@ impl Frame {
         self.e.cond_br(&first, &init, &ready);
         self.e.block(&init, "");
         for (ring, shape) in self.rings.clone() {
-            for (side, arrivals) in [(Side::Full, shape.full_arrivals), (Side::Empty, shape.empty_arrivals)] {
+            for side in [Side::Full, Side::Empty] {
+                let arrivals = actions::arrivals(&self.e, side, &shape);
                 for slot in 0..if arrivals > 0 { shape.slots } else { 0 } {
                     let index = self.e.i32(slot as i64);
                     let at = actions::barrier(&mut self.e, &self.address.clone(), Barrier { ring, side }, &index);
@@ -64,7 +66,9 @@ impl Frame {
                 }
             }
         }
-        self.e.asm("fence.mbarrier_init.release.cluster;", "", &[], None);
+        if self.e.target.copies == Copies::Bulk {
+            self.e.asm("fence.mbarrier_init.release.cluster;", "", &[], None);
+        }
         self.e.br(&ready, &[]);
         self.e.block(&ready, "");
         self.e.asm("bar.sync 0;", "", &[], None);
@@ -220,7 +224,8 @@ impl Frame {
                     let size = self.e.i64(bytes as i64);
                     let offset = self.e.bin("mul", &number, &size, "i64");
                     let source = self.e.offset("%records", &offset, "i64", 1);
-                    actions::copy(&mut self.e, &target, &source, bytes, &full);
+                    actions::copy(&mut self.e, &target, &source, bytes, &full, &self.thread.clone());
+                    actions::copies_started(&mut self.e, &full);
                 }
                 other => {
                     self.carry_out(&[other], Role::Producer, &cursor)?;
@@ -334,7 +339,8 @@ impl Frame {
                 rest = self.e.bin("udiv", &rest, &extents[i], "i32");
             }
         }
-        let layouts = if role == Role::Consumer { assign(k, block) } else { crate::layout::Assignment::default() };
+        let layouts =
+            if role == Role::Consumer { assign(k, block, self.e.target) } else { crate::layout::Assignment::default() };
         let mut body = Body {
             e: &mut self.e,
             k,

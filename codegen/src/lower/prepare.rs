@@ -2,6 +2,7 @@
 //! producer depends on other instructions.
 
 use super::facts::ParamFacts;
+use super::program::Machine;
 use crate::CodegenError;
 use crate::layout::{assign, ring_sources};
 use crate::passes::lower_to_roles;
@@ -31,13 +32,13 @@ pub(super) struct Prepared {
     pub slot_bytes: usize,
 }
 
-/// Prepares one instance; staged loads share ring slots up to `group_bytes`.
-pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], group_bytes: usize) -> Result<Prepared, CodegenError> {
-    let lowered = lower_to_roles(kernel, group_bytes)?;
+/// Prepares one instance; staged loads share ring slots up to what `machine` groups.
+pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], machine: Machine) -> Result<Prepared, CodegenError> {
+    let lowered = lower_to_roles(kernel, machine.group_bytes)?;
     let broken = |m: &str| CodegenError::Lowering { kernel: kernel.name.clone(), message: m.into() };
     let consumer = lowered.body(Role::Consumer).ok_or_else(|| broken("no consumer body"))?;
     let producer = lowered.body(Role::Producer).ok_or_else(|| broken("no producer body"))?;
-    let layouts = assign(&lowered, consumer);
+    let layouts = assign(&lowered, consumer, machine.target);
     unconvertible(&lowered, &layouts)?;
     // A parameter has one storage: fragments only if every staged tile of it allows them.
     let (mut waits, mut fills) = (Vec::new(), Vec::new());

@@ -13,10 +13,12 @@ use super::emit::{Emitter, Ssa};
 use super::facts::ParamFacts;
 use super::frame::Frame;
 use super::prepare::{Prepared, prepare};
-use super::resources::{PRODUCER_THREADS, REGISTER_FILE, RingSpace, Threads, ring_slots, threads};
+use super::resources::{REGISTER_FILE, RingSpace, Threads, ring_slots, threads};
 use crate::schedule::with_pinned_split;
+use crate::target::{self, Target};
 use crate::{CodegenError, protocol};
 use tile_lang::artifact::TensorBox;
+use tile_lang::diag::Diagnostics;
 use tile_lang::ir::{Kernel, Role};
 use tile_lang::packing::Packing;
 use tile_lang::protocol::{KernelProtocol, Protocol, Region, Registers};
@@ -34,11 +36,13 @@ pub struct Machine {
     pub shared_bytes: usize,
     /// Bytes up to which staged loads share a ring slot.
     pub group_bytes: usize,
+    /// What it can do.
+    pub target: &'static Target,
 }
 
 impl Machine {
     /// One H100 or H200 SM.
-    pub const SM_90A: Machine = Machine { shared_bytes: 232_448, group_bytes: 16_384 };
+    pub const SM_90A: Machine = target::DEFAULT.machine();
 }
 
 /// Module text and what a launcher must know.
@@ -94,17 +98,18 @@ pub fn assemble(
     facts: &[Vec<ParamFacts>],
     machine: Machine,
 ) -> Result<Assembled, CodegenError> {
-    let prepared = kernels
-        .iter()
-        .zip(facts)
-        .map(|(k, f)| prepare(k, f, machine.group_bytes))
-        .collect::<Result<Vec<_>, CodegenError>>()?;
-    let threads = threads(&prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>())?;
+    let unsupported: Vec<_> = kernels.iter().flat_map(|k| machine.target.unsupported(k)).collect();
+    if !unsupported.is_empty() {
+        return Err(CodegenError::Program(Diagnostics(unsupported)));
+    }
+    let prepared =
+        kernels.iter().zip(facts).map(|(k, f)| prepare(k, f, machine)).collect::<Result<Vec<_>, CodegenError>>()?;
+    let threads = threads(&prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), machine.target)?;
     // One slot size for the whole program: what its largest transaction takes.
     let slot_bytes =
         prepared.iter().map(|p| p.slot_bytes).max().unwrap_or(0).max(machine.group_bytes).next_multiple_of(1024);
     // The first emission only measures the exchange area; the ring gets what is left.
-    let measured = emit(&prepared, slot_bytes, 2, threads)
+    let measured = emit(&prepared, slot_bytes, 2, threads, machine.target)
         .map_err(|e| with_pinned_split(&prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), e))?;
     let exchange = measured.exchange_bytes.next_multiple_of(1024);
     let space = RingSpace {
@@ -114,7 +119,7 @@ pub fn assemble(
         slot_bytes,
     };
     let slots = ring_slots(name, &prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), &space)?;
-    let emitted = emit(&prepared, slot_bytes, slots, threads)?;
+    let emitted = emit(&prepared, slot_bytes, slots, threads, machine.target)?;
     let boxes = prepared.iter().map(|p| p.boxes.clone()).collect();
     let (packings, kernels) = prepared.into_iter().map(|p| (p.packings, p.kernel)).unzip();
     let protocol = Protocol {
@@ -128,7 +133,7 @@ pub fn assemble(
         registers: Registers {
             producer: threads.producer_registers,
             consumer: threads.consumer_registers,
-            producer_threads: PRODUCER_THREADS,
+            producer_threads: threads.producer_threads,
             consumer_threads: threads.warps * 32,
             file: REGISTER_FILE,
         },
@@ -181,8 +186,14 @@ struct Emitted {
     bodies: Vec<KernelProtocol>,
 }
 
-fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize, threads: Threads) -> Result<Emitted, CodegenError> {
-    let mut e = Emitter::default();
+fn emit(
+    prepared: &[Prepared],
+    slot_bytes: usize,
+    slots: usize,
+    threads: Threads,
+    target: &'static Target,
+) -> Result<Emitted, CodegenError> {
+    let mut e = Emitter::new(target);
     let (thread, cta, ctas, shared, address, states) = e.entry(|e| {
         let thread = e.op("nvvm.read.ptx.sreg.tid.x : i32");
         let cta = e.op("nvvm.read.ptx.sreg.ctaid.x : i32");
@@ -229,15 +240,20 @@ fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize, threads: Threads
     f.e.cond_br(&is_producer, &producer, &consumer);
 
     f.e.block(&producer, "");
-    f.e.line(&format!("nvvm.setmaxregister decrease {}", threads.producer_registers));
-    let elected = f.e.icmp("eq", &f.thread, &first, "i32");
+    if target.setmaxnreg {
+        f.e.line(&format!("nvvm.setmaxregister decrease {}", threads.producer_registers));
+    }
+    let last = f.e.i32((threads.warps * 32 + target.producer_lanes()) as i64);
+    let elected = f.e.icmp("ult", &f.thread, &last, "i32");
     let lead = f.e.label();
     f.e.cond_br(&elected, &lead, &exit);
     f.e.block(&lead, "");
     f.role(Role::Producer, prepared, (pair(4), pair(8), pair(10)), &states[12], &exit)?;
 
     f.e.block(&consumer, "");
-    f.e.line(&format!("nvvm.setmaxregister increase {}", threads.consumer_registers));
+    if target.setmaxnreg {
+        f.e.line(&format!("nvvm.setmaxregister increase {}", threads.consumer_registers));
+    }
     f.role(Role::Consumer, prepared, (pair(6), pair(8), pair(10)), &states[12], &exit)?;
 
     f.e.block(&exit, "");
@@ -245,10 +261,12 @@ fn emit(prepared: &[Prepared], slot_bytes: usize, slots: usize, threads: Threads
     let (exchange_bytes, bodies) = (f.exchange_bytes, f.bodies);
     let (scopes, body) = f.e.finish();
     let mlir = format!(
-        "{scopes}module attributes {{gpu.container_module}} {{\n  gpu.module @kernels [#nvvm.target<chip = \"sm_90a\", features = \"+ptx86\", O = 3>] {{\n  \
+        "{scopes}module attributes {{gpu.container_module}} {{\n  gpu.module @kernels [#nvvm.target<chip = \"{}\", features = \"{}\", O = 3>] {{\n  \
          llvm.mlir.global external @shared() {{addr_space = 3 : i32, alignment = 1024 : i64}} : !llvm.array<0 x i8>\n  \
          llvm.func @{ENTRY}(%records: !llvm.ptr<1> {{llvm.noalias}}, %begin: i32, %end: i32, %passes: i32, %control: !llvm.ptr<1>, %stop: !llvm.ptr<1>, %timeout: i64, %trace: i64) \
          attributes {{gpu.kernel, nvvm.kernel, nvvm.reqntid = array<i32: {}, 1, 1>, nvvm.minctasm = 1 : i32}} {{\n{body}  }} loc(fused<#program>[\"monotile\":1:1])\n  }}\n}}\n",
+        target.name,
+        target.features,
         threads.all()
     );
     Ok(Emitted { mlir, exchange_bytes, bodies })

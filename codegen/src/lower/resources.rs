@@ -4,6 +4,7 @@
 use super::program::MAX_SLOTS;
 use crate::CodegenError;
 use crate::layout::{WARP_CHOICES, WARPS};
+use crate::target::Target;
 use tile_lang::diag::{Diagnostic, Diagnostics};
 use tile_lang::ir::{Kernel, Role, RoleResources, slots_held};
 use tile_lang::span::Span;
@@ -11,7 +12,9 @@ use tile_lang::span::Span;
 /// Registers of an SM.
 pub(super) const REGISTER_FILE: usize = 65_536;
 /// Threads of the producer's warpgroup: one of them produces, but registers are moved by whole warpgroups.
-pub(super) const PRODUCER_THREADS: usize = 128;
+const PRODUCER_THREADS: usize = 128;
+/// Threads of a producer where registers can't be moved: a warp, so that more is left for the consumers.
+const PRODUCER_WARP: usize = 32;
 /// Registers of a producer thread where nothing is pinned, and the fewest that a thread can have.
 const PRODUCER_REGISTERS: usize = 56;
 const FEWEST_REGISTERS: usize = 24;
@@ -25,6 +28,8 @@ const MOST_REGISTERS: usize = 256;
 pub struct Threads {
     /// Consumer warps.
     pub warps: usize,
+    /// Threads that are no consumers'.
+    pub producer_threads: usize,
     /// Registers of a producer thread.
     pub producer_registers: usize,
     /// Registers of a consumer thread.
@@ -34,7 +39,7 @@ pub struct Threads {
 impl Threads {
     /// Threads of a CTA.
     pub const fn all(&self) -> usize {
-        self.warps * 32 + PRODUCER_THREADS
+        self.warps * 32 + self.producer_threads
     }
 
     /// Registers that each thread has at the start; roles give and take from what these amount to.
@@ -45,7 +50,7 @@ impl Threads {
 
     /// Registers that the roles take together, and that there are.
     fn taken(&self) -> (usize, usize) {
-        let taken = PRODUCER_THREADS * self.producer_registers + self.warps * 32 * self.consumer_registers;
+        let taken = self.producer_threads * self.producer_registers + self.warps * 32 * self.consumer_registers;
         (taken, self.at_start() * self.all())
     }
 }
@@ -63,7 +68,7 @@ fn agreed(kernels: &[&Kernel], role: Role, of: impl Fn(&RoleResources) -> usize)
 /// # Errors
 /// `E22` too many registers together, `E23` a number of registers that a thread can't have, `E30` warps or registers that
 /// other kernels of the program don't ask for, or that there are no layouts for, `E31` warps that are no whole warpgroups.
-pub(super) fn threads(kernels: &[&Kernel]) -> Result<Threads, CodegenError> {
+pub(super) fn threads(kernels: &[&Kernel], target: &Target) -> Result<Threads, CodegenError> {
     let mut errors = Vec::new();
     for k in kernels {
         k.resources.roles.iter().for_each(|r| possible(k, r, &mut errors));
@@ -73,7 +78,19 @@ pub(super) fn threads(kernels: &[&Kernel]) -> Result<Threads, CodegenError> {
     }
     let warps = agreed(kernels, Role::Consumer, |r| r.warps).unwrap_or(WARPS);
     let pinned = [Role::Producer, Role::Consumer].map(|role| agreed(kernels, role, |r| r.registers));
-    let with = |producer_registers, consumer_registers| Threads { warps, producer_registers, consumer_registers };
+    if !target.setmaxnreg {
+        let threads = without_moves(warps);
+        for k in kernels {
+            agree(k, &threads, kernels.len(), &mut errors);
+        }
+        return if errors.is_empty() { Ok(threads) } else { Err(CodegenError::Program(Diagnostics(errors))) };
+    }
+    let with = |producer_registers, consumer_registers| Threads {
+        warps,
+        producer_threads: PRODUCER_THREADS,
+        producer_registers,
+        consumer_registers,
+    };
     let fits = |t: &Threads| t.taken().0 <= t.taken().1;
     // What isn't pinned gives way.
     let fewer = |most: usize, fewest: usize| (fewest..=most).rev().step_by(8);
@@ -97,6 +114,12 @@ pub(super) fn threads(kernels: &[&Kernel]) -> Result<Threads, CodegenError> {
         budget(kernels, &threads, pinned, &mut errors);
     }
     if errors.is_empty() { Ok(threads) } else { Err(CodegenError::Program(Diagnostics(errors))) }
+}
+
+/// All threads keep the registers that they start with.
+fn without_moves(warps: usize) -> Threads {
+    let registers = (REGISTER_FILE / (warps * 32 + PRODUCER_WARP) / 8 * 8).min(MOST_REGISTERS - 8);
+    Threads { warps, producer_threads: PRODUCER_WARP, producer_registers: registers, consumer_registers: registers }
 }
 
 /// Whether a role can have what it asks for in some program.
@@ -200,7 +223,7 @@ pub(super) fn ring_slots(name: &str, kernels: &[&Kernel], space: &RingSpace) -> 
             errors.push(at(other, span, "E30", message, notes));
         }
         if want > room {
-            let RingSpace { shared_bytes, control_bytes, exchange_bytes, slot_bytes } = space;
+            let RingSpace { shared_bytes, control_bytes, exchange_bytes, slot_bytes, .. } = space;
             let message = format!("a ring of {want} slots of {slot_bytes} bytes does not fit, {room} slots do");
             let notes = vec![
                 format!(

@@ -4,9 +4,11 @@ use super::actions::{self, Cursor};
 use super::body::{Body, Held, SharedTile, register_type};
 use super::emit::Ssa;
 use super::frame::misplaced;
+use super::lanes::{self, ArrayBox};
 use crate::CodegenError;
 use crate::layout::Layout;
 use crate::protocol::meet;
+use crate::target::Copies;
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Access, OpData, OpId, OpKind, Role, Type};
 use tile_lang::packing::{PANEL_BYTES, Packing, TileOrder, fragment_bits};
@@ -23,8 +25,14 @@ impl Body<'_> {
             OpKind::RingRelease => None,
             _ => Some(Cursor::load(self.e, &state)),
         };
-        for action in list {
+        for (i, action) in list.iter().enumerate() {
             self.ring_action(id, op, action, cursor.as_ref())?;
+            let copies = |a: Option<&Action>| matches!(a, Some(Action::Copy { .. }));
+            if let (true, false, Some(cursor)) = (copies(Some(action)), copies(list.get(i + 1)), &cursor) {
+                let full = Barrier { ring: RingId::Tiles, side: Side::Full };
+                let full = actions::barrier(self.e, &self.map.address.clone(), full, &cursor.index);
+                actions::copies_started(self.e, &full);
+            }
         }
         if cursor.is_some() {
             self.ring_at += 1;
@@ -75,7 +83,7 @@ impl Body<'_> {
         }
     }
 
-    /// Producer: starts the bulk copy of one part of a transaction.
+    /// Producer: starts the copy of one part of a transaction.
     fn copy_part(&mut self, op: &OpData, number: usize, cursor: &Cursor) -> Result<(), CodegenError> {
         let OpKind::RingFill(parts) = &op.kind else { return self.broken("a copy outside a fill") };
         let Some(part) = parts.get(number) else { return self.broken("a copy of no part") };
@@ -94,7 +102,13 @@ impl Body<'_> {
         if access == Access::Weight {
             let offset = self.packed_offset(&array.dims, &scalars, d, &packing);
             let source = self.e.offset(&array.pointer, &offset, "i64", 1);
-            actions::copy(self.e, &target, &source, part.bytes(), &full);
+            actions::copy(self.e, &target, &source, part.bytes(), &full, &self.thread.clone());
+            return Ok(());
+        }
+        if self.e.target.copies == Copies::Lanes {
+            let (dims, pointer) = (&array.dims, &array.pointer);
+            let source = ArrayBox { pointer, dims, at: &scalars, shape: packing.tile, size: d.bits() / 8 };
+            lanes::copy_box(self.e, &target, &source, &self.thread.clone());
             return Ok(());
         }
         let Some(map) = array.map else { return self.broken("a staged array without tensor map") };

@@ -1,6 +1,7 @@
 //! Barriers, waits and signals.
 
 use super::emit::{Emitter, Ssa};
+use crate::target::Copies;
 
 /// Address of barrier `index` of an array of mbarriers.
 pub(super) fn barrier_address(e: &mut Emitter, base: &Ssa, index: &Ssa) -> Ssa {
@@ -39,7 +40,7 @@ pub(super) fn wait_phase(e: &mut Emitter, barrier: &Ssa, phase: &Ssa, control: &
     flag
 }
 
-/// As [`wait_phase`] for the producer, a single thread: when the kernel is told to end it leaves at once.
+/// As [`wait_phase`] for the producer, a single thread or the lanes of a warp: when the kernel is told to end they leave at once.
 pub(super) fn wait_phase_or_leave(e: &mut Emitter, barrier: &Ssa, phase: &Ssa, control: &Ssa, leave: &str) {
     let (again, slow, done) = (e.label(), e.label(), e.label());
     e.br(&again, &[]);
@@ -50,9 +51,16 @@ pub(super) fn wait_phase_or_leave(e: &mut Emitter, barrier: &Ssa, phase: &Ssa, c
     let stop = aborted(e, control);
     e.cond_br(&stop, leave, &again);
     e.block(&done, "");
+    if e.target.producer_lanes() > 1 {
+        e.asm("bar.warp.sync 0xffffffff;", "", &[], None);
+    }
 }
 
+/// Whether the phase is complete, after the hardware has waited for a while where it can.
 fn try_wait(e: &mut Emitter, barrier: &Ssa, phase: &Ssa) -> Ssa {
+    if e.target.copies == Copies::Lanes {
+        return test_phase(e, barrier, phase);
+    }
     let ok = e.asm(
         "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [$1], $2; selp.b32 $0, 1, 0, p; }",
         "=r,r,r",

@@ -3,9 +3,10 @@
 
 use super::Sass;
 use crate::explain::{ops_in, place};
+use crate::layout::assign;
 use crate::target::{Copies, Target};
 use tile_lang::diag::Diagnostic;
-use tile_lang::ir::{Kernel, OpKind, Role};
+use tile_lang::ir::{Access, Kernel, OpKind, Role, Type};
 use tile_lang::span::Span;
 
 /// Something that a role's machine code must hold.
@@ -29,6 +30,8 @@ pub struct Intent {
 const PRODUCTS: &[&str] = &["HMMA", "QMMA", "OMMA", "IMMA"];
 const SETS_REGISTERS: &[&str] = &["USETMAXREG"];
 const BULK_COPIES: &[&str] = &["UBLKCP"];
+const TENSOR_COPIES: &[&str] = &["UTMALDG"];
+const WARPGROUP_PRODUCTS: &[&str] = &["HGMMA"];
 const LANE_COPIES: &[&str] = &["LDGSTS"];
 const BARRIERS: &[&str] = &["SYNCS"];
 /// Before barriers had a unit of their own they were operations on shared memory.
@@ -37,9 +40,9 @@ const BARRIERS_IN_MEMORY: &[&str] = &["LDS", "ATOMS"];
 /// What kernels, split into roles, mean for a target.
 pub fn intents(kernels: &[Kernel], target: &Target) -> Vec<Intent> {
     let mut out: Vec<Intent> = Vec::new();
-    let (copies, barriers) = match target.copies {
-        Copies::Bulk => (BULK_COPIES, BARRIERS),
-        Copies::Lanes => (LANE_COPIES, BARRIERS_IN_MEMORY),
+    let barriers = match target.copies {
+        Copies::Bulk => BARRIERS,
+        Copies::Lanes => BARRIERS_IN_MEMORY,
     };
     for k in kernels {
         for &(role, body) in &k.bodies {
@@ -52,10 +55,25 @@ pub fn intents(kernels: &[Kernel], target: &Target) -> Vec<Intent> {
             if target.setmaxnreg && role != Role::All {
                 add(SETS_REGISTERS, "set its number of registers", Span::NONE);
             }
-            for op in ops_in(k, body).into_iter().map(|id| k.op(id)) {
-                match op.kind {
-                    OpKind::RingFill(_) => add(copies, "copy into the ring", op.span),
+            let layouts = assign(k, body, target);
+            for (id, op) in ops_in(k, body).into_iter().map(|id| (id, k.op(id))) {
+                match &op.kind {
+                    OpKind::RingFill(parts) => {
+                        let mut at = 0;
+                        for part in parts {
+                            let weight = matches!(k.ty(op.operands[at]), Type::Global(_, _, Access::Weight));
+                            at += 1 + part.rank;
+                            match target.copies {
+                                Copies::Lanes => add(LANE_COPIES, "copy into the ring", op.span),
+                                Copies::Bulk if weight => add(BULK_COPIES, "copy weights into the ring", op.span),
+                                Copies::Bulk => add(TENSOR_COPIES, "copy boxes of arrays into the ring", op.span),
+                            }
+                        }
+                    }
                     OpKind::RingWait(_) => add(barriers, "wait for the ring", op.span),
+                    OpKind::Mma if layouts.warpgroups.contains(&id) => {
+                        add(WARPGROUP_PRODUCTS, "multiply by warpgroups", op.span)
+                    }
                     OpKind::Mma => add(PRODUCTS, "multiply on tensor cores", op.span),
                     _ => {}
                 }

@@ -4,7 +4,7 @@
 use super::machine_role;
 use crate::CodegenError;
 use crate::layout::assign;
-use crate::lower::Assembled;
+use crate::lower::{Assembled, Machine};
 use crate::passes::{lower_to_roles, ring_groups};
 use std::collections::BTreeMap;
 use tile_lang::ir::{Kernel, OpId, Role, Stage};
@@ -17,7 +17,7 @@ use tile_lang::span::Span;
 ///
 /// # Errors
 /// A kernel that can't be lowered, or whose roles are written out: it has no schedule to choose.
-pub fn complete(kernel: &Kernel, assembled: &Assembled, group_bytes: usize) -> Result<Schedule, CodegenError> {
+pub fn complete(kernel: &Kernel, assembled: &Assembled, machine: Machine) -> Result<Schedule, CodegenError> {
     if kernel.stage >= Stage::Specialised {
         return Err(CodegenError::Plan(format!(
             "kernel `{}` has its roles written out: its schedule is its own text",
@@ -36,7 +36,7 @@ pub fn complete(kernel: &Kernel, assembled: &Assembled, group_bytes: usize) -> R
         cluster: Some(Pinned { value: 1, span: Span::NONE }),
         ..Schedule::default()
     };
-    for (i, group) in ring_groups(kernel, group_bytes)?.iter().enumerate() {
+    for (i, group) in ring_groups(kernel, machine.group_bytes)?.iter().enumerate() {
         let plan = resolved.rings.iter().find(|p| p.loads == group.loads);
         let ring = match plan.map(|p| &own.rings[p.ring].name) {
             Some(name) if out.rings.iter().all(|r| r.name != *name) => name.clone(),
@@ -57,9 +57,9 @@ pub fn complete(kernel: &Kernel, assembled: &Assembled, group_bytes: usize) -> R
         let (warps, registers) = (Some(warps), Some(registers));
         out.roles.push(RoleSpec { name, warps, registers, ops: list, span: Span::NONE });
     }
-    let lowered = lower_to_roles(kernel, group_bytes)?;
+    let lowered = lower_to_roles(kernel, machine.group_bytes)?;
     let splits: BTreeMap<OpId, _> = match lowered.body(Role::Consumer) {
-        Some(body) => assign(&lowered, body).splits.into_iter().collect(),
+        Some(body) => assign(&lowered, body, machine.target).splits.into_iter().collect(),
         None => BTreeMap::new(),
     };
     // Ops that only compute keep their ids when roles are split.

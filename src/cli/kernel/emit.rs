@@ -64,7 +64,7 @@ pub fn run(args: &Args, kernels: &[Instance], schedules: &[ScheduleDef], io: &mu
         Stage::Tile => kernel.to_string(),
         Stage::Scheduled => stages::scheduled(&kernel, group, args.brief)?,
         Stage::Specialised => stages::specialised(&kernel, group, args.brief)?,
-        Stage::Allocated => stages::allocated(&kernel, group, args.brief)?,
+        Stage::Allocated => stages::allocated(&kernel, target.machine(), args.brief)?,
         Stage::Mlir if args.brief => stages::without_places(&lower(&kernel, target)?.mlir),
         Stage::Mlir => lower(&kernel, target)?.mlir,
         later => machine(later, &kernel, target, args.brief)?,
@@ -77,7 +77,7 @@ pub fn run(args: &Args, kernels: &[Instance], schedules: &[ScheduleDef], io: &mu
 }
 
 #[cfg(feature = "llvm")]
-fn machine(stage: Stage, kernel: &Kernel, target: &Target, brief: bool) -> Result<String, CliError> {
+fn machine(stage: Stage, kernel: &Kernel, target: &'static Target, brief: bool) -> Result<String, CliError> {
     use super::compile;
     use tile_codegen::{lines, mlir, ptxas};
     match stage {
@@ -94,7 +94,7 @@ fn machine(stage: Stage, kernel: &Kernel, target: &Target, brief: bool) -> Resul
 }
 
 #[cfg(not(feature = "llvm"))]
-fn machine(stage: Stage, _: &Kernel, _: &Target, _: bool) -> Result<String, CliError> {
+fn machine(stage: Stage, _: &Kernel, _: &'static Target, _: bool) -> Result<String, CliError> {
     let stage = stage.to_possible_value().map_or_else(String::new, |v| v.get_name().into());
     Err(CliError::input(format!(
         "--stage {stage}: this monotile was built without LLVM; the stages up to mlir can be printed"

@@ -79,7 +79,7 @@ impl Code {
 }
 
 #[cfg(feature = "llvm")]
-fn explained(kernel: &Kernel, target: &Target) -> Result<(ProgramReport, Option<Code>), CliError> {
+fn explained(kernel: &Kernel, target: &'static Target) -> Result<(ProgramReport, Option<Code>), CliError> {
     let compiled = super::compile(kernel, target)?;
     let sass = compiled.sass.as_ref().map(tile_codegen::sass::report);
     let code = compiled.resources.map(|resources| Code { resources, warnings: compiled.warnings, sass });
@@ -87,7 +87,7 @@ fn explained(kernel: &Kernel, target: &Target) -> Result<(ProgramReport, Option<
 }
 
 #[cfg(not(feature = "llvm"))]
-fn explained(kernel: &Kernel, target: &Target) -> Result<(ProgramReport, Option<Code>), CliError> {
+fn explained(kernel: &Kernel, target: &'static Target) -> Result<(ProgramReport, Option<Code>), CliError> {
     let assembled = super::lower(kernel, target)?;
     let report = report(&kernel.name, std::slice::from_ref(kernel), &assembled, target.machine())?;
     Ok((report, None))

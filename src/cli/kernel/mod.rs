@@ -180,14 +180,14 @@ fn title(kernel: &Kernel) -> String {
 }
 
 /// Lowers one kernel to a program of its own, with nothing known of its arguments.
-fn lower(kernel: &Kernel, target: &Target) -> Result<lower::Assembled, CliError> {
+fn lower(kernel: &Kernel, target: &'static Target) -> Result<lower::Assembled, CliError> {
     ir::verify(kernel)?;
     Ok(lower::assemble(&kernel.name, std::slice::from_ref(kernel), &nothing_known(kernel), target.machine())?)
 }
 
 /// As [`lower`], on to machine code.
 #[cfg(feature = "llvm")]
-fn compile(kernel: &Kernel, target: &Target) -> Result<tile_codegen::Compiled, CliError> {
+fn compile(kernel: &Kernel, target: &'static Target) -> Result<tile_codegen::Compiled, CliError> {
     ir::verify(kernel)?;
     let facts = nothing_known(kernel);
     Ok(tile_codegen::compile_kernels(&kernel.name, std::slice::from_ref(kernel), &facts, target)?)

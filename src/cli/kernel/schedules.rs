@@ -81,7 +81,7 @@ fn from_file(file: &str, wanted: Option<&str>, kernel: &Kernel) -> Result<Schedu
 }
 
 /// Writes the whole schedule that a kernel was assembled with; `-` prints it.
-pub fn write_complete(kernel: &Kernel, target: &Target, to: &str, io: &mut Io<'_>) -> Result<(), CliError> {
+pub fn write_complete(kernel: &Kernel, target: &'static Target, to: &str, io: &mut Io<'_>) -> Result<(), CliError> {
     let text = completed(kernel, target)?.to_string();
     if to == "-" {
         return io.line(text.trim_end());
@@ -89,8 +89,8 @@ pub fn write_complete(kernel: &Kernel, target: &Target, to: &str, io: &mut Io<'_
     std::fs::write(to, text).map_err(|e| CliError::input(format!("--schedule-out {to}: can't be written ({e})")))
 }
 
-fn completed(kernel: &Kernel, target: &Target) -> Result<Schedule, CliError> {
-    Ok(complete(kernel, &lower(kernel, target)?, target.machine().group_bytes)?)
+fn completed(kernel: &Kernel, target: &'static Target) -> Result<Schedule, CliError> {
+    Ok(complete(kernel, &lower(kernel, target)?, target.machine())?)
 }
 
 /// What differs between two schedules of a kernel, the compiler's choices for what they don't pin included.
