@@ -101,7 +101,7 @@ mod tests {
     fn all(code: Code, args: usize, name: &str) {
         for (recipe, ty) in [(code.f32, "f32"), (code.half, "bf16"), (code.i32, "i32"), (code.bool, "i1")] {
             let Some(recipe) = recipe else { continue };
-            let mut e = Emitter::default();
+            let mut e = Emitter::new(crate::target::DEFAULT);
             let operands: Vec<Ssa> = ["%a", "%b"][..args].iter().map(|v| (*v).into()).collect();
             let result = emit(&mut e, recipe, &operands, ty).unwrap_or_else(|m| panic!("{name}: {m}"));
             let (entry, code) = e.finish();
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn mistakes_in_recipes_are_reported() {
-        let mut e = Emitter::default();
+        let mut e = Emitter::new(crate::target::DEFAULT);
         for (recipe, part) in [("fadd x, z", "`z`"), ("t = fadd x, x", "last statement"), ("fadd", "no operands")] {
             let error = emit(&mut e, recipe, &["%a".into()], "f32").unwrap_err();
             assert!(error.contains(part), "{error}");
