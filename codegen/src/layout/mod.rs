@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn layouts_hold_every_element_once() {
         for shape in [vec![1], vec![16], vec![2, 4], vec![16, 16], vec![16, 512], vec![1024]] {
-            WARP_CHOICES.map(|warps| covers(&Layout::blocked(&shape, warps)));
+            WARP_CHOICES.iter().for_each(|warps| covers(&Layout::blocked(&shape, *warps)));
         }
         for (m, n, k) in [(16, 8, 128), (16, 16, 512), (128, 16, 64), (16, 128, 64), (16, 128, 16), (64, 8, 16)] {
             for (computed, warps) in [(false, 8), (true, 8), (false, 4), (true, 4)] {

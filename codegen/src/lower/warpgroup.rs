@@ -9,6 +9,7 @@ use crate::CodegenError;
 use crate::layout::{Layout, warpgroup};
 use tile_lang::ir::{OpData, ValueId};
 use tile_lang::packing::PANEL_BYTES;
+use tile_lang::protocol::Action;
 
 /// Rows of one warpgroup's product.
 const ROWS: usize = 64;
@@ -42,8 +43,16 @@ impl Body<'_> {
             self.multiply(&mut c, n, &first, &second);
         }
         self.e.asm("wgmma.commit_group.sync.aligned;", "", &[], None);
-        self.tied("wgmma.wait_group.sync.aligned 0;", &mut c, &[]);
+        self.notes.own();
+        self.notes.note(Action::Start);
+        self.wait_products(&mut c, 0);
         self.define(op.results[0], Held::Elements(c))
+    }
+
+    /// Waits until at most `left` products run; what reads `c` comes after it.
+    fn wait_products(&mut self, c: &mut [Ssa], left: usize) {
+        self.tied(&format!("wgmma.wait_group.sync.aligned {left};"), c, &[]);
+        self.notes.note(Action::WaitProducts { left });
     }
 
     fn staged_operand(&mut self, v: ValueId) -> Result<SharedTile, CodegenError> {

@@ -140,6 +140,14 @@ pub enum Action {
     WaitLast,
     /// The first thread raises the record's own counter by one.
     Raise,
+    /// After [`Action::Own`], which stands for its result: each warpgroup has only started the op's product, which goes on reading its
+    /// operands in shared memory until it is waited for.
+    Start,
+    /// Each warpgroup waits until at most `left` of the products that it started still run.
+    WaitProducts {
+        /// The most that may still run.
+        left: usize,
+    },
     /// Each warp writes its part of the exchange area.
     ExchangeWrite {
         /// Bytes of the area in use.

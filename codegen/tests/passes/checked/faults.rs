@@ -1,7 +1,7 @@
 //! Planted faults: each is trapped under every adversary, with its code and both places.
 
 use super::kernels;
-use super::rig::{BK, Rig, chain, checked, protocol, under};
+use super::rig::{BK, Rig, chain, checked, dense, plain, protocol, under};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{OpId, OpKind};
 use tile_lang::plan::{ElementRef, Operand, Plan};
@@ -112,6 +112,25 @@ fn fewer_bytes_announced_than_copied() {
         }
     }
     trapped(&plan, &p, 2, "E87", ["was started in `product`", "announced 1024 bytes in `product`"]);
+}
+
+#[test]
+fn a_slot_given_back_while_a_product_runs() {
+    let plan = dense(3 * 64 + 8);
+    let mut p = protocol(&plan, 5);
+    for strategy in Strategy::ALL {
+        let sound = checked(&plan, &p, 1, under(strategy, 7, 2)).unwrap();
+        assert_eq!(sound, plain(&plan, 1), "{strategy}");
+    }
+    let product = op(&p, 0, |kind| *kind == OpKind::Mma);
+    let list = p.bodies[0].actions.get_mut(&product).unwrap();
+    assert_eq!(*list, [Action::Own, Action::Start, Action::WaitProducts { left: 0 }]);
+    list.pop();
+    let trap = trapped(&plan, &p, 2, "E28", ["releases in `dense`", "starts the product in `dense`"]);
+    insta::assert_snapshot!(trap);
+    // One product may run on: the slots of the last one are still its own.
+    p.bodies[0].actions.get_mut(&product).unwrap().push(Action::WaitProducts { left: 1 });
+    trapped(&plan, &p, 2, "E28", ["releases in `dense`", "starts the product in `dense`"]);
 }
 
 #[test]

@@ -50,3 +50,16 @@ pub fn pick(x: &Global<f32, 1>, y: &mut Global<f32, 1>, index: i32) {
     let [i] = work([1]);
     y.set([i], x.at([index]));
 }
+
+/// `y = a · bᵀ` for many rows: both operands are boxes of arrays, and warpgroups multiply them where they lie.
+#[tile::kernel(crate = tile_lang)]
+pub fn dense(a: &Global<bf16, 2>, b: &Global<bf16, 2>, y: &mut Global<f32, 2>) {
+    let [i] = work([cdiv(a.dim(0), 128)]);
+    let mut acc = Tile::<f32, 128, 64>::zero();
+    for k in 0..cdiv(a.dim(1), 64) {
+        let at = a.stage::<Smem<bf16, 128, 64>>([i, k]);
+        let bt = b.stage::<Smem<bf16, 64, 64>>([0, k]);
+        acc.mma(at, bt.t());
+    }
+    y.store([i, 0], acc);
+}

@@ -86,6 +86,19 @@ pub fn chain(n: usize, k: usize, passes: i32) -> Plan {
     rig.linked()
 }
 
+/// `y = a · bᵀ` by warpgroups: 130 rows, 60 columns, `k` terms, so that boxes reach outside.
+pub fn dense(k: usize) -> Plan {
+    let mut rig = Rig::new();
+    let stop = rig.buffer("passes", DType::I32, &[2]);
+    let a = rig.buffer("a", DType::Bf16, &[130, k]);
+    let b = rig.buffer("b", DType::Bf16, &[60, k]);
+    let y = rig.buffer("y", DType::F32, &[130, 60]);
+    rig.plan.stop = ElementRef { buffer: stop, element: 1 };
+    let operands = [a, b, y].map(|id| rig.whole(id)).to_vec();
+    rig.push(kernels::dense::instance().unwrap(), operands, "dense");
+    rig.linked()
+}
+
 /// The protocol of a plan, with the ring cut to `slots` slots.
 pub fn protocol(plan: &Plan, slots: usize) -> Protocol {
     let mut protocol = derive(plan, Machine::SM_90A).unwrap();
@@ -98,7 +111,7 @@ pub fn protocol(plan: &Plan, slots: usize) -> Protocol {
 fn fill(executor: &mut dyn Executor) {
     for buffer in 0..executor.plan().buffers.len() {
         let b = executor.plan().buffers[buffer].clone();
-        if b.dtype == DType::F32 {
+        if b.dtype.is_float() {
             let n: usize = b.dims.iter().product();
             let x = (0..n).map(|i| ((i * 13 + buffer) % 17) as f32 / 8.0 - 1.0).collect();
             executor.write(buffer, 0, &Data::F32(x)).unwrap();

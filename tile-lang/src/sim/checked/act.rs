@@ -37,6 +37,7 @@ impl<'a> Machine<'a> {
                     },
                 };
                 if barrier.ring == RingId::Tiles && barrier.side == Side::Empty {
+                    self.still_read(a, turn, place)?;
                     self.agents[a].release(turn, place);
                 }
                 self.arrive(a, place, *barrier, turn, None)?;
@@ -62,6 +63,11 @@ impl<'a> Machine<'a> {
             }
             Action::Raise if first => self.raise(a, place)?,
             Action::WaitCounters | Action::WaitLast | Action::Raise => {}
+            Action::Start => self.start_product(a, place),
+            Action::WaitProducts { left } => {
+                let running = &mut self.agents[a].products;
+                running.drain(..running.len().saturating_sub(*left));
+            }
             Action::ExchangeWrite { bytes } => self.exchange(a, index, place, *bytes, true)?,
             Action::ExchangeRead { bytes } => self.exchange(a, index, place, *bytes, false)?,
         }

@@ -5,7 +5,7 @@ use super::stream::{Part, Place};
 use super::world::ring_index;
 use crate::ir::OpId;
 use crate::protocol::{RingId, Side};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// What an agent waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(super) struct Agent {
     pub takes: BTreeMap<u64, Place>,
     /// Where it gave staged tiles' slots back, by turn; the latest ones.
     pub released: BTreeMap<u64, Place>,
+    /// Products that it has started and not waited for, oldest first: the turns of the slots that each reads, and where it was started.
+    pub products: VecDeque<(Vec<u64>, Place)>,
     /// Turns that it has waited for as the one who fills.
     pub acquired: HashMap<RingId, u64>,
     pub blocked: Option<Blocked>,
@@ -83,6 +85,7 @@ impl Agent {
             waited: HashMap::new(),
             takes: BTreeMap::new(),
             released: BTreeMap::new(),
+            products: VecDeque::new(),
             acquired: HashMap::new(),
             blocked: None,
             done: false,

@@ -30,6 +30,7 @@ mod clock;
 mod copies;
 mod executor;
 mod machine;
+mod products;
 mod schedule;
 mod shadow;
 mod stall;
