@@ -66,3 +66,11 @@ pub fn chain(u: &Weight<bf16, 2>, q: &Global<bf16, 2>, y: &mut Global<f32, 2>) {
     }
     y.store([i, 0], x);
 }
+
+/// Work over the extents of an array that is written.
+#[tile::kernel(crate = tile_lang)]
+pub fn over_what_is_written<const N: usize>(x: &Global<f32, 2>, y: &mut Global<f32, 2>) {
+    let [i] = work([y.dim(0)]);
+    let row = x.stage::<Smem<f32, 1, N>>([i, 0]).read();
+    y.store([i, 0], row);
+}

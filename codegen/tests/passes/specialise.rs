@@ -33,6 +33,11 @@ fn a_tile_larger_than_any_slot_is_an_error_at_its_line() {
     assert!(error.contains("codegen/tests/passes/kernels.rs:17"), "{error}");
 }
 
+#[test]
+fn extents_of_a_written_array_are_the_same_in_both_roles() {
+    lower_to_roles(&kernels::over_what_is_written::instance(64).unwrap(), 16_384).unwrap();
+}
+
 /// Runs a kernel on the same inputs; the last parameter is the output.
 fn interpret(kernel: &Kernel, inputs: &[(DType, &[usize])], out: &[usize]) -> Vec<f32> {
     let mut args: Vec<ArgValue> = Vec::new();
