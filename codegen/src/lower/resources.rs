@@ -42,10 +42,10 @@ impl Threads {
         self.warps * 32 + self.producer_threads
     }
 
-    /// Registers that each thread has at the start; roles give and take from what these amount to.
-    pub const fn at_start(&self) -> usize {
-        let even = REGISTER_FILE / self.all() / 8 * 8;
-        if even < CONSUMER_REGISTERS - 56 { even } else { CONSUMER_REGISTERS - 56 }
+    /// Registers that each thread has at the start; roles give and take from what these amount to. ptxas takes the most that
+    /// any role has, or an even share of all registers if that is less.
+    pub fn at_start(&self) -> usize {
+        (REGISTER_FILE / self.all() / 8 * 8).min(self.consumer_registers.max(self.producer_registers))
     }
 
     /// Registers that the roles take together, and that there are.
@@ -97,14 +97,12 @@ pub(super) fn threads(kernels: &[&Kernel], target: &Target) -> Result<Threads, C
     let threads = match pinned {
         [None, None] => with(PRODUCER_REGISTERS, CONSUMER_REGISTERS),
         [Some(p), None] => {
-            let most = MOST_REGISTERS - 16;
-            let all = fewer(most, with(p, 0).at_start()).map(|c| with(p, c));
-            all.into_iter().find(fits).unwrap_or(with(p, with(p, 0).at_start()))
+            fewer(MOST_REGISTERS - 16, p).map(|c| with(p, c)).find(fits).unwrap_or(with(p, CONSUMER_REGISTERS))
         }
-        [None, Some(c)] => {
-            let all = fewer(PRODUCER_REGISTERS, FEWEST_REGISTERS).map(|p| with(p, c));
-            all.into_iter().find(fits).unwrap_or(with(FEWEST_REGISTERS, c))
-        }
+        [None, Some(c)] => fewer(PRODUCER_REGISTERS, FEWEST_REGISTERS)
+            .map(|p| with(p, c))
+            .find(fits)
+            .unwrap_or(with(FEWEST_REGISTERS, c)),
         [Some(p), Some(c)] => with(p, c),
     };
     for k in kernels {
@@ -152,7 +150,7 @@ fn budget(kernels: &[&Kernel], t: &Threads, pinned: [Option<usize>; 2], errors: 
     let (taken, all) = t.taken();
     let start = t.at_start();
     let (p, c) = (t.producer_registers, t.consumer_registers);
-    let moved = p <= start && c >= start;
+    let moved = p <= start;
     if (taken <= all && moved) || pinned == [None, None] {
         return;
     }
@@ -160,7 +158,7 @@ fn budget(kernels: &[&Kernel], t: &Threads, pinned: [Option<usize>; 2], errors: 
     let message = if taken > all {
         format!("the roles take {taken} registers, a CTA has {all}")
     } else {
-        format!("the producer gives registers to the consumers: it has at most {start} a thread, they at least {start}")
+        format!("the producer gives registers to the consumers: it can have at most {start} a thread")
     };
     let mut legal = Vec::new();
     for producer in [24usize, 40, 56] {

@@ -3,6 +3,7 @@
 mod checked;
 mod generated;
 mod kernels;
+mod page;
 mod protocol;
 mod ptxas;
 mod schedules;

@@ -8,7 +8,7 @@ use tile_lang::build::Generic;
 use tile_lang::ir::{Kernel, OpKind, Role};
 use tile_lang::schedule::{Raster, Schedule, diff, parse};
 
-fn program(kernels: &[Kernel]) -> Result<Assembled, String> {
+pub fn program(kernels: &[Kernel]) -> Result<Assembled, String> {
     let facts = |k: &Kernel| vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; k.params.len()];
     let facts: Vec<_> = kernels.iter().map(facts).collect();
     assemble("test", kernels, &facts, Machine::SM_90A).map_err(|e| e.to_string())
@@ -112,6 +112,8 @@ fn warps_and_registers_of_a_program_of_one_kernel_are_free() {
     assert_eq!(registers(Schedule::new().registers("consumer", 232)), (40, 232), "the producer gives way");
     assert_eq!(registers(Schedule::new().registers("producer", 24)), (24, 240), "the consumers get what is left");
     assert_eq!(registers(Schedule::new().registers("producer", 40).registers("consumer", 208)), (40, 208));
+    assert_eq!(registers(Schedule::new().registers("consumer", 160)), (56, 160), "all start with fewer");
+    assert_eq!(registers(Schedule::new().registers("consumer", 248).warps("consumer", 4)), (56, 248));
 }
 
 #[test]
@@ -161,7 +163,7 @@ fn what_cannot_be_realised_says_why_and_what_can() {
     let machine = [
         Schedule::new().registers("consumer", 100),
         Schedule::new().registers("consumer", 240).registers("producer", 56),
-        Schedule::new().registers("consumer", 160),
+        Schedule::new().registers("producer", 200).registers("consumer", 104),
         Schedule::new().warps("consumer", 6),
         Schedule::new().warps("consumer", 16),
         Schedule::new().stages("any", 30),

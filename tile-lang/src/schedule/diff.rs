@@ -1,31 +1,20 @@
 //! What changed between two schedules.
 
 use super::{OpName, Schedule};
-use std::collections::BTreeSet;
 use std::fmt::Display;
 
-/// The differences from `a` to `b`, one line each: what only one of them pins, and what both pin otherwise. Names, places
-/// and the order of items don't count.
+/// The differences from `a` to `b`, one line each: what only one of them pins (`-`, `+`), and what both pin otherwise (`~`).
+/// Names of rings and roles, places and the order of items don't count.
 pub fn diff(a: &Schedule, b: &Schedule) -> Vec<String> {
     let mut out = Vec::new();
-    let texts = |list: &[OpName]| list.iter().map(|o| o.text.clone()).collect::<Vec<_>>();
-    keyed(
-        &mut out,
-        "ring",
-        &a.rings.iter().map(|r| (r.name.clone(), (texts(&r.ops), r.stages))).collect::<Vec<_>>(),
-        &b.rings.iter().map(|r| (r.name.clone(), (texts(&r.ops), r.stages))).collect::<Vec<_>>(),
-        |out, at, (ops_a, stages_a), (ops_b, stages_b)| {
-            list(out, at, ops_a, ops_b);
-            number(out, at, "stages", *stages_a, *stages_b);
-        },
-    );
-    let roles = |s: &Schedule| {
-        s.roles.iter().map(|r| (r.name.clone(), (texts(&r.ops), r.warps, r.registers))).collect::<Vec<_>>()
-    };
+    // Rings and roles are told apart by what they hold: names are for people.
+    let rings = |s: &Schedule| s.rings.iter().map(|r| (held(&r.name, &r.ops), r.stages)).collect::<Vec<_>>();
+    keyed(&mut out, "ring", &rings(a), &rings(b), |out, at, a, b| number(out, at, "stages", *a, *b));
+    let roles =
+        |s: &Schedule| s.roles.iter().map(|r| (held(&r.name, &r.ops), (r.warps, r.registers))).collect::<Vec<_>>();
     keyed(&mut out, "role", &roles(a), &roles(b), |out, at, a, b| {
-        number(out, at, "warps", a.1, b.1);
-        number(out, at, "registers", a.2, b.2);
-        list(out, at, &a.0, &b.0);
+        number(out, at, "warps", a.0, b.0);
+        number(out, at, "registers", a.1, b.1);
     });
     let splits =
         |s: &Schedule| s.splits.iter().map(|x| (x.op.text.clone(), (x.rows, x.columns, x.depth))).collect::<Vec<_>>();
@@ -69,11 +58,10 @@ fn number<T: Display + PartialEq>(out: &mut Vec<String>, at: &str, what: &str, a
     out.push(format!("~ {at}{what}: {} -> {}", show(a), show(b)));
 }
 
-fn list(out: &mut Vec<String>, at: &str, a: &[String], b: &[String]) {
-    let (x, y): (BTreeSet<&String>, BTreeSet<&String>) = (a.iter().collect(), b.iter().collect());
-    out.extend(x.difference(&y).map(|op| format!("~ {at}: - {op}")));
-    out.extend(y.difference(&x).map(|op| format!("~ {at}: + {op}")));
-    if x == y && a != b {
-        out.push(format!("~ {at}: [{}] -> [{}]", a.join(", "), b.join(", ")));
+/// What a ring or role holds, or its name where the compiler fills it.
+fn held(name: &str, ops: &[OpName]) -> String {
+    match ops {
+        [] => name.into(),
+        ops => format!("[{}]", ops.iter().map(|o| o.text.as_str()).collect::<Vec<_>>().join(", ")),
     }
 }
