@@ -53,9 +53,9 @@ fn blocks(language: &str) -> Vec<String> {
     rest.map(|text| text.split("```").next().unwrap_or_default().to_owned()).collect()
 }
 
-fn whole(kernel: &Kernel) -> tile_lang::schedule::Schedule {
+fn whole(kernel: &Kernel) -> Schedule {
     let assembled = program(std::slice::from_ref(kernel)).unwrap();
-    complete(kernel, &assembled, Machine::SM_90A.group_bytes).unwrap()
+    complete(kernel, &assembled, Machine::SM_90A).unwrap()
 }
 
 #[test]
