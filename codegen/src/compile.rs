@@ -5,7 +5,7 @@ use crate::lower::{self, ParamFacts};
 use crate::ptxas::{Diagnose, Resources};
 use crate::sass::{self, Sass};
 use crate::target::Target;
-use crate::{CodegenError, mlir, passes, ptxas};
+use crate::{CodegenError, check, mlir, passes, ptxas};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use tile_lang::artifact::Image;
@@ -22,6 +22,8 @@ pub struct Compiled {
     pub mlir: String,
     /// What became of the kernels.
     pub report: ProgramReport,
+    /// What the static checkers looked at.
+    pub checks: check::Report,
     /// What ptxas says a thread needs; none where ptxas is missing.
     pub resources: Option<Resources>,
     /// What ptxas warned of, at lines of kernels.
@@ -37,6 +39,8 @@ pub struct Compiled {
 pub struct Times {
     /// Roles, layouts, the module's text.
     pub lowering: Duration,
+    /// Static checkers.
+    pub checking: Duration,
     /// MLIR and LLVM.
     pub llvm: Duration,
     /// ptxas and the look at its code; zero where it is missing.
@@ -46,10 +50,10 @@ pub struct Times {
 /// Compiles a plan into one persistent kernel. With ptxas at hand the image holds machine code too.
 ///
 /// # Errors
-/// A kernel that can't be lowered, PTX that ptxas rejects or can't honour (E40), machine code without the instructions
-/// that were meant (E41).
+/// A kernel that can't be lowered, a program that the static checkers reject, PTX that ptxas rejects or can't honour (E40),
+/// machine code without the instructions that were meant (E41).
 pub fn compile(plan: &Plan, target: &'static Target) -> Result<Compiled, CodegenError> {
-    compile_kernels(&plan.name, &plan.kernels, &lower::facts(plan), target)
+    program(Some(plan), &plan.name, &plan.kernels, &lower::facts(plan), target)
 }
 
 /// As [`compile`], for kernels by themselves and what is known of their arguments.
@@ -62,12 +66,29 @@ pub fn compile_kernels(
     facts: &[Vec<ParamFacts>],
     target: &'static Target,
 ) -> Result<Compiled, CodegenError> {
+    program(None, name, kernels, facts, target)
+}
+
+fn program(
+    plan: Option<&Plan>,
+    name: &str,
+    kernels: &[Kernel],
+    facts: &[Vec<ParamFacts>],
+    target: &'static Target,
+) -> Result<Compiled, CodegenError> {
     let mut times = Times::default();
     let begin = Instant::now();
     let machine = target.machine();
     let assembled = lower::assemble(name, kernels, facts, machine)?;
     let report = explain::report(name, kernels, &assembled, machine)?;
     times.lowering = begin.elapsed();
+    let begin = Instant::now();
+    let layouts = check::assignments(&assembled.protocol, target);
+    let checks = match plan {
+        Some(plan) => check::program(plan, &assembled.protocol, &layouts)?,
+        None => check::kernels(&assembled.protocol, &layouts)?,
+    };
+    times.checking = begin.elapsed();
     let begin = Instant::now();
     let ptx = mlir::to_ptx(name, &assembled.mlir)?;
     times.llvm = begin.elapsed();
@@ -84,7 +105,8 @@ pub fn compile_kernels(
         spills: 0,
     };
     let warnings = Diagnostics::default();
-    let mut compiled = Compiled { image, mlir: assembled.mlir, report, resources: None, warnings, sass: None, times };
+    let mut compiled =
+        Compiled { image, mlir: assembled.mlir, report, checks, resources: None, warnings, sass: None, times };
     if ptxas::find("ptxas").is_some() {
         let begin = Instant::now();
         machine_code(&mut compiled, kernels, target)?;

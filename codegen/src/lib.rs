@@ -4,6 +4,7 @@
 //! (tile ops to the LLVM dialect, the persistent program around them), [`ptxas`] (machine code, and its maker's messages),
 //! [`sass`] (reading machine code), [`lines`] (which source line it comes from), [`explain`] (reports on all of it).
 
+pub mod check;
 mod error;
 pub mod explain;
 pub mod layout;

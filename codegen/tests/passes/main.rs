@@ -1,9 +1,11 @@
 //! Passes without LLVM: roles, rings, the protocol between them.
 
 mod checked;
+mod checkers;
 mod generated;
 mod kernels;
 mod page;
+mod programs;
 mod protocol;
 mod ptxas;
 mod schedules;

@@ -1,6 +1,7 @@
 //! `monotile kernel …`: one kernel, out of the library, a `.tile` file or a user's crate.
 
 mod case;
+mod check;
 mod contents;
 mod crates;
 mod emit;
@@ -16,7 +17,7 @@ use serde_json::json;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use tile_codegen::lower::{self, ParamFacts};
-use tile_codegen::target::{self, Target};
+use tile_codegen::target::Target;
 use tile_lang::ir::{self, Kernel, Places};
 use tile_lang::schedule::ScheduleDef;
 
@@ -35,7 +36,7 @@ enum Command {
     /// List the kernels
     List(ListArgs),
     /// Stage, verify and lower kernels; all of them if none is named
-    Check(CheckArgs),
+    Check(check::Args),
     /// Say what the compiler makes of a kernel
     Explain(explain::Args),
     /// Print a kernel at a stage of the compiler
@@ -57,18 +58,6 @@ struct ListArgs {
     json: bool,
 }
 
-#[derive(clap::Args)]
-struct CheckArgs {
-    /// Names of kernels, or `.tile` files
-    kernels: Vec<String>,
-    /// Another value for a const or type parameter of the one kernel: `BK=256`
-    #[arg(long = "generic", value_name = "NAME=VALUE")]
-    generics: Vec<String>,
-    /// A schedule of the one kernel, as for `explain`
-    #[arg(long, value_name = "NAME|FILE.sched")]
-    schedule: Option<String>,
-}
-
 /// Runs the subcommand; `raw` are the arguments as they were given, after the program's name.
 pub fn run(
     args: &Args,
@@ -82,7 +71,7 @@ pub fn run(
     }
     match &args.command {
         Command::List(args) => list(args, kernels, schedules, io),
-        Command::Check(args) => check(args, kernels, schedules, io),
+        Command::Check(args) => check::run(args, kernels, schedules, io),
         Command::Explain(args) => explain::run(args, kernels, schedules, io),
         Command::Emit(args) => emit::run(args, kernels, schedules, io),
         Command::Run(args) => run::run(args, kernels, schedules, io),
@@ -129,48 +118,6 @@ fn list(args: &ListArgs, kernels: &[Instance], schedules: &[ScheduleDef], io: &m
         io.line(format_args!("{name:width$}  {module}  {}", list.join(" ")).to_string().trim_end())?;
     }
     Ok(())
-}
-
-/// Everything that needs no MLIR, for each kernel; all that is wrong is printed.
-fn check(args: &CheckArgs, kernels: &[Instance], schedules: &[ScheduleDef], io: &mut Io<'_>) -> Result<(), CliError> {
-    for (given, what) in [(!args.generics.is_empty(), "--generic"), (args.schedule.is_some(), "--schedule")] {
-        if given && args.kernels.len() != 1 {
-            return Err(CliError::input(format!("{what}: name the one kernel that it is for")));
-        }
-    }
-    let mut names = args.kernels.clone();
-    if names.is_empty() {
-        names = kernels.iter().map(|k| k.name.clone()).collect();
-    }
-    let mut wrong = Vec::new();
-    for name in &names {
-        let checked = select::find_all(name, kernels, &args.generics, Places::Text).and_then(|list| {
-            list.into_iter().try_for_each(|(_, kernel)| {
-                let kernel = match &args.schedule {
-                    Some(name) => schedules::with_schedule(kernel, name, schedules)?,
-                    None => kernel,
-                };
-                let assembled = lower(&kernel, target::DEFAULT)?;
-                let kib = assembled.shared_bytes / 1024;
-                io.line(format_args!(
-                    "ok  {}: {} ring slots, {kib} KiB of shared memory",
-                    title(&kernel),
-                    assembled.slots
-                ))
-            })
-        });
-        if let Err(e) = checked {
-            if names.len() == 1 {
-                return Err(e);
-            }
-            e.print(io.err);
-            wrong.push(name.as_str());
-        }
-    }
-    match wrong.len() {
-        0 => Ok(()),
-        n => Err(CliError::input(format!("{n} of {} can't be compiled: {}", names.len(), wrong.join(", ")))),
-    }
 }
 
 /// `linear<T=8, BM=16>`.

@@ -1,0 +1,99 @@
+//! Accesses to memory in a run: slots, global arrays, the exchange area; whether clocks order them.
+
+use super::events::{Bar, Place};
+use super::run::{FIRST, PRODUCER, Run, Step};
+use tile_lang::protocol::RingId;
+
+/// Latest accesses of a process: the last two steps, with position.
+pub(super) type Latest = [(u32, u32); 2];
+
+/// Position and place of a process's last read.
+pub(super) type Read = (u32, Option<Place>);
+
+/// Accesses to one thing in memory, by process.
+pub(super) struct Spot {
+    writes: Vec<(Latest, Option<Place>)>,
+    reads: Vec<(Latest, Option<Place>)>,
+}
+
+impl Spot {
+    /// Nothing has happened yet.
+    pub fn new(processes: usize) -> Self {
+        let empty = || (0..processes).map(|_| ([(u32::MAX, 0); 2], None)).collect();
+        Spot { writes: empty(), reads: empty() }
+    }
+}
+
+impl Run<'_> {
+    /// A copy overwrites a slot: all that was in it has landed and been read.
+    pub(super) fn copy(&mut self, process: usize, bar: Bar, at: (RingId, usize), lap: u32, place: Place) {
+        let clock = &self.clocks[process];
+        if clock[self.entry(bar)] < lap {
+            let text = format!("a copy into slot {} starts while the one before may still be under way", at.1);
+            self.fault("E27", place, text, Vec::new());
+        }
+        let clock = &self.clocks[process];
+        let readers = self.read.get(&at).map_or(&[][..], Vec::as_slice);
+        let late = readers.iter().enumerate().find(|(p, (position, _))| *position > clock[*p]);
+        if let Some((reader, (_, Some(other)))) = late {
+            let text = format!("slot {} of the ring {:?} may be overwritten while it is still read", at.1, at.0);
+            let steps = vec![Step { role: self.role(reader), place: *other, what: "reads the slot".into() }];
+            self.fault("E27", place, text, steps);
+        }
+        let filled = self.filled.entry(at).or_default();
+        *filled = (*filled).max(lap);
+    }
+
+    pub(super) fn copies_settled_data(&mut self, record: usize, place: Place) {
+        let fence = self.facts[record].fence;
+        if self.clocks[PRODUCER][FIRST] < fence {
+            let text = "a copy of data starts before the record's dependencies are known to be met";
+            self.fault("E27", place, text.into(), Vec::new());
+        } else if self.proxy[FIRST] < fence {
+            let text =
+                "a bulk copy reads what was written through registers, without `fence.proxy.async` after the wait";
+            self.fault("E29", place, text.into(), Vec::new());
+        }
+    }
+
+    pub(super) fn read_slot(&mut self, process: usize, at: (RingId, usize), lap: u32, place: Place) {
+        let arrived = self.full(at.0, at.1).is_some_and(|bar| self.clocks[process][self.entry(bar)] > lap);
+        if !arrived {
+            let text = format!("slot {} of the ring {:?} is read before its data is known to have arrived", at.1, at.0);
+            self.fault("E27", place, text, Vec::new());
+        }
+        if self.filled.get(&at).is_some_and(|filled| *filled > lap) {
+            let text = format!("slot {} of the ring {:?} is read when it may hold newer data", at.1, at.0);
+            self.fault("E27", place, text, Vec::new());
+        }
+        let n = self.lists.len();
+        let list = self.read.entry(at).or_insert_with(|| vec![(0, None); n]);
+        list[process] = (self.at[process] as u32 + 1, Some(place));
+    }
+
+    pub(super) fn touch(&mut self, s: &mut Spot, process: usize, write: bool, step: u32, place: Place, what: &str) {
+        let clock = &self.clocks[process];
+        let late = |list: &[(Latest, Option<Place>)], same: bool| {
+            list.iter().enumerate().filter(|(p, _)| *p != process).find_map(|(p, (latest, other))| {
+                let open = latest.iter().any(|(t, position)| (same || *t != step) && *position > clock[p]);
+                other.filter(|_| open).map(|other| (p, other))
+            })
+        };
+        let found = late(&s.writes, false)
+            .map(|x| (x, "writes"))
+            .or_else(|| if write { late(&s.reads, true).map(|x| (x, "reads")) } else { None });
+        if let Some(((other, at), verb)) = found {
+            let own = if write { "written" } else { "read" };
+            let text = format!("{what} is {own} by one warp while another still {verb} it: nothing makes them meet");
+            let steps = vec![Step { role: self.role(other), place: at, what: format!("{verb} {what}") }];
+            self.fault("E27", place, text, steps);
+        }
+        let list = if write { &mut s.writes } else { &mut s.reads };
+        let (latest, at) = &mut list[process];
+        if latest[0].0 != step {
+            latest[1] = latest[0];
+        }
+        latest[0] = (step, self.at[process] as u32 + 1);
+        *at = Some(place);
+    }
+}

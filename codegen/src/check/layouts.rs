@@ -1,0 +1,523 @@
+//! Whether every thread holds, in the layouts that were assigned, the elements that each op takes from it.
+//!
+//! A layout is expanded by brute force: for each thread the elements it holds. Two ways of holding a tile are the same if
+//! every thread holds the same elements, in any order of registers. Products are compared with tables written from the PTX
+//! manual's description of the fragments of `mma.m16n8k16`. A value without a layout of its own is made where it is wanted, out of
+//! operands that the thread then must hold.
+
+use super::Findings;
+use crate::layout::{Assignment, Layout, WARP_BITS};
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+use tile_lang::ir::{BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, Role, Type, UnaryOp, ValueId};
+use tile_lang::protocol::{Protocol, RingId};
+
+const LANES: usize = 32;
+const CODE: &str = "E39";
+/// Bytes of a swizzled atom: 8 rows of 128.
+const SWIZZLE_ATOM: usize = 1024;
+
+/// Which elements each thread holds, as row-major positions; and over which warp bits the tile is a sum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Dist {
+    shape: Vec<usize>,
+    threads: Vec<Vec<u32>>,
+    partial: Vec<bool>,
+}
+
+impl Dist {
+    fn is_partial(&self) -> bool {
+        self.partial.iter().any(|p| *p)
+    }
+
+    fn whole(&self) -> Dist {
+        Dist { partial: vec![false; self.partial.len()], ..self.clone() }
+    }
+
+    /// The elements that threads need of another tile to make these.
+    fn map(&self, shape: Vec<usize>, f: impl Fn(&[usize]) -> Vec<usize>) -> Dist {
+        let threads = self.threads.iter().map(|held| {
+            let set: BTreeSet<u32> =
+                held.iter().map(|e| position(&shape, &f(&coordinates(&self.shape, *e as usize))) as u32).collect();
+            set.into_iter().collect()
+        });
+        Dist { shape: shape.clone(), threads: threads.collect(), partial: self.partial.clone() }
+    }
+
+    fn without(&self, axis: usize) -> Dist {
+        let mut shape = self.shape.clone();
+        shape.remove(axis);
+        self.map(shape, |at| at.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, x)| *x).collect())
+    }
+
+    fn swapped(&self) -> Dist {
+        self.map(self.shape.iter().rev().copied().collect(), |at| at.iter().rev().copied().collect())
+    }
+
+    fn before_repeat(&self, times: usize) -> Dist {
+        let mut shape = self.shape.clone();
+        if let Some(last) = shape.last_mut() {
+            *last /= times;
+        }
+        self.map(shape, |at| {
+            let mut at = at.to_vec();
+            if let Some(last) = at.last_mut() {
+                *last /= times;
+            }
+            at
+        })
+    }
+}
+
+fn position(shape: &[usize], at: &[usize]) -> usize {
+    shape.iter().zip(at).fold(0, |n, (s, x)| n * s + x)
+}
+
+fn coordinates(shape: &[usize], mut n: usize) -> Vec<usize> {
+    let mut at = vec![0; shape.len()];
+    for (x, s) in at.iter_mut().zip(shape).rev() {
+        *x = n % s;
+        n /= s;
+    }
+    at
+}
+
+/// Checks the consumers of every kernel; returns the number of tiles.
+pub fn check(p: &Protocol, layouts: &[Assignment], out: &mut Findings) -> usize {
+    let mut tiles = 0;
+    let ring = p.regions.iter().find(|r| r.name == "ring slots");
+    let slots_aligned = ring.is_some_and(|r| r.offset.is_multiple_of(SWIZZLE_ATOM))
+        && p.rings.get(&RingId::Tiles).is_some_and(|r| r.slot_bytes.is_multiple_of(SWIZZLE_ATOM));
+    for (kernel, assignment) in p.kernels.iter().zip(layouts) {
+        let Some(body) = kernel.body(Role::Consumer) else { continue };
+        let mut c = Checker {
+            k: kernel,
+            a: assignment,
+            warps: p.warps,
+            defs: kernel.definitions(),
+            slots_aligned,
+            dists: HashMap::new(),
+            out,
+        };
+        c.own_layouts(body);
+        c.block(body);
+        tiles += assignment.native.len();
+    }
+    tiles
+}
+
+struct Checker<'a> {
+    k: &'a Kernel,
+    a: &'a Assignment,
+    warps: usize,
+    defs: Vec<Option<OpId>>,
+    /// Whether every slot begins where a swizzled atom may.
+    slots_aligned: bool,
+    dists: HashMap<Layout, Option<Rc<Dist>>>,
+    out: &'a mut Findings,
+}
+
+impl Checker<'_> {
+    fn wrong(&mut self, id: OpId, message: String) {
+        let note = "this is a fault of the compiler, not of the kernel; please report it".to_owned();
+        self.out.at(self.k, id, CODE, message, vec![note]);
+    }
+
+    fn is_tile(&self, v: ValueId) -> bool {
+        matches!(self.k.ty(v), Type::Tile(..))
+    }
+
+    fn name(&self, v: ValueId) -> String {
+        match &self.k.values[v.index()].name {
+            Some(name) => format!("`{name}` ({})", self.k.ty(v)),
+            None => format!("value {v} ({})", self.k.ty(v)),
+        }
+    }
+
+    /// Expands a layout; none if it names coordinates that the tile hasn't, or doesn't hold every element equally often.
+    fn dist(&mut self, layout: &Layout) -> Option<Rc<Dist>> {
+        if let Some(d) = self.dists.get(layout) {
+            return d.clone();
+        }
+        let d = expand(layout, self.warps).map(Rc::new);
+        self.dists.insert(layout.clone(), d.clone());
+        d
+    }
+
+    /// Every layout that was assigned is sound in itself and fits its value.
+    fn own_layouts(&mut self, body: BlockId) {
+        for (id, v) in results(self.k, body) {
+            let demands = self.a.demands.get(&v).map_or(&[][..], Vec::as_slice);
+            let list: Vec<Layout> = self.a.native.get(&v).into_iter().chain(demands).cloned().collect();
+            for layout in &list {
+                if layout.shape != self.k.ty(v).shape() {
+                    self.wrong(id, format!("{} has a layout of shape {:?}", self.name(v), layout.shape));
+                } else if self.dist(layout).is_none() {
+                    let text = format!("a layout of {} doesn't hold every element: {layout:?}", self.name(v));
+                    self.wrong(id, text);
+                }
+            }
+            // A tile of partial sums can become another one only by being summed first.
+            let kinds: Vec<bool> = list.iter().map(|l| l.partial.iter().any(|p| *p)).collect();
+            if kinds.first() == Some(&true) && kinds[1..].contains(&true) {
+                self.wrong(
+                    id,
+                    format!("the partial sums of {} are wanted in another layout of partial sums", self.name(v)),
+                );
+            }
+        }
+    }
+
+    fn native(&mut self, v: ValueId) -> Option<Rc<Dist>> {
+        let layout = self.a.native.get(&v)?.clone();
+        self.dist(&layout)
+    }
+
+    /// All ways in which a value with a layout of its own is held.
+    fn held(&mut self, v: ValueId) -> Vec<Rc<Dist>> {
+        let demands = self.a.demands.get(&v).map_or(&[][..], Vec::as_slice);
+        let list: Vec<Layout> = self.a.native.get(&v).into_iter().chain(demands).cloned().collect();
+        list.iter().filter_map(|l| self.dist(l)).collect()
+    }
+
+    /// Whether threads have, or can make, a value in this way.
+    fn has(&mut self, v: ValueId, want: &Dist) -> bool {
+        if !self.is_tile(v) {
+            return true;
+        }
+        if self.a.native.contains_key(&v) {
+            return self.held(v).iter().any(|d| **d == *want);
+        }
+        let Some(op) = self.defs[v.index()].map(|id| self.k.op(id)) else { return false };
+        // Whole tiles become one summand by being held by the first warp of each sum.
+        let want = want.whole();
+        match &op.kind {
+            OpKind::Splat | OpKind::Iota(_) => true,
+            OpKind::Broadcast(axis) => self.has(op.operands[0], &want.without(*axis)),
+            OpKind::Repeat(times) => self.has(op.operands[0], &want.before_repeat(*times)),
+            OpKind::Transpose => self.has(op.operands[0], &want.swapped()),
+            kind if is_elementwise(kind) => op.operands.iter().all(|x| self.has(*x, &want)),
+            _ => false,
+        }
+    }
+
+    fn need(&mut self, id: OpId, v: ValueId, want: &Dist, what: &str) {
+        if !self.has(v, want) {
+            let partial = if want.is_partial() { " as partial sums" } else { "" };
+            let text = format!("{} is not held by the threads that need it as {what}{partial}", self.name(v));
+            self.wrong(id, text);
+        }
+    }
+
+    fn block(&mut self, block: BlockId) {
+        for id in self.k.block(block).ops.clone() {
+            let op = self.k.op(id).clone();
+            self.op(id, &op);
+            op.blocks.iter().for_each(|b| self.block(*b));
+        }
+    }
+
+    fn op(&mut self, id: OpId, op: &OpData) {
+        match &op.kind {
+            OpKind::Read | OpKind::Load => match self.native(op.results[0]) {
+                None => self.wrong(id, format!("{} is loaded and has no layout", self.name(op.results[0]))),
+                Some(d) if d.is_partial() => self.wrong(id, "a load of partial sums".into()),
+                Some(_) => {}
+            },
+            OpKind::Mma => self.product(id, op),
+            OpKind::Reduce(_, axis) => self.reduce(id, op, *axis),
+            OpKind::Store | OpKind::StoreMasked => self.store(id, op),
+            OpKind::Transpose if self.is_tile(op.results[0]) => {
+                if let Some(d) = self.native(op.results[0]) {
+                    self.need(id, op.operands[0], &d.swapped(), "the transpose's operand");
+                }
+            }
+            OpKind::For { .. } => self.repeat(id, op),
+            OpKind::If => {
+                let ends: Vec<Vec<ValueId>> = op.blocks.iter().map(|b| self.ends(*b)).collect();
+                for (i, r) in op.results.iter().enumerate().filter(|(_, r)| matches!(self.k.ty(**r), Type::Tile(..))) {
+                    match self.native(*r) {
+                        None => self.wrong(id, format!("{} has no layout", self.name(*r))),
+                        Some(d) => ends
+                            .iter()
+                            .filter_map(|e| e.get(i).copied())
+                            .for_each(|v| self.need(id, v, &d, "a branch's value")),
+                    }
+                }
+            }
+            kind if is_elementwise(kind) && self.is_tile(op.results[0]) => self.elementwise(id, op),
+            _ => {}
+        }
+    }
+
+    fn ends(&self, block: BlockId) -> Vec<ValueId> {
+        self.k.block(block).ops.last().map(|e| self.k.op(*e).operands.clone()).unwrap_or_default()
+    }
+
+    fn elementwise(&mut self, id: OpId, op: &OpData) {
+        let Some(result) = self.native(op.results[0]) else { return };
+        if !result.is_partial() {
+            return op.operands.iter().for_each(|v| self.need(id, *v, &result, "an operand"));
+        }
+        let whole = result.whole();
+        let partial: Vec<bool> = op.operands.iter().map(|v| self.native(*v).is_some_and(|d| d.is_partial())).collect();
+        let linear = match op.kind {
+            OpKind::Unary(UnaryOp::Neg) => partial == [true],
+            OpKind::Binary(BinaryOp::Add | BinaryOp::Sub) => partial == [true, true],
+            OpKind::Binary(BinaryOp::Mul) => partial.iter().filter(|p| **p).count() == 1,
+            OpKind::Binary(BinaryOp::Div) => partial == [true, false],
+            _ => false,
+        };
+        if !linear {
+            return self.wrong(id, format!("`{}` of partial sums is not the sum of its parts", op.kind.mnemonic()));
+        }
+        for (v, p) in op.operands.iter().zip(partial) {
+            self.need(id, *v, if p { &result } else { &whole }, "an operand");
+        }
+    }
+
+    /// Some way without partial sums in which a value is held, and that satisfies the condition.
+    fn some_whole(&mut self, v: ValueId, fits: impl Fn(&Dist) -> bool) -> Option<Rc<Dist>> {
+        self.held(v).into_iter().find(|d| !d.is_partial() && fits(d))
+    }
+
+    fn reduce(&mut self, id: OpId, op: &OpData, axis: usize) {
+        let (x, y) = (op.operands[0], op.results[0]);
+        if !self.a.native.contains_key(&x) {
+            // Made where it is wanted: the emitter picks a layout of its own for it.
+            return;
+        }
+        let result = if self.is_tile(y) { self.native(y) } else { None };
+        let fits = |d: &Dist| result.as_ref().is_none_or(|r| d.without(axis) == **r);
+        if self.some_whole(x, fits).is_none() {
+            self.wrong(id, format!("{} is not held so that reducing axis {axis} gives {}", self.name(x), self.name(y)));
+        }
+        if self.is_tile(y) && result.is_none() {
+            self.wrong(id, format!("{} has no layout", self.name(y)));
+        }
+    }
+
+    fn store(&mut self, id: OpId, op: &OpData) {
+        let x = op.operands[1];
+        if !self.a.native.contains_key(&x) {
+            return;
+        }
+        let candidates: Vec<Rc<Dist>> = self.held(x).into_iter().filter(|d| !d.is_partial()).collect();
+        let mask = (op.kind == OpKind::StoreMasked).then(|| op.operands[2]);
+        // Every sound layout holds each element once, or in equal copies of which the first is stored.
+        if !candidates.iter().any(|d| mask.is_none_or(|m| self.has(m, d))) {
+            let what = if candidates.is_empty() {
+                "only partial sums of it are held"
+            } else {
+                "its mask is held by other threads"
+            };
+            self.wrong(id, format!("{} is stored, but {what}", self.name(x)));
+        }
+    }
+
+    fn repeat(&mut self, id: OpId, op: &OpData) {
+        let args = self.k.block(op.blocks[0]).args.clone();
+        let end = self.ends(op.blocks[0]);
+        for (i, r) in op.results.iter().enumerate() {
+            if !self.is_tile(*r) {
+                continue;
+            }
+            let Some(arg) = self.native(args[i + 1]) else {
+                self.wrong(id, format!("{} is carried by a loop and has no layout", self.name(args[i + 1])));
+                continue;
+            };
+            if self.a.native.get(r) != self.a.native.get(&args[i + 1]) {
+                self.wrong(id, format!("{} leaves its loop in another layout than it has there", self.name(*r)));
+            }
+            self.need(id, op.operands[i + 2], &arg, "a loop's first value");
+            if let Some(y) = end.get(i) {
+                self.need(id, *y, &arg, "a loop's next value");
+            }
+        }
+    }
+
+    fn product(&mut self, id: OpId, op: &OpData) {
+        let [acc, a, b] = [op.operands[0], op.operands[1], op.operands[2]];
+        let (m, n, k) = (self.k.ty(acc).shape()[0], self.k.ty(acc).shape()[1], self.k.ty(a).shape()[1]);
+        let Some(split) = self.a.splits.get(&id).copied() else {
+            return self.wrong(id, "a product without a split over warps".into());
+        };
+        let warps = [1usize << split.m, 1 << split.n, 1 << split.k];
+        let steps = [(m, warps[0], 16), (n, warps[1], 8), (k, warps[2], 16)];
+        if warps.iter().product::<usize>() > self.warps || steps.iter().any(|(x, w, s)| x % (w * s) != 0) {
+            return self.wrong(id, format!("a product of {m}×{n}×{k} can't be split over {warps:?} warps"));
+        }
+        let [want_c, want_a, want_b] = fragments([m, n, k], warps, self.warps);
+        self.need(id, acc, &want_c, "a product's accumulator");
+        if self.native(op.results[0]).is_none_or(|d| *d != want_c) {
+            self.wrong(id, format!("{} is not laid out as the instruction leaves it", self.name(op.results[0])));
+        }
+        if self.a.warpgroups.contains(&id) {
+            return self.warpgroup_product(id, op, [m, n, k]);
+        }
+        for (v, want, read, what) in [
+            (a, want_a, Layout::operand_a(m, k, split), "a product's first operand"),
+            (b, want_b, Layout::operand_b(k, n, split), "a product's second operand"),
+        ] {
+            if self.is_tile(v) {
+                self.need(id, v, &want, what);
+            } else if self.dist(&read).is_none_or(|d| *d != want) {
+                self.wrong(
+                    id,
+                    format!("{} is read from shared memory in another order than {what} needs", self.name(v)),
+                );
+            }
+        }
+    }
+}
+
+impl Checker<'_> {
+    /// What `wgmma` asks: 64 rows a warpgroup, up to 256 columns, both operands in shared memory, in atoms of 8 rows of
+    /// 128 bytes that begin at multiples of 1024 bytes.
+    fn warpgroup_product(&mut self, id: OpId, op: &OpData, [m, n, k]: [usize; 3]) {
+        if m != 16 * self.warps || n % 8 != 0 || n > 256 || k % 16 != 0 {
+            return self.wrong(id, format!("a product of {m}×{n}×{k} by warpgroups of {} warps", self.warps));
+        }
+        for v in &op.operands[1..] {
+            let Some((wait, part)) = self.staged(*v) else {
+                self.wrong(
+                    id,
+                    format!("{} is an operand of a warpgroup's product and not a staged tile", self.name(*v)),
+                );
+                continue;
+            };
+            let OpKind::RingWait(parts) = &self.k.op(wait).kind else { continue };
+            if !parts[part].offset.is_multiple_of(SWIZZLE_ATOM) || !self.slots_aligned {
+                let text =
+                    format!("{} is swizzled and doesn't begin at a multiple of {SWIZZLE_ATOM} bytes", self.name(*v));
+                self.wrong(id, text);
+            }
+        }
+    }
+
+    /// The wait, and the part, that a view in shared memory comes from.
+    fn staged(&self, v: ValueId) -> Option<(OpId, usize)> {
+        let id = self.defs[v.index()]?;
+        let op = self.k.op(id);
+        match op.kind {
+            OpKind::RingWait(_) => op.results.iter().position(|r| *r == v).map(|part| (id, part)),
+            OpKind::Transpose | OpKind::Slice(_) => self.staged(op.operands[0]),
+            _ => None,
+        }
+    }
+}
+
+fn is_elementwise(kind: &OpKind) -> bool {
+    matches!(kind, OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast)
+}
+
+/// All values made in a body, with the op that makes them; arguments of a block count as its op's.
+fn results(k: &Kernel, body: BlockId) -> Vec<(OpId, ValueId)> {
+    let mut out = Vec::new();
+    for &id in &k.block(body).ops {
+        let op = k.op(id);
+        out.extend(op.results.iter().map(|v| (id, *v)));
+        for b in &op.blocks {
+            out.extend(k.block(*b).args.iter().map(|v| (id, *v)));
+            out.extend(results(k, *b));
+        }
+    }
+    out
+}
+
+/// What each thread holds in a layout, from its tables of bits alone.
+fn expand(l: &Layout, warps: usize) -> Option<Dist> {
+    let elements: usize = l.shape.iter().product();
+    let registers = 1usize << l.reg.len();
+    let bit = |at: &mut Vec<usize>, place: (u8, u8)| {
+        let (axis, bit) = (place.0 as usize, place.1 as usize);
+        let inside = axis < l.shape.len() && (1usize << bit) < l.shape[axis];
+        if inside {
+            at[axis] |= 1 << bit;
+        }
+        inside
+    };
+    if l.partial.iter().zip(&l.warp).any(|(p, w)| *p && w.is_some()) {
+        return None;
+    }
+    let mut times = vec![0usize; elements];
+    let mut threads = Vec::with_capacity(warps * LANES);
+    for thread in 0..warps * LANES {
+        let mut base = vec![0; l.shape.len()];
+        for (i, place) in l.lane.iter().chain(&l.warp).enumerate() {
+            if let Some(place) = place
+                && (thread >> i) & 1 == 1
+                && !bit(&mut base, *place)
+            {
+                return None;
+            }
+        }
+        let mut held = Vec::with_capacity(registers);
+        for r in 0..registers {
+            let mut at = base.clone();
+            for (i, place) in l.reg.iter().enumerate() {
+                if (r >> i) & 1 == 1 && !bit(&mut at, *place) {
+                    return None;
+                }
+            }
+            let e = position(&l.shape, &at);
+            times[e] += 1;
+            held.push(e as u32);
+        }
+        held.sort_unstable();
+        if held.windows(2).any(|w| w[0] == w[1]) {
+            return None;
+        }
+        threads.push(held);
+    }
+    let even = times.iter().all(|t| *t == times[0] && *t > 0);
+    even.then(|| Dist { shape: l.shape.clone(), threads, partial: l.partial.to_vec() })
+}
+
+/// What the threads hold of a product's accumulator and operands: `mma.m16n8k16` with 16-bit operands, repeated over the
+/// share of each warp. Warps are numbered rows first, then columns, then terms.
+///
+/// From the PTX manual, with `group = lane / 4` and `place = lane % 4`: of A, registers 0 to 7 lie in row `group` (0, 1, 4, 5)
+/// or `group + 8` and in column `2·place + (i & 1)`, 8 further for registers 4 to 7; of B, registers 0 to 3 lie in row
+/// `2·place + (i & 1)`, 8 further for 2 and 3, and in column `group`; of C, registers 0 to 3 lie in row `group`, 8 further for 2 and
+/// 3, and in column `2·place + (i & 1)`.
+fn fragments([m, n, k]: [usize; 3], [wm, wn, wk]: [usize; 3], warps: usize) -> [Dist; 3] {
+    let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+    for warp in 0..warps {
+        let (im, in_, ik) = (warp % wm, warp / wm % wn, warp / (wm * wn) % wk);
+        let rows: Vec<usize> = (0..m / wm).step_by(16).map(|x| im * (m / wm) + x).collect();
+        let columns: Vec<usize> = (0..n / wn).step_by(8).map(|x| in_ * (n / wn) + x).collect();
+        let terms: Vec<usize> = (0..k / wk).step_by(16).map(|x| ik * (k / wk) + x).collect();
+        for lane in 0..LANES {
+            let (group, place) = (lane / 4, lane % 4);
+            let tile = |outer: &[usize], inner: &[usize], width: usize, at: &[(usize, usize)]| {
+                let mut held: Vec<u32> = Vec::with_capacity(outer.len() * inner.len() * at.len());
+                for (o, i) in outer.iter().flat_map(|o| inner.iter().map(move |i| (o, i))) {
+                    held.extend(at.iter().map(|(row, column)| ((o + row) * width + i + column) as u32));
+                }
+                held.sort_unstable();
+                held
+            };
+            let of_a: Vec<(usize, usize)> = (0..8)
+                .map(|i| {
+                    let row = if i < 2 || (4..6).contains(&i) { group } else { group + 8 };
+                    (row, 2 * place + (i & 1) + if i >= 4 { 8 } else { 0 })
+                })
+                .collect();
+            let of_b: Vec<(usize, usize)> =
+                (0..4).map(|i| (2 * place + (i & 1) + if i >= 2 { 8 } else { 0 }, group)).collect();
+            let of_c: Vec<(usize, usize)> =
+                (0..4).map(|i| (if i < 2 { group } else { group + 8 }, 2 * place + (i & 1))).collect();
+            a.push(tile(&rows, &terms, k, &of_a));
+            b.push(tile(&terms, &columns, n, &of_b));
+            c.push(tile(&rows, &columns, n, &of_c));
+        }
+    }
+    let none = vec![false; WARP_BITS];
+    let sums = (0..WARP_BITS).map(|i| (wm * wn..wm * wn * wk).contains(&(1 << i))).collect();
+    [
+        Dist { shape: vec![m, n], threads: c, partial: sums },
+        Dist { shape: vec![m, k], threads: a, partial: none.clone() },
+        Dist { shape: vec![k, n], threads: b, partial: none },
+    ]
+}
