@@ -122,6 +122,19 @@ fn generates_text() {
 }
 
 #[test]
+fn roles_under_an_adversary_generate_the_same_text() {
+    let answer = |device| {
+        let model = pico().display().to_string();
+        let args = ["generate", "--model", &model, "--prompt", "The ", "--max-new-tokens", "2", "--json", "--device"];
+        monotile(&[&args[..], &[device]].concat()).json()
+    };
+    let (sim, checked) = (answer("sim"), answer("checked:5"));
+    assert_eq!(checked["tokens"], sim["tokens"]);
+    assert!(checked["device"].as_str().is_some_and(|d| d.contains("seed 5")), "{checked}");
+    monotile(&line("generate --model {} --prompt-ids 1 --device checked:x", &pico())).refused(&["checked:SEED"]);
+}
+
+#[test]
 fn sampling_follows_the_seed() {
     let sampled = |seed: &str| {
         let text = format!(
@@ -436,7 +449,7 @@ fn kernels_of_the_library() {
         monotile::ir::parse(&text, "emitted.tile").unwrap_or_else(|e| panic!("{stage}: {e}"));
     }
     for name in list.lines().filter_map(|l| l.split(' ').next()).filter(|n| *n != "advance") {
-        monotile(&["kernel", "run", name]).good();
+        monotile(&["kernel", "run", name, "--device", "checked"]).good();
     }
     // This one reads a row that inputs of zeros don't have.
     monotile(&["kernel", "run", "advance", "--arg", "state=[0,1,1,0,0,0,0,0]"]).good();

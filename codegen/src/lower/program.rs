@@ -160,10 +160,10 @@ fn regions(slots: usize, slot_bytes: usize, exchange: usize) -> Vec<Region> {
         region("empty barriers of the record ring", RECORD_EMPTY, 8 * RECORD_SLOTS, 8),
         region("ready barriers", READY, 8 * RECORD_SLOTS, 8),
         region("pass-end barrier", PASS_END, 8, 8),
-        region("verdict", VERDICT, 4, 4),
-        region("records", RECORDS, RECORD_SLOTS * record::RECORD_BYTES, 16),
-        region("ring slots", RING_BASE, slots * slot_bytes, 128),
-        region("exchange area", RING_BASE + slots * slot_bytes, exchange, 128),
+        region(Region::VERDICT, VERDICT, 4, 4),
+        region(Region::RECORDS, RECORDS, RECORD_SLOTS * record::RECORD_BYTES, 16),
+        region(Region::TILES, RING_BASE, slots * slot_bytes, 128),
+        region(Region::EXCHANGE, RING_BASE + slots * slot_bytes, exchange, 128),
     ]
 }
 

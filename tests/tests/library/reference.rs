@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use tile_lang::exec::Executor;
+use tile_codegen::lower::Machine;
+use tile_codegen::protocol::derive;
+use tile_lang::exec::{Data, Executor};
+use tile_lang::sim::checked::{CheckedExecutor, Settings, Strategy};
 use tile_lang::sim::{Precision, SimExecutor};
 use tile_models::kernels::library::samples;
 use tile_tests::cases::{self, Case};
@@ -30,6 +33,42 @@ fn the_simulator_computes_what_the_reference_does() {
         }
     }
     assert_eq!(failed, 0, "cases failed, listed above");
+}
+
+/// Runs a case's roles under one adversary after another; what it writes must be what the simulator writes.
+fn run_checked(case: &Case, want: &[Data]) -> Result<(), String> {
+    let protocol = derive(&case.plan, Machine::SM_90A).map_err(|e| e.to_string())?;
+    for (seed, strategy) in Strategy::ALL.into_iter().enumerate() {
+        let settings = Settings { seed: seed as u64, strategy: Some(strategy), ..Settings::default() };
+        let made =
+            CheckedExecutor::new(case.plan.clone(), &case.weights, Precision::Native, protocol.clone(), settings);
+        let mut executor = made.map_err(|e| e.to_string())?;
+        case.fill(&mut executor).map_err(|e| e.to_string())?;
+        executor.run(0..1, 1, &mut |_| ControlFlow::Continue(())).map_err(|e| e.to_string())?;
+        if contents(&mut executor)? != want {
+            return Err(format!("`{strategy}` gives other numbers than the simulator"));
+        }
+    }
+    Ok(())
+}
+
+fn contents(executor: &mut dyn Executor) -> Result<Vec<Data>, String> {
+    let sizes: Vec<usize> = executor.plan().buffers.iter().map(|b| b.dims.iter().product()).collect();
+    let read = |(b, n): (usize, &usize)| executor.read(b, 0, *n).map_err(|e| e.to_string());
+    sizes.iter().enumerate().map(read).collect()
+}
+
+#[test]
+fn the_library_runs_under_every_adversary() {
+    let mut failed = Vec::new();
+    for case in cases::representatives().unwrap() {
+        let mut sim = SimExecutor::new(case.plan.clone(), &case.weights, Precision::Native).unwrap();
+        case.fill(&mut sim).unwrap();
+        sim.run(0..1, 1, &mut |_| ControlFlow::Continue(())).unwrap();
+        let want = contents(&mut sim).unwrap();
+        failed.extend(run_checked(&case, &want).err().map(|e| format!("{}: {e}", case.name)));
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 #[test]

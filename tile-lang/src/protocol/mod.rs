@@ -200,7 +200,18 @@ pub struct RingShape {
     pub empty_arrivals: usize,
 }
 
-/// A part of a CTA's shared memory.
+impl Region {
+    /// Name of the region of the verdict at the end of a pass.
+    pub const VERDICT: &str = "verdict";
+    /// Name of the region of the ring of records.
+    pub const RECORDS: &str = "records";
+    /// Name of the region of the ring of tiles.
+    pub const TILES: &str = "ring slots";
+    /// Name of the region that layouts are changed in.
+    pub const EXCHANGE: &str = "exchange area";
+}
+
+/// A part of a CTA's shared memory. Regions of other names than [`Region`]'s constants hold barriers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
     /// What lies there.

@@ -5,7 +5,7 @@ use super::rig::{BK, Rig, chain, checked, dense, plain, protocol, under};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{OpId, OpKind};
 use tile_lang::plan::{ElementRef, Operand, Plan};
-use tile_lang::protocol::{Action, Fence, Parity, Protocol, RingId};
+use tile_lang::protocol::{Action, Fence, Parity, Protocol, Region, RingId};
 use tile_lang::sim::checked::{Settings, Strategy, Trap};
 
 /// Kernels of [`chain`].
@@ -233,6 +233,20 @@ fn a_read_of_bytes_that_no_copy_brought() {
 }
 
 #[test]
+fn an_array_that_is_read_before_it_is_written() {
+    let (plan, p) = sound();
+    let buffer = |name| plan.buffers.iter().position(|b| b.name == name).unwrap();
+    let settings = |name, strategy| Settings { uninitialised: vec![buffer(name)], ..under(strategy, 7, 2) };
+    // The second pass reads what the first one wrote; the host writes `x`.
+    for name in ["h", "x"] {
+        checked(&plan, &p, 4, settings(name, Strategy::Random)).unwrap();
+    }
+    let places = ["reads in `count`", ""];
+    let trap = trapped_with(&plan, &p, "E83", places, |strategy| settings("passes", strategy));
+    assert!(trap.message.contains("element 0 of `passes`"), "{trap}");
+}
+
+#[test]
 fn an_exchange_area_that_nobody_wrote() {
     let (plan, mut p) = sound();
     for list in p.bodies[PRODUCT].actions.values_mut() {
@@ -273,6 +287,29 @@ fn a_copy_beyond_its_slot() {
     let (plan, mut p) = sound();
     p.rings.get_mut(&RingId::Tiles).unwrap().slot_bytes = 1024;
     trapped(&plan, &p, 2, "E84", ["the producer of CTA", ""]);
+}
+
+/// Moves a region to where another one begins.
+fn overlapped(protocol: &mut Protocol, moved: &str, onto: &str) {
+    let at = protocol.regions.iter().find(|r| r.name == onto).unwrap().offset;
+    protocol.regions.iter_mut().find(|r| r.name == moved).unwrap().offset = at;
+}
+
+#[test]
+fn an_exchange_area_over_the_slots() {
+    let (plan, mut p) = sound();
+    overlapped(&mut p, Region::EXCHANGE, Region::TILES);
+    for strategy in Strategy::ALL {
+        let trap = checked(&plan, &p, 4, under(strategy, 0, 2)).unwrap_err();
+        assert!(["E81", "E83"].contains(&trap.code), "{trap}");
+    }
+}
+
+#[test]
+fn slots_over_barriers() {
+    let (plan, mut p) = sound();
+    overlapped(&mut p, Region::TILES, "ready barriers");
+    trapped(&plan, &p, 2, "E84", ["a copy into CTA", ""]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::machine::{Landed, Machine};
 use super::shadow::Access;
 use super::stream::{Part, Place, Shared, SlotView, reads_shared};
 use super::trap::{Site, Trap};
+use super::world::{Area, World};
 use crate::interp::Touch;
 use crate::ir::{OpKind, Type};
 use crate::protocol::RingId;
@@ -167,9 +168,10 @@ impl<'a> Machine<'a> {
         let name = &world.plan.buffers[buffer].name;
         buffers[buffer].read(run, access, |part, write| {
             let Some(write) = write else {
-                if uninitialised.contains(&buffer) {
+                let given = uninitialised.get(&buffer);
+                if let Some(at) = given.and_then(|g| part.clone().find(|i| !g.iter().any(|run| run.contains(i)))) {
                     let site = world.site(access.by, "reads", access.place);
-                    let message = format!("`{name}` elements {part:?} are read and were never written");
+                    let message = format!("element {at} of `{name}` is read and was never written");
                     return Err(Trap::new("E83", message, vec![site], "write the elements first"));
                 }
                 return Ok(());
@@ -265,9 +267,10 @@ impl<'a> Machine<'a> {
         let clock = self.agents[a].seen().clone();
         let cta = self.agents[a].cta;
         let slot_bytes = self.world.ring(ring).map_or(1, |r| r.slot_bytes.max(1));
-        let (world, cta) = (&self.world, &mut self.ctas[cta]);
-        let shadow = if ring == RingId::Tiles { &mut cta.tiles } else { &mut cta.records };
-        shadow.write(bytes, access, |part, before, wrote| {
+        let (world, shadow) = (&self.world, &mut self.ctas[cta].shared);
+        let at = world.shared(Area::of(ring), bytes.clone()).map_err(|m| outside(world, access, m))?;
+        let (first, base) = (bytes.start, at.start);
+        shadow.write(at, access, |part, before, wrote| {
             if clock.covers(&world.space, before.by, before.time) {
                 return Ok(());
             }
@@ -276,7 +279,8 @@ impl<'a> Machine<'a> {
                 world.site(access.by, "overwrites the slot", access.place),
                 world.site(before.by, verb, before.place),
             ];
-            Err(race("E81", format!("data race in slot {} of the {}", part.start / slot_bytes, ring_name(ring)), sites))
+            let slot = (part.start - base + first) / slot_bytes;
+            Err(race("E81", format!("data race in slot {slot} of the {}", ring_name(ring)), sites))
         })
     }
 
@@ -287,10 +291,13 @@ impl<'a> Machine<'a> {
         let (slots, slot_bytes) = (self.world.slots(ring) as u64, self.world.ring(ring).map_or(0, |r| r.slot_bytes));
         let slot = (view.turn % slots) as usize;
         let base = slot * slot_bytes;
-        let (world, cta) = (&self.world, &mut self.ctas[cta]);
+        let (world, shadow) = (&self.world, &mut self.ctas[cta].shared);
         let access = Access { turn: view.turn, ..access };
-        cta.tiles.read(base + view.bytes.0..base + view.bytes.1, access, |part, write| {
-            let bytes = part.start - base..part.end - base;
+        let at = world.shared(Area::Tiles, base + view.bytes.0..base + view.bytes.1);
+        let at = at.map_err(|m| outside(world, access, m))?;
+        let begin = at.start - view.bytes.0;
+        shadow.read(at, access, |part, write| {
+            let bytes = part.start - begin..part.end - begin;
             check_read(world, access, write, clock, || {
                 format!("bytes {bytes:?} of slot {slot} of the {}", ring_name(ring))
             })
@@ -305,9 +312,12 @@ impl<'a> Machine<'a> {
         access: Access,
         clock: &Clock,
     ) -> Result<(), Box<Trap>> {
-        let (world, shadow) = (&self.world, &mut self.ctas[cta].exchange);
+        let (world, shadow) = (&self.world, &mut self.ctas[cta].shared);
+        let at = world.shared(Area::Exchange, 0..bytes).map_err(|m| outside(world, access, m))?;
+        let begin = at.start;
+        let within = |part: Range<usize>| part.start - begin..part.end - begin;
         if writes {
-            return shadow.write(0..bytes, access, |part, before, wrote| {
+            return shadow.write(at, access, |part, before, wrote| {
                 if clock.covers(&world.space, before.by, before.time) {
                     return Ok(());
                 }
@@ -316,10 +326,12 @@ impl<'a> Machine<'a> {
                     world.site(access.by, "write the exchange area", access.place),
                     world.site(before.by, verb, before.place),
                 ];
+                let part = within(part);
                 Err(race("E81", format!("data race on bytes {part:?} of the exchange area"), sites))
             });
         }
-        shadow.read(0..bytes, access, |part, write| {
+        shadow.read(at, access, |part, write| {
+            let part = within(part);
             let Some(write) = write else {
                 return Err(unwritten(world, access, &format!("bytes {part:?} of the exchange area")));
             };
@@ -355,7 +367,9 @@ impl<'a> Machine<'a> {
         let access = Access { by, time: agent.at as u32 + 1, place, turn };
         let world = &self.world;
         let bytes = world.ring(RingId::Records).map_or(RECORD, |r| r.slot_bytes);
-        self.ctas[cta].records.read(slot * bytes..slot * bytes + RECORD.min(bytes), access, |_, write| {
+        let at = world.shared(Area::Records, slot * bytes..slot * bytes + RECORD.min(bytes));
+        let at = at.map_err(|m| outside(world, access, m))?;
+        self.ctas[cta].shared.read(at, access, |_, write| {
             check_read(world, access, write, &clock, || format!("slot {slot} of the ring of records"))
         })?;
         if first && let Some(Landed::Record(record)) = self.ctas[cta].slots.get(&(RingId::Records, slot, 0)) {
@@ -392,7 +406,8 @@ impl<'a> Machine<'a> {
         }
         let again = value == [0] && (place.pass as usize) + 1 < self.world.passes;
         let (world, cta) = (&self.world, &mut self.ctas[cta]);
-        cta.verdict.write(0..4, access, |_, before, _| {
+        let at = world.shared(Area::Verdict, 0..4).map_err(|m| outside(world, access, m))?;
+        cta.shared.write(at, access, |_, before, _| {
             if clock.covers(&world.space, before.by, before.time) {
                 return Ok(());
             }
@@ -411,7 +426,8 @@ impl<'a> Machine<'a> {
         let (by, clock, cta) = (self.agents[a].by(), self.agents[a].seen().clone(), self.agents[a].cta);
         let access = self.access(by, a, place);
         let world = &self.world;
-        self.ctas[cta].verdict.read(0..4, access, |_, write| {
+        let at = world.shared(Area::Verdict, 0..4).map_err(|m| outside(world, access, m))?;
+        self.ctas[cta].shared.read(at, access, |_, write| {
             let Some(write) = write else { return Err(unwritten(world, access, "the verdict")) };
             if clock.covers(&world.space, write.by, write.time) {
                 return Ok(());
@@ -432,8 +448,8 @@ impl<'a> Machine<'a> {
     /// Who used a slot last.
     pub fn last_use(&self, cta: usize, ring: RingId, slot: usize) -> Option<Site> {
         let bytes = self.world.ring(ring)?.slot_bytes;
-        let shadow = if ring == RingId::Tiles { &self.ctas[cta].tiles } else { &self.ctas[cta].records };
-        let last = shadow.last(slot * bytes..(slot + 1) * bytes)?;
+        let at = self.world.shared(Area::of(ring), slot * bytes..(slot + 1) * bytes).ok()?;
+        let last = self.ctas[cta].shared.last(at)?;
         Some(self.world.site(last.by, "used the slot last", last.place))
     }
 }
@@ -452,14 +468,20 @@ fn race(code: &'static str, message: String, sites: Vec<Site>) -> Box<Trap> {
     Trap::new(code, message, sites, fix)
 }
 
-fn unwritten(world: &super::world::World<'_>, access: Access, what: &str) -> Box<Trap> {
+/// An access beyond its area of shared memory.
+fn outside(world: &World<'_>, access: Access, message: String) -> Box<Trap> {
+    let sites = vec![world.site(access.by, "is", access.place)];
+    Trap::new("E84", message, sites, "make the region as large as what lies there, and let no two share bytes")
+}
+
+fn unwritten(world: &World<'_>, access: Access, what: &str) -> Box<Trap> {
     let sites = vec![world.site(access.by, "reads", access.place)];
     Trap::new("E83", format!("{what}: read and never written"), sites, "wait for the barrier of what writes it")
 }
 
 /// A read of what a copy brought: written at all, known to have landed, and by this turn's copy.
 fn check_read(
-    world: &super::world::World<'_>,
+    world: &World<'_>,
     access: Access,
     write: Option<&Access>,
     clock: &Clock,

@@ -310,7 +310,7 @@ impl<'a> Machine<'a> {
             if on >= record {
                 let by = self.agents[a].by();
                 let later = Place { record: on as u32, part: Part::End, ..place };
-                let label = &self.world.plan.program[on].label;
+                let label = self.world.plan.program.get(on).map_or("", |i| &i.label);
                 return Err(Trap::new(
                     "E94",
                     format!("instruction {record} waits for the counter of instruction {on}, which comes later"),

@@ -1,15 +1,17 @@
 //! A plan on the checked machine, as an executor.
 
+use super::copies::ring_name;
 use super::machine::{Machine, Pause};
 use super::schedule::Strategy;
 use super::trap::Trap;
-use super::world::{Bodies, World};
+use super::world::{Bodies, RINGS, World};
 use crate::exec::{Data, ExecError, Executor, Mailbox, RunStats, WeightSource};
 use crate::interp::{Options, Precision, Prepared};
 use crate::ir::{self, Role};
 use crate::plan::Plan;
 use crate::protocol::Protocol;
 use crate::sim::SimExecutor;
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 
@@ -62,6 +64,8 @@ pub struct CheckedExecutor {
     protocol: Protocol,
     bodies: Vec<Bodies>,
     settings: Settings,
+    /// What was written to buffers that hold nothing at first, by the host and by earlier runs.
+    given: BTreeMap<usize, Vec<Range<usize>>>,
     runs: u64,
     checked: Checked,
 }
@@ -102,8 +106,12 @@ impl CheckedExecutor {
             }
             bodies.push(Bodies { producer, consumer });
         }
+        if let Some(ring) = RINGS.iter().find(|r| protocol.rings.get(r).is_none_or(|shape| shape.slots == 0)) {
+            return Err(program(format!("the protocol has no slots for the {}", ring_name(*ring))));
+        }
         let sim = SimExecutor::new(plan, source, precision)?;
-        Ok(CheckedExecutor { sim, protocol, bodies, settings, runs: 0, checked: Checked::default() })
+        let given = settings.uninitialised.iter().map(|b| (*b, Vec::new())).collect();
+        Ok(CheckedExecutor { sim, protocol, bodies, settings, given, runs: 0, checked: Checked::default() })
     }
 
     /// What all runs so far amount to.
@@ -147,7 +155,7 @@ impl CheckedExecutor {
             options,
         );
         let world = world.map_err(ExecError::Program)?;
-        let mut machine = Machine::new(world, self.sim.arrays(), &self.settings.uninitialised, seed, strategy);
+        let mut machine = Machine::new(world, self.sim.arrays(), &self.given, seed, strategy);
         loop {
             let pause = machine.run().map_err(Failure::Trap)?;
             self.checked.steps += std::mem::take(&mut machine.steps);
@@ -160,6 +168,12 @@ impl CheckedExecutor {
                 stats.cancelled = true;
                 break;
             }
+        }
+        let written = self.given.keys().map(|b| (*b, machine.buffers.get(*b).map(|s| s.written_runs().collect())));
+        let written: Vec<(usize, Option<Vec<Range<usize>>>)> = written.collect();
+        drop(machine);
+        for (buffer, runs) in written {
+            self.given.entry(buffer).or_default().extend(runs.into_iter().flatten());
         }
         stats.elapsed = start.elapsed();
         Ok(stats)
@@ -176,7 +190,15 @@ impl Executor for CheckedExecutor {
     }
 
     fn write(&mut self, buffer: usize, offset: usize, data: &Data) -> Result<(), ExecError> {
-        self.sim.write(buffer, offset, data)
+        self.sim.write(buffer, offset, data)?;
+        if let Some(given) = self.given.get_mut(&buffer) {
+            let len = match data {
+                Data::F32(x) => x.len(),
+                Data::I32(x) => x.len(),
+            };
+            given.push(offset..offset + len);
+        }
+        Ok(())
     }
 
     fn read(&mut self, buffer: usize, offset: usize, len: usize) -> Result<Data, ExecError> {

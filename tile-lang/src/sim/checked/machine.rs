@@ -14,6 +14,7 @@ use crate::interp::{Array, Staged};
 use crate::ir::Role;
 use crate::protocol::{Action, Parity, RingId};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What landed in a part of a slot.
@@ -32,11 +33,8 @@ pub(super) struct Cta<'a> {
     pub meetings: BTreeMap<u8, Meeting>,
     /// Contents of slots: ring, slot, part.
     pub slots: BTreeMap<(RingId, usize, usize), Landed>,
-    /// Histories of the ring of tiles, the records, the exchange area, the verdict.
-    pub tiles: Shadow,
-    pub records: Shadow,
-    pub exchange: Shadow,
-    pub verdict: Shadow,
+    /// History of shared memory, by address.
+    pub shared: Shadow,
     /// What the consumers decided.
     pub again: Option<bool>,
 }
@@ -64,8 +62,8 @@ pub(super) struct Machine<'a> {
     pub buffers: Vec<Shadow>,
     /// Contents of each buffer.
     pub arrays: &'a [Arc<Array>],
-    /// Buffers that hold nothing before they are written.
-    pub uninitialised: &'a [usize],
+    /// Buffers that hold nothing before they are written, with the elements that were written before the launch.
+    pub uninitialised: &'a BTreeMap<usize, Vec<Range<usize>>>,
     /// Passes that the host has seen.
     pub seen_passes: u32,
     /// How many copies have landed or are on their way, by component.
@@ -100,7 +98,7 @@ impl<'a> Machine<'a> {
     pub fn new(
         world: World<'a>,
         arrays: &'a [Arc<Array>],
-        uninitialised: &'a [usize],
+        uninitialised: &'a BTreeMap<usize, Vec<Range<usize>>>,
         seed: u64,
         strategy: Strategy,
     ) -> Self {
@@ -121,10 +119,7 @@ impl<'a> Machine<'a> {
                 barriers: barriers.clone(),
                 meetings: BTreeMap::new(),
                 slots: BTreeMap::new(),
-                tiles: Shadow::default(),
-                records: Shadow::default(),
-                exchange: Shadow::default(),
-                verdict: Shadow::default(),
+                shared: Shadow::default(),
                 again: None,
             })
             .collect();
@@ -238,9 +233,6 @@ impl<'a> Machine<'a> {
 
     /// Nobody can move.
     fn idle(&self) -> Result<Pause, Box<Trap>> {
-        if self.agents.iter().all(|a| a.done) && self.world.resident == self.world.ctas {
-            return Ok(Pause::End);
-        }
         let at_boundary = |a: &Agent| a.done || matches!(a.blocked, Some(Blocked::Host { .. }));
         if self.agents.iter().all(at_boundary) {
             let ended = self.agents.iter().all(|a| a.done);

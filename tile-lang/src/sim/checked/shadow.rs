@@ -113,6 +113,11 @@ impl Shadow {
         run.and_then(|(_, run)| run.write.as_ref()).map_or(Ok(()), check)
     }
 
+    /// Runs that were written.
+    pub fn written_runs(&self) -> impl Iterator<Item = Range<usize>> {
+        self.runs.iter().filter(|(_, run)| run.write.is_some()).map(|(start, run)| *start..run.end)
+    }
+
     /// The latest access to a part, as far as it is known.
     pub fn last(&self, range: Range<usize>) -> Option<Access> {
         let (_, run) = self.runs.range(..range.end).rev().find(|(_, run)| run.end > range.start)?;

@@ -6,7 +6,7 @@ use super::trap::{Site, Trap};
 use crate::interp::{ArgValue, Bound, InterpError, Options, Prepared};
 use crate::ir::{OpKind, Role};
 use crate::plan::{Operand, Plan};
-use crate::protocol::{KernelProtocol, Protocol, RingId, RingShape};
+use crate::protocol::{KernelProtocol, Protocol, Region, RingId, RingShape};
 use crate::span::Span;
 use std::ops::Range;
 
@@ -15,6 +15,31 @@ use std::ops::Range;
 pub(super) struct Bodies {
     pub producer: Option<Prepared>,
     pub consumer: Option<Prepared>,
+}
+
+/// What a region of shared memory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Area {
+    Tiles,
+    Records,
+    Exchange,
+    Verdict,
+}
+
+impl Area {
+    /// Where a ring's slots lie.
+    pub fn of(ring: RingId) -> Area {
+        if ring == RingId::Tiles { Area::Tiles } else { Area::Records }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Area::Tiles => "ring of tiles",
+            Area::Records => "ring of records",
+            Area::Exchange => "exchange area",
+            Area::Verdict => "verdict",
+        }
+    }
 }
 
 /// Arguments bound to both bodies.
@@ -33,6 +58,8 @@ pub(super) struct World<'a> {
     pub space: Space,
     /// Most parts of a ring slot.
     parts: usize,
+    /// Addresses in shared memory of what regions hold: tiles, records, the exchange area, the verdict.
+    regions: [Range<usize>; 4],
     /// By record of the range.
     jobs: Vec<BoundBodies<'a>>,
 }
@@ -74,11 +101,18 @@ impl<'a> World<'a> {
             };
             jobs.push([bind(&body.producer)?, bind(&body.consumer)?]);
         }
+        let region = |name: &str| {
+            let found = protocol.regions.iter().find(|r| r.name == name).map(|r| r.offset..r.offset + r.bytes);
+            found.ok_or_else(|| format!("the protocol's map of shared memory has no region `{name}`"))
+        };
+        let names = [Region::TILES, Region::RECORDS, Region::EXCHANGE, Region::VERDICT];
+        let [a, b, c, d] = names.map(region);
+        let regions = [a?, b?, c?, d?];
         let tiles = protocol.rings.get(&RingId::Tiles).map_or(0, |r| r.slots);
         let records = protocol.rings.get(&RingId::Records).map_or(0, |r| r.slots);
         let parts = parts(protocol);
         let space = Space { ctas, warps: protocol.warps, copies: tiles * parts + records };
-        Ok(World { plan, protocol, range, ctas, resident, passes, space, parts, jobs })
+        Ok(World { plan, protocol, range, ctas, resident, passes, space, parts, regions, jobs })
     }
 
     /// The protocol of a record's bodies.
@@ -99,6 +133,22 @@ impl<'a> World<'a> {
 
     pub fn slots(&self, ring: RingId) -> usize {
         self.ring(ring).map_or(1, |r| r.slots.max(1))
+    }
+
+    /// Addresses of a part of an area of shared memory; a message if it is beyond the area or lies on barriers.
+    pub fn shared(&self, area: Area, part: Range<usize>) -> Result<Range<usize>, String> {
+        let region = &self.regions[area as usize];
+        let (begin, end) = (region.start + part.start, region.start + part.end);
+        let size = region.end - region.start;
+        if part.end > size {
+            return Err(format!("bytes {part:?} of the {}, which has {size}", area.name()));
+        }
+        let data = [Region::TILES, Region::RECORDS, Region::EXCHANGE, Region::VERDICT];
+        let barriers = self.protocol.regions.iter().filter(|r| !data.contains(&r.name.as_str()));
+        match barriers.into_iter().find(|r| r.offset < end && begin < r.offset + r.bytes) {
+            Some(r) => Err(format!("bytes {part:?} of the {} lie on the {}", area.name(), r.name)),
+            None => Ok(begin..end),
+        }
     }
 
     /// The component of the place that a copy lands in.
