@@ -57,23 +57,25 @@ impl Tokenizer {
         if !file.exists() {
             return Err(TokenizerError::Missing { file });
         }
-        let inner = tokenizers::Tokenizer::from_file(&file).map_err(|e| TokenizerError::Malformed {
-            file: file.clone(),
-            problem: format!("not a tokenizer that can be read: {e}"),
-        })?;
+        let bad = |problem: String| TokenizerError::Malformed { file: file.clone(), problem };
+        // The crate takes some mistakes in the JSON for its own and panics.
+        read_json(&file).map_err(|e| bad(e.to_string()))?;
+        let inner = guarded(|| tokenizers::Tokenizer::from_file(&file).map_err(|e| e.to_string()));
+        let inner = inner.map_err(|e| bad(format!("not a tokenizer that can be read: {e}")))?;
         let bos = bos_rule(&folder.join("tokenizer_config.json"), &inner)?;
         Ok(Tokenizer { file, inner, bos })
     }
 
     /// The ids of a text, with the special tokens the model's texts begin with.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.inner.encode(text, true).map_err(|e| self.failed(&e.to_string()))?;
+        let encode = |special| guarded(|| self.inner.encode(text, special).map_err(|e| e.to_string()));
+        let encoding = encode(true).map_err(|e| self.failed(&e))?;
         let mut ids = encoding.get_ids().to_vec();
         match self.bos {
             BosRule::Always(bos) if ids.first() != Some(&bos) => ids.insert(0, bos),
             BosRule::Never(bos) if ids.first() == Some(&bos) => {
                 // Unless the text itself spells the token.
-                let plain = self.inner.encode(text, false).map_err(|e| self.failed(&e.to_string()))?;
+                let plain = encode(false).map_err(|e| self.failed(&e))?;
                 if plain.get_ids().first() != Some(&bos) {
                     ids.remove(0);
                 }
@@ -85,7 +87,7 @@ impl Tokenizer {
 
     /// The text of ids, special tokens left out; bytes that aren't UTF-8 become U+FFFD, unknown ids nothing.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
-        self.inner.decode(ids, true).map_err(|e| self.failed(&e.to_string()))
+        guarded(|| self.inner.decode(ids, true).map_err(|e| e.to_string())).map_err(|e| self.failed(&e))
     }
 
     /// Begins to decode a text that comes token by token.
@@ -106,6 +108,12 @@ impl Tokenizer {
     fn failed(&self, problem: &str) -> TokenizerError {
         TokenizerError::Failed { file: self.file.clone(), problem: problem.to_owned() }
     }
+}
+
+/// Calls into the tokenizers crate, which panics on files that it only half understands: that is an error of the file.
+fn guarded<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
+    caught.unwrap_or_else(|_| Err("the tokenizers crate gave up on it".into()))
 }
 
 fn bos_rule(file: &Path, inner: &tokenizers::Tokenizer) -> Result<BosRule, TokenizerError> {

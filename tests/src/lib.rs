@@ -6,6 +6,8 @@
 pub mod behaviour;
 pub mod cases;
 pub mod compare;
+pub mod fuzz;
+pub mod generated;
 pub mod lockstep;
 pub mod model;
 #[cfg(feature = "llvm")]

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// Version of the file format and of the record layout.
 pub const FORMAT: u32 = 2;
-const MAGIC: &[u8; 16] = b"monotile-image\r\n";
+/// What every artifact begins with; a SHA-256 of the rest follows it.
+pub const MAGIC: &[u8; 16] = b"monotile-image\r\n";
 
 /// Machine code and what a launcher must know of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

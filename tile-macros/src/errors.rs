@@ -31,7 +31,12 @@ impl Errors {
     /// Adds the Rust parser's error on what should be a function; on another item, that it is none.
     pub fn not_a_function(&mut self, item: &TokenStream, error: syn::Error) {
         match syn::parse2::<syn::Item>(item.clone()) {
-            Ok(syn::Item::Fn(_) | syn::Item::Verbatim(_)) | Err(_) => self.0.push(error),
+            Ok(syn::Item::Fn(_) | syn::Item::Verbatim(_)) | Err(_) => {
+                let text = error.to_string();
+                // At the end of the input there is no token: the error belongs to the last one.
+                let end = item.clone().into_iter().last().filter(|_| text.starts_with("unexpected end of input"));
+                self.0.push(end.map_or(error, |last| syn::Error::new(last.span(), text)));
+            }
             Ok(other) => self.push(other.span(), SIGNATURE, "the attribute belongs on a function", "remove it"),
         }
     }

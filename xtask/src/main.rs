@@ -1,6 +1,7 @@
-//! Chores of the workspace: `cargo xtask setup`, `demo`, `test`. Plain standard library, so that it builds in seconds.
+//! Chores of the workspace: `cargo xtask setup`, `demo`, `test`, `fuzz`. Plain standard library, so that it builds in seconds.
 
 mod demo;
+mod fuzz;
 mod setup;
 mod shell;
 mod test;
@@ -12,12 +13,15 @@ const USAGE: &str = "usage: cargo xtask <chore>
   setup   install LLVM 22 with MLIR and NVIDIA's assembler, where they are missing
   demo    set up, build, compile the model that ships with the sources and let it write
   test    set up, then formatting, tests, the build without LLVM, lints
+  fuzz    [TARGET] [--minutes N] [--seed S]: mutated inputs for the macros (`macro`) and for the readers `tile`, `sched`,
+          `safetensors`, `config`, `tokenizer`, `artifact`; 10 minutes each
 ";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let chore = args.next();
-    if let Some(extra) = args.next() {
+    let rest: Vec<String> = args.collect();
+    if let Some(extra) = rest.first().filter(|_| chore.as_deref() != Some("fuzz")) {
         eprintln!("cargo xtask takes one word, `{extra}` is too much\n\n{USAGE}");
         return ExitCode::from(2);
     }
@@ -25,6 +29,7 @@ fn main() -> ExitCode {
         Some("setup") => setup::setup().map(|_| ()),
         Some("demo") => demo::demo(),
         Some("test") => test::test(),
+        Some("fuzz") => fuzz::fuzz(&rest),
         Some("help" | "-h" | "--help") => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

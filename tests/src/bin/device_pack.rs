@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tile_codegen::Compiled;
 use tile_models::graph::GraphOptions;
 use tile_tests::cases::{self, Case};
+use tile_tests::generated;
 use tile_tests::model;
 use tile_tests::pack;
 
@@ -20,6 +21,9 @@ struct Args {
     /// Cases for measurements too.
     #[arg(long)]
     large: bool,
+    /// This many generated kernels too.
+    #[arg(long, default_value_t = 0)]
+    generated: u64,
     /// Folders of models.
     #[arg(long, num_args = 1..)]
     models: Vec<PathBuf>,
@@ -64,6 +68,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         start.elapsed(),
         if slow > LIMIT { " (limit 1 s)" } else { "" }
     );
+    let mut kernels = 0;
+    for seed in 0..args.generated {
+        let case = generated::case(seed)?;
+        match pack::save(&case.plan, &args.folder, &case.name, &compiler) {
+            Ok(_) => kernels += 1,
+            Err(e) => {
+                failed += 1;
+                println!("FAIL {e}");
+            }
+        }
+    }
+    if args.generated > 0 {
+        println!("{kernels} of {} generated kernels", args.generated);
+    }
     for folder in &args.models {
         let opened = model::Model::open(folder)?;
         let options = GraphOptions { context: args.context, ..GraphOptions::default() };

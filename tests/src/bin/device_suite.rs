@@ -9,6 +9,7 @@ use tile_runtime::{GpuExecutor, Timing, TimingOptions};
 use tile_tests::behaviour;
 use tile_tests::cases::{self, Case};
 use tile_tests::compare::{Errors, compare};
+use tile_tests::generated::{self, Compared};
 use tile_tests::lockstep::{self, Difference};
 use tile_tests::model::{Failure, Model};
 use tile_tests::results::{CEILING, Row, Run};
@@ -49,6 +50,16 @@ struct Common {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Generated kernels against the interpreter, as `device-pack --generated N` compiled them.
+    Generated {
+        /// Artifacts of the kernels.
+        folder: PathBuf,
+        /// How many.
+        #[arg(long, default_value_t = 64)]
+        count: u64,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Whole models: the golden answers, and greedy texts equal to the simulator's.
     Models {
         /// Artifacts of the models.
@@ -77,6 +88,7 @@ fn main() {
         Some(Command::Models { artifacts, folders, max_new, measure, common }) => {
             models(&artifacts, &folders, max_new, measure, &common)
         }
+        Some(Command::Generated { folder, count, common }) => generated_kernels(&folder, count, &common),
         None => kernels(&args),
     };
     match outcome {
@@ -90,6 +102,51 @@ fn main() {
             std::process::exit(2);
         }
     }
+}
+
+/// Runs generated kernels; how many disagree with the interpreter or fail.
+fn generated_kernels(folder: &Path, count: u64, common: &Common) -> Result<usize, Failure> {
+    let run = Run::new("generated", common.results.clone(), common.commit.clone());
+    let (mut total, mut failed, mut machine) = (Compared::default(), 0, String::new());
+    for seed in 0..count {
+        let case = generated::case(seed)?;
+        let outcome = (|| -> Result<Compared, Failure> {
+            let artifact = Artifact::load(&folder.join(format!("{}.tile", case.name)))?;
+            if artifact.plan != case.plan {
+                return Err("the artifact is of another plan; pack again".into());
+            }
+            let mut gpu = GpuExecutor::new(common.device, &artifact, &case.weights)?;
+            machine = gpu.device();
+            Ok(case.compare(&mut gpu)?)
+        })();
+        match outcome {
+            Ok(c) => {
+                total.elements += c.elements;
+                total.disagreements += c.disagreements;
+                total.worst = total.worst.max(c.worst);
+                if c.disagreements > 0 {
+                    failed += 1;
+                    println!(
+                        "FAIL {}: {} of {} elements, {:.2} of the bound",
+                        case.name, c.disagreements, c.elements, c.worst
+                    );
+                }
+            }
+            Err(e) => {
+                failed += 1;
+                println!("FAIL {}: {e}", case.name);
+            }
+        }
+    }
+    println!(
+        "{count} generated kernels on {machine}: {} elements, {} disagree, approximations {:.2} of their bound",
+        total.elements, total.disagreements, total.worst
+    );
+    if failed == 0 {
+        let shape = format!("{count} programs, {} elements", total.elements);
+        run.write(Row { work: "generated".into(), shape, error: Some(total.worst), machine, ..Row::default() })?;
+    }
+    Ok(failed)
 }
 
 /// What became of a case.

@@ -28,14 +28,13 @@ const fn array(name: &'static str, dtype: DType, access: Access, holds: (i32, i3
 }
 
 /// All arrays. The kernel has those that it uses.
-pub(super) const ARRAYS: [Declared; 30] = [
+pub(super) const ARRAYS: [Declared; 29] = [
     // For loads, with edges that no tile divides.
     array("f32s", DType::F32, Access::Read, (3, 2)),
     array("bf16s", DType::Bf16, Access::Read, (1, 2)),
     array("f16s", DType::F16, Access::Read, (3, 2)),
     array("e4m3s", DType::E4m3, Access::Read, (1, 2)),
     array("e5m2s", DType::E5m2, Access::Read, (1, 2)),
-    array("e8m0s", DType::E8m0, Access::Read, (1, 1)),
     array("i8s", DType::I8, Access::Read, (7, 0)),
     array("u8s", DType::U8, Access::Read, (8, 0)),
     array("i32s", DType::I32, Access::Read, (31, 0)),
