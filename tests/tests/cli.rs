@@ -507,3 +507,11 @@ fn error_codes_have_pages() {
     assert!(monotile(&["explain"]).good().lines().count() > 20);
     monotile(&["explain", "E99"]).refused(&["there is no error code `E99`"]);
 }
+
+#[test]
+fn a_kernel_is_printed_as_source() {
+    let text = monotile(&["kernel", "explain", "linear", "--as-source"]).good();
+    for part in ["use monotile::prelude::*;", "pub fn linear(", "Ring::<", "role(\"load\"", "ring.acquire().fill(", ".release();"] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+}

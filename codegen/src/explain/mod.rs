@@ -4,6 +4,7 @@
 //! assembly that make the code; [`crate::sass`] looks at the code itself, [`stages`] prints what lies between.
 
 mod report;
+pub mod source;
 pub mod stages;
 mod text;
 

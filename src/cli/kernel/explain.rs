@@ -6,6 +6,8 @@ use super::schedules::write_complete;
 use super::select::KernelArgs;
 use serde_json::json;
 use tile_codegen::explain::ProgramReport;
+use tile_codegen::explain::source::source_file;
+use tile_codegen::passes::explicit_roles;
 #[cfg(not(feature = "llvm"))]
 use tile_codegen::explain::report;
 use tile_codegen::ptxas::Resources;
@@ -29,6 +31,9 @@ pub struct Args {
     /// Write the whole schedule, the compiler's choices included, and nothing else; `-` prints it
     #[arg(long, value_name = "FILE")]
     schedule_out: Option<String>,
+    /// Print the kernel as Rust source with explicit roles, and nothing else
+    #[arg(long, conflicts_with_all = ["json", "schedule_out"])]
+    as_source: bool,
 }
 
 /// Explains it.
@@ -37,6 +42,10 @@ pub fn run(args: &Args, kernels: &[Instance], schedules: &[ScheduleDef], io: &mu
     let target = target(&args.target)?;
     if let Some(to) = &args.schedule_out {
         return write_complete(&kernel, target, to, io);
+    }
+    if args.as_source {
+        let explicit = explicit_roles(&kernel, target.machine().group_bytes)?;
+        return io.line(source_file(&explicit)?.trim_end());
     }
     let (report, code) = explained(&kernel, target)?;
     if args.json {

@@ -1,5 +1,6 @@
 //! The kernel library across crates: against the reference on the simulator, and what the compiler makes of it.
 
+mod explicit;
 mod models;
 mod ptx;
 mod reference;

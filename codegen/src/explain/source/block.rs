@@ -1,0 +1,667 @@
+//! Statements: in which order expressions are evaluated, which are bound, loops with the variables that they carry.
+
+use super::{Parts, param_type, part_types, reserved, tile_type};
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
+use tile_lang::ir::{Kernel, Literal, OpData, OpId, OpKind, Type, ValueId};
+
+/// Longest expression that is written inside of another one.
+const LONGEST: usize = 60;
+
+/// An expression whose place in the text is not settled yet.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    pub value: ValueId,
+    pub text: Text,
+}
+
+/// An expression.
+#[derive(Clone, Debug)]
+pub(super) enum Text {
+    /// A literal: it becomes a constant where it is used.
+    Literal(Literal),
+    /// A tile full of one number, `inner`, which may stand for it beside a tile; the other text is the tile.
+    Full { inner: Box<Text>, tile: String },
+    /// Needs no parentheses.
+    Atom(String),
+    /// Needs them.
+    Loose(String),
+}
+
+impl Text {
+    /// As an argument.
+    pub fn plain(&self) -> String {
+        match self {
+            Text::Literal(l) => literal(*l),
+            Text::Full { tile, .. } => tile.clone(),
+            Text::Atom(s) | Text::Loose(s) => s.clone(),
+        }
+    }
+
+    /// As an operand or a receiver.
+    pub fn tight(&self) -> String {
+        match self {
+            Text::Literal(l) => {
+                let text = typed_literal(*l);
+                if text.starts_with(['-', '{']) { format!("({text})") } else { text }
+            }
+            Text::Loose(s) => format!("({s})"),
+            other => other.plain(),
+        }
+    }
+}
+
+/// The state of printing.
+pub(super) struct Writer<'k> {
+    pub k: &'k Kernel,
+    pub out: String,
+    pub depth: usize,
+    pub rings: Vec<(Parts, String)>,
+    /// Why there is no source, if so.
+    pub problem: Option<String>,
+    names: HashMap<ValueId, String>,
+    taken: HashSet<String>,
+    uses: HashMap<ValueId, usize>,
+    /// Values that are another one's copy.
+    same: HashMap<ValueId, ValueId>,
+    pending: Vec<Pending>,
+    /// Values that a variable of their own holds, which may be changed.
+    /// In the order in which they are declared.
+    variables: HashMap<ValueId, usize>,
+    /// Values that a loop's variable or a product's accumulator in their own block starts with, and nothing else uses.
+    starters: HashSet<ValueId>,
+    /// Names of views by their first tile.
+    views: HashMap<ValueId, String>,
+    /// Variables of the loop whose block is being written: carried value at its start, value at its end, name.
+    carried: Vec<(ValueId, ValueId, String)>,
+}
+
+impl<'k> Writer<'k> {
+    /// For a kernel of which these lists of ops are printed; `same` says which values are another one's copies.
+    pub fn new(k: &'k Kernel, same: HashMap<ValueId, ValueId>, printed: [&[OpId]; 3]) -> Self {
+        let (mut uses, mut starters) = (HashMap::new(), HashSet::new());
+        let value = |v: &ValueId| same.get(v).copied().unwrap_or(*v);
+        for ops in printed {
+            count_uses(k, ops, &value, &mut uses);
+            starts(k, ops, &mut starters);
+        }
+        starters.retain(|v| uses.get(v) == Some(&1));
+        Writer {
+            k,
+            out: String::new(),
+            depth: 0,
+            rings: Vec::new(),
+            problem: None,
+            names: HashMap::new(),
+            taken: reserved(),
+            uses,
+            same,
+            pending: Vec::new(),
+            variables: HashMap::new(),
+            starters,
+            views: HashMap::new(),
+            carried: Vec::new(),
+        }
+    }
+
+    pub fn line(&mut self, text: &str) {
+        let _ = writeln!(self.out, "{}{text}", "    ".repeat(self.depth));
+    }
+
+    /// A name that nothing has yet.
+    pub fn fresh(&mut self, base: &str) -> String {
+        let base = identifier(base);
+        let mut name = base.clone();
+        let mut n = 1;
+        while !self.taken.insert(name.clone()) {
+            n += 1;
+            name = format!("{base}_{n}");
+        }
+        name
+    }
+
+    /// A parameter with its type.
+    pub fn param(&mut self, v: ValueId, name: &str) -> String {
+        let name = self.fresh(name);
+        self.names.insert(v, name.clone());
+        format!("{name}: {}", param_type(self.k.ty(v)))
+    }
+
+    /// The value that a value is printed as.
+    pub fn value(&self, v: ValueId) -> ValueId {
+        self.same.get(&v).copied().unwrap_or(v)
+    }
+
+    /// How often a value is used.
+    pub fn count(&self, v: ValueId) -> usize {
+        self.used(v)
+    }
+
+    /// The expressions that wait.
+    pub fn waiting(&self) -> &[Pending] {
+        &self.pending
+    }
+
+    /// Says what a value is called.
+    pub fn bound(&mut self, v: ValueId, name: String) {
+        self.names.insert(v, name);
+    }
+
+    fn used(&self, v: ValueId) -> usize {
+        self.uses.get(&self.value(v)).copied().unwrap_or(0)
+    }
+
+    /// A name for a value after its source name, and that it is bound to it.
+    pub fn name(&mut self, v: ValueId, otherwise: &str) -> String {
+        let base = self.k.values[v.index()].name.clone();
+        let name = self.fresh(base.as_deref().unwrap_or(otherwise));
+        self.names.insert(v, name.clone());
+        name
+    }
+
+    /// A name for a value after its own source name or another one's.
+    fn name_like(&mut self, v: ValueId, other: ValueId) -> String {
+        let base = self.k.values[other.index()].name.clone().unwrap_or_else(|| "v".into());
+        self.name(v, &base)
+    }
+
+    /// The text of a value: its name, or the expression that waits for its use.
+    pub fn text(&self, v: ValueId) -> Text {
+        let v = self.value(v);
+        if let Some(p) = self.pending.iter().find(|p| p.value == v) {
+            return p.text.clone();
+        }
+        Text::Atom(self.names.get(&v).cloned().unwrap_or_else(|| format!("undefined_{}", v.0)))
+    }
+
+    /// Whether the value waits and is written by a literal.
+    pub fn is_literal(&self, v: ValueId) -> bool {
+        matches!(self.text(v), Text::Literal(_))
+    }
+
+    /// How many of those that wait are no operands of an op at its end. The operands are given in the order in which the op's text names
+    /// them: in each group the expressions are evaluated, then the literals become constants.
+    fn before_operands(&self, groups: &[&[ValueId]]) -> usize {
+        let mut keep = self.pending.len();
+        while keep > 0 {
+            let tail = &self.pending[keep - 1..];
+            let wanted = groups.iter().flat_map(|group| {
+                let waits = |v: &ValueId| tail.iter().find(|p| p.value == self.value(*v));
+                let (literals, others): (Vec<&Pending>, Vec<&Pending>) =
+                    group.iter().filter_map(waits).partition(|p| matches!(p.text, Text::Literal(_)));
+                others.into_iter().chain(literals).map(|p| p.value).collect::<Vec<_>>()
+            });
+            if !wanted.eq(tail.iter().map(|p| p.value)) {
+                break;
+            }
+            keep -= 1;
+        }
+        keep
+    }
+
+    /// Prepares the operands of an op that becomes an expression: what can't be evaluated in the order of the op's text is bound now. Expressions
+    /// that stay are taken by [`Writer::take`].
+    pub fn arrange(&mut self, groups: &[&[ValueId]]) {
+        let free = self.before_operands(groups);
+        let wanted = |p: &Pending| groups.iter().any(|g| g.iter().any(|v| self.value(*v) == p.value));
+        let bound = self.pending[..free].iter().rposition(wanted).map_or(0, |i| i + 1);
+        self.bind_first(bound);
+    }
+
+    /// As [`Writer::arrange`] for an op that becomes a statement: all that waits before its operands is bound.
+    pub fn settle(&mut self, groups: &[&[ValueId]]) {
+        let free = self.before_operands(groups);
+        self.bind_first(free);
+    }
+
+    fn bind_first(&mut self, count: usize) {
+        let first: Vec<Pending> = self.pending.drain(..count).collect();
+        first.into_iter().for_each(|p| self.bind(p));
+    }
+
+    /// Binds everything that waits.
+    pub fn flush(&mut self) {
+        self.settle(&[]);
+    }
+
+    /// Binds everything that waits up to and with a value.
+    pub fn bind_through(&mut self, v: ValueId) {
+        let v = self.value(v);
+        if let Some(at) = self.pending.iter().position(|p| p.value == v) {
+            self.bind_first(at + 1);
+        }
+    }
+
+    fn bind(&mut self, p: Pending) {
+        let text = match &p.text {
+            Text::Literal(l) => format!("{}.cast::<{}>()", p.text.tight(), l.dtype()),
+            other => other.plain(),
+        };
+        self.let_value(p.value, &text);
+    }
+
+    fn let_value(&mut self, v: ValueId, text: &str) {
+        if self.used(v) == 0 {
+            return self.line(&format!("let _ = {text};"));
+        }
+        let name = self.name(v, "t");
+        if self.starters.contains(&v) {
+            self.declared(v);
+            return self.line(&format!("let mut {name} = {text};"));
+        }
+        self.line(&format!("let {name} = {text};"));
+    }
+
+    /// A value now has a variable of its own.
+    pub fn declared(&mut self, v: ValueId) {
+        let number = self.variables.len();
+        self.variables.insert(v, number);
+    }
+
+    /// Whether a value that nothing else uses is held by a variable of the block that is being written.
+    pub fn has_variable(&self, v: ValueId) -> bool {
+        self.variables.contains_key(&v) && self.starters.contains(&v)
+    }
+
+    /// Takes the expressions of settled operands out of those that wait; their texts must have been read.
+    pub fn take(&mut self, operands: &[ValueId]) {
+        let operands: Vec<ValueId> = operands.iter().map(|v| self.value(*v)).collect();
+        self.pending.retain(|p| !operands.contains(&p.value));
+    }
+
+    /// An op's result: kept for its one use, assigned to the variable that carries it, or bound.
+    pub fn result(&mut self, op: &OpData, text: Text, after: &[OpId], ends: &[ValueId]) {
+        let v = op.results[0];
+        if let Some(name) = self.assigned(v, after, ends) {
+            self.flush();
+            self.names.insert(v, name.clone());
+            return self.line(&format!("{name} = {};", text.plain()));
+        }
+        let here = after.iter().any(|id| self.k.op(*id).operands.contains(&v));
+        let named =
+            self.k.values[v.index()].name.is_some() && !matches!(text, Text::Literal(_)) && !self.starters.contains(&v);
+        let inline = self.used(v) == 1 && here && !named && text.plain().len() <= LONGEST;
+        self.pending.push(Pending { value: v, text });
+        if !inline {
+            self.flush();
+        }
+    }
+
+    /// The variable of the loop around that has this value at the end, if its value before is not needed any more.
+    pub fn assigned(&self, v: ValueId, after: &[OpId], ends: &[ValueId]) -> Option<String> {
+        let mut at = self.carried.iter().filter(|(_, end, _)| *end == v);
+        let (Some((start, _, name)), None) = (at.next(), at.next()) else { return None };
+        if !ends.contains(&v) {
+            return None;
+        }
+        let reads = |op: &OpData| op.kind != OpKind::Yield && op.operands.contains(start);
+        let later = after.iter().any(|id| {
+            let op = self.k.op(*id);
+            let mut found = reads(op);
+            op.blocks
+                .iter()
+                .for_each(|b| self.k.walk_block(*b, &mut |_, inner: &OpData| found |= inner.operands.contains(start)));
+            found
+        });
+        (!later && !ends.contains(start)).then(|| name.clone())
+    }
+
+    /// The ops of a block without its `yield`. `carried` are the variables of the loop whose block it is, `ends` what it yields.
+    pub fn ops(&mut self, ops: &[OpId], carried: &[(ValueId, ValueId, String)], ends: &[ValueId]) {
+        let outer = std::mem::replace(&mut self.carried, carried.to_vec());
+        let mut at = 0;
+        while let Some(id) = ops.get(at) {
+            let op = self.k.op(*id);
+            at += 1;
+            if op.kind == OpKind::Yield {
+                break;
+            }
+            let rest = &ops[at - 1..];
+            if let Some(done) = self.ceil_div(rest, ends).or_else(|| self.by_tile(rest, ends)) {
+                at += done - 1;
+                continue;
+            }
+            self.op(op, &ops[at..], ends);
+        }
+        if carried.is_empty() && ends.is_empty() {
+            self.flush();
+        }
+        self.carried = outer;
+    }
+
+    /// `let [i, j] = work([…]);`
+    pub fn work(&mut self, op: &OpData) {
+        self.settle(&[&op.operands]);
+        let extents: Vec<String> = op.operands.iter().map(|v| self.text(*v).plain()).collect();
+        self.take(&op.operands);
+        let names: Vec<String> = op.results.iter().map(|r| self.name_or_none(*r, "item")).collect();
+        self.line(&format!("let [{}] = work([{}]);", names.join(", "), extents.join(", ")));
+    }
+
+    /// `_` for a value that nobody uses.
+    fn name_or_none(&mut self, v: ValueId, otherwise: &str) -> String {
+        if self.used(v) == 0 { "_".into() } else { self.name(v, otherwise) }
+    }
+
+    /// `let view = ring.wait();` and its tiles.
+    pub fn wait(&mut self, op: &OpData) {
+        self.flush();
+        let OpKind::RingWait(parts) = &op.kind else { return };
+        let ring = self.ring(&part_types(parts));
+        let view = self.fresh("slot");
+        self.line(&format!("let {view} = {ring}.wait();"));
+        self.views.insert(op.results[0], view.clone());
+        // A release names the tiles too.
+        let names: Vec<String> = op
+            .results
+            .iter()
+            .map(|r| if self.used(*r) <= 1 { "_".to_owned() } else { self.name(*r, "part") })
+            .collect();
+        match &names[..] {
+            names if names.iter().all(|n| n == "_") => {}
+            [one] => self.line(&format!("let {one} = {view}.get();")),
+            _ => self.line(&format!("let ({}) = {view}.get();", names.join(", "))),
+        }
+    }
+
+    /// `view.release();`
+    pub fn release(&mut self, op: &OpData) {
+        self.flush();
+        let view = op.operands.first().and_then(|v| self.views.get(v)).cloned().unwrap_or_default();
+        self.line(&format!("{view}.release();"));
+    }
+
+    /// `ring.acquire().fill_at(…).commit();`
+    pub fn fill(&mut self, op: &OpData) {
+        let OpKind::RingFill(parts) = &op.kind else { return };
+        let mut at = 0;
+        let mut groups: Vec<&[ValueId]> = Vec::new();
+        for p in parts {
+            groups.push(&op.operands[at + 1..at + 1 + p.rank]);
+            at += 1 + p.rank;
+        }
+        self.settle(&groups);
+        let mut text = format!("{}.acquire()", self.ring(&part_types(parts)));
+        let mut at = 0;
+        for (p, offsets) in parts.iter().zip(&groups) {
+            let list: Vec<String> = offsets.iter().map(|v| self.text(*v).plain()).collect();
+            let _ = write!(text, ".fill_at({}, [{}])", self.text(op.operands[at]).plain(), list.join(", "));
+            at += 1 + p.rank;
+        }
+        self.take(&op.operands);
+        self.line(&format!("{text}.commit();"));
+    }
+
+    /// The ring with slots of these parts.
+    pub fn ring(&self, parts: &Parts) -> String {
+        self.rings.iter().find(|(p, _)| p == parts).map(|(_, name)| name.clone()).unwrap_or_default()
+    }
+
+    /// A loop: its variables, its header, its block, what they become.
+    pub fn for_loop(&mut self, op: &OpData, stages: usize) {
+        let (bounds, inits) = op.operands.split_at(2);
+        // A range of two literals would be unrolled.
+        if stages == 0 && bounds.iter().all(|v| self.is_literal(*v)) {
+            self.bind_through(bounds[0]);
+        }
+        let mut groups: Vec<&[ValueId]> = inits.chunks(1).collect();
+        groups.push(bounds);
+        self.settle(&groups);
+        let block = self.k.block(op.blocks[0]);
+        let ends = yielded(self.k, &block.ops);
+        let mut carried = Vec::new();
+        // Carried variables count in the order of their declarations: one that is there already is used if none before it is new.
+        let mut last = None;
+        for (i, init) in inits.iter().enumerate() {
+            let arg = block.args[i + 1];
+            let own = self
+                .variables
+                .get(init)
+                .copied()
+                .filter(|n| self.starters.contains(init) && last.is_none_or(|l| l < *n));
+            let name = match (own, self.text(*init)) {
+                (Some(n), Text::Atom(name)) => {
+                    last = Some(n);
+                    self.bound(arg, name.clone());
+                    name
+                }
+                (_, text) => {
+                    let text = if let Text::Literal(l) = text { typed_literal(l) } else { text.plain() };
+                    let name = self.name_like(arg, *init);
+                    self.line(&format!("let mut {name} = {text};"));
+                    last = Some(usize::MAX);
+                    name
+                }
+            };
+            carried.push((arg, ends[i], name));
+        }
+        let [from, to] = [bounds[0], bounds[1]].map(|v| self.text(v).tight_bound());
+        self.take(&op.operands);
+        let index = self.name_or_none(block.args[0], "k");
+        let range = if stages > 0 { format!("pipelined::<{stages}>({from}..{to})") } else { format!("{from}..{to}") };
+        self.line(&format!("for {index} in {range} {{"));
+        self.depth += 1;
+        self.ops(&block.ops, &carried, &ends);
+        self.assign(&carried);
+        self.depth -= 1;
+        self.line("}");
+        for (r, (_, _, name)) in op.results.iter().zip(carried) {
+            self.names.insert(*r, name);
+        }
+    }
+
+    /// The assignments at the end of a loop's block that the ops have not made.
+    fn assign(&mut self, carried: &[(ValueId, ValueId, String)]) {
+        let open: Vec<&(ValueId, ValueId, String)> = carried
+            .iter()
+            .filter(|(_, end, name)| self.names.get(end) != Some(name) || self.is_old(*end, carried))
+            .collect();
+        if open.len() == 1 {
+            self.settle(&[&[open[0].1]]);
+        } else {
+            self.flush();
+        }
+        // A variable that takes another one's old value takes it from a copy.
+        let mut old: HashMap<ValueId, String> = HashMap::new();
+        for (start, end, _) in &open {
+            if end != start && carried.iter().any(|(s, _, _)| s == end) && !old.contains_key(end) {
+                let copy = self.fresh("old");
+                let text = self.text(*end).plain();
+                self.line(&format!("let {copy} = {text};"));
+                old.insert(*end, copy);
+            }
+        }
+        for (_, end, name) in open.clone() {
+            let text = match (old.get(end), self.text(*end)) {
+                (Some(copy), _) => copy.clone(),
+                (None, Text::Literal(l)) => typed_literal(l),
+                (None, other) => other.plain(),
+            };
+            self.line(&format!("{name} = {text};"));
+        }
+        let ends: Vec<ValueId> = open.iter().map(|(_, end, _)| *end).collect();
+        self.take(&ends);
+        self.flush();
+    }
+
+    /// Whether a value is what a variable held at the start of the iteration.
+    fn is_old(&self, v: ValueId, carried: &[(ValueId, ValueId, String)]) -> bool {
+        carried.iter().any(|(start, _, _)| *start == v)
+    }
+
+    /// A condition; what it gives is its value.
+    pub fn if_else(&mut self, op: &OpData, after: &[OpId], ends: &[ValueId]) {
+        let condition = op.operands[0];
+        if self.is_literal(condition) {
+            self.bind_through(condition);
+        }
+        self.settle(&[&[condition]]);
+        let test = self.text(condition).plain();
+        self.take(&[condition]);
+        let target = match &op.results[..] {
+            [] => String::new(),
+            [one] => match self.assigned(*one, after, ends) {
+                Some(name) => {
+                    self.names.insert(*one, name.clone());
+                    format!("{name} = ")
+                }
+                None => format!("let {} = ", self.name(*one, "t")),
+            },
+            many => {
+                let names: Vec<String> = many.iter().map(|r| self.name(*r, "t")).collect();
+                format!("let {} = ", nested(&names))
+            }
+        };
+        self.line(&format!("{target}if {test} {{"));
+        self.branch(op, 0);
+        let empty = self.k.block(op.blocks[1]).ops.len() <= 1 && op.results.is_empty();
+        if !empty {
+            self.line("} else {");
+            self.branch(op, 1);
+        }
+        self.line(if op.results.is_empty() { "}" } else { "};" });
+    }
+
+    fn branch(&mut self, op: &OpData, side: usize) {
+        let ops = &self.k.block(op.blocks[side]).ops;
+        let ends = yielded(self.k, ops);
+        self.depth += 1;
+        self.ops(ops, &[], &ends);
+        self.settle(&[&ends]);
+        let texts: Vec<String> = ends
+            .iter()
+            .map(|v| match self.text(*v) {
+                Text::Literal(l) => typed_literal(l),
+                other => other.plain(),
+            })
+            .collect();
+        self.take(&ends);
+        if !texts.is_empty() {
+            let value = nested(&texts);
+            self.line(&value);
+        }
+        self.depth -= 1;
+    }
+
+    /// `x.store_at([…], t);` and its like.
+    pub fn store(&mut self, op: &OpData) {
+        let (method, first) = match op.kind {
+            OpKind::Store => ("store_at", 2),
+            OpKind::StoreMasked => ("store_masked_at", 3),
+            _ => ("set", 2),
+        };
+        let (values, index) = (&op.operands[1..first], &op.operands[first..]);
+        let in_order: Vec<ValueId> = index.iter().chain(values).copied().collect();
+        // `set` makes a constant of its value before those of the index.
+        if values.iter().any(|v| self.is_literal(*v)) {
+            self.bind_through(values[0]);
+        }
+        self.settle(&[&in_order]);
+        let list: Vec<String> = index.iter().map(|v| self.text(*v).plain()).collect();
+        let values: Vec<String> = values.iter().map(|v| self.text(*v).plain()).collect();
+        let array = self.text(op.operands[0]).plain();
+        self.take(&op.operands);
+        self.line(&format!("{array}.{method}([{}], {});", list.join(", "), values.join(", ")));
+    }
+
+    /// A tile type that a value has.
+    pub fn tile_of(&self, v: ValueId) -> String {
+        match self.k.ty(v) {
+            Type::Tile(d, s) => tile_type("Tile", *d, s),
+            Type::Smem(d, s) => tile_type("Smem", *d, s),
+            _ => String::new(),
+        }
+    }
+}
+
+impl Text {
+    /// As a bound of a range: a looser expression is read to its end.
+    fn tight_bound(&self) -> String {
+        match self {
+            Text::Literal(l) => literal(*l),
+            other => other.tight(),
+        }
+    }
+}
+
+/// How often ops, and those nested in them, use each value.
+fn count_uses(k: &Kernel, ops: &[OpId], value: &impl Fn(&ValueId) -> ValueId, uses: &mut HashMap<ValueId, usize>) {
+    for op in ops.iter().map(|id| k.op(*id)) {
+        op.operands.iter().for_each(|v| *uses.entry(value(v)).or_default() += 1);
+        op.blocks.iter().for_each(|b| count_uses(k, &k.block(*b).ops, value, uses));
+    }
+}
+
+/// Values that a loop or a product beside the op that makes them starts with.
+fn starts(k: &Kernel, ops: &[OpId], out: &mut HashSet<ValueId>) {
+    let mut made: HashSet<ValueId> = HashSet::new();
+    for op in ops.iter().map(|id| k.op(*id)) {
+        match op.kind {
+            OpKind::For { .. } => out.extend(op.operands[2..].iter().filter(|v| made.contains(v))),
+            OpKind::Mma => out.extend(op.operands[..1].iter().filter(|v| made.contains(v))),
+            _ => {}
+        }
+        made.extend(&op.results);
+        op.blocks.iter().for_each(|b| starts(k, &k.block(*b).ops, out));
+    }
+}
+
+/// What a block yields.
+fn yielded(k: &Kernel, ops: &[OpId]) -> Vec<ValueId> {
+    ops.last()
+        .map(|id| k.op(*id))
+        .filter(|op| op.kind == OpKind::Yield)
+        .map(|op| op.operands.clone())
+        .unwrap_or_default()
+}
+
+/// `a`, `(a, b)`, or tuples of at most six, which is how many the builder takes.
+fn nested(items: &[String]) -> String {
+    match items {
+        [one] => one.clone(),
+        few if few.len() <= 6 => format!("({})", few.join(", ")),
+        many => {
+            let size = many.len().div_ceil(6).max(2);
+            let groups: Vec<String> = many.chunks(size).map(nested).collect();
+            nested(&groups)
+        }
+    }
+}
+
+/// A name that Rust takes.
+pub(super) fn identifier(text: &str) -> String {
+    let mut out: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    if out.chars().next().is_none_or(|c| c.is_ascii_digit()) {
+        out.insert(0, '_');
+    }
+    if out.chars().all(|c| c == '_') {
+        out.insert(0, 'v');
+    }
+    out
+}
+
+/// A literal whose type the place says.
+fn literal(l: Literal) -> String {
+    match l {
+        Literal::F32(x) if x.is_finite() => {
+            let text = format!("{x:?}");
+            // The builder reads it as f64 first.
+            let same = text.parse::<f64>().is_ok_and(|y| (y as f32).to_bits() == x.to_bits());
+            if same { text } else { format!("{text}f32") }
+        }
+        Literal::I32(i) => i.to_string(),
+        other => typed_literal(other),
+    }
+}
+
+/// A literal of that very type.
+fn typed_literal(l: Literal) -> String {
+    match l {
+        Literal::I32(i) => format!("{i}i32"),
+        Literal::Bool(b) => format!("{b}"),
+        Literal::F32(x) if x == f32::INFINITY => "f32::INFINITY".into(),
+        Literal::F32(x) if x == f32::NEG_INFINITY => "f32::NEG_INFINITY".into(),
+        Literal::F32(x) if x.is_nan() => format!("{{ const NAN: f32 = f32::from_bits({:#010x}); NAN }}", x.to_bits()),
+        Literal::F32(x) => format!("{x:?}f32"),
+    }
+}

@@ -1,0 +1,113 @@
+//! Every kernel of the library as source with explicit roles: the files beside this one are what `kernel explain --as-source` prints,
+//! and they stage to the same ops and lower to the same code as the kernels themselves.
+//!
+//! `UPDATE_PRINTED=1 cargo test -p tile-tests --test library explicit` writes the files anew.
+
+use std::path::Path;
+use tile_codegen::explain::source::source_file;
+use tile_codegen::lower::{Machine, ParamFacts, assemble};
+use tile_codegen::passes::{explicit_roles, lower_to_roles};
+use tile_lang::build::KernelDef;
+use tile_lang::ir::{Kernel, Resources};
+use tile_models::kernels::library::samples;
+
+/// The printed kernels, a file each.
+macro_rules! printed {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[allow(unused_variables, clippy::all, reason = "printed by the compiler")]
+            mod $name;
+        )*
+        const PRINTED: &[(&str, KernelDef)] = &[$((stringify!($name), $name::$name::DEF)),*];
+    };
+}
+
+printed!(
+    embed,
+    gemm,
+    rms_norm,
+    linear,
+    linear_fp8,
+    linear_mxfp4,
+    linear_add,
+    linear_add_fp8,
+    linear_add_mxfp4,
+    swiglu,
+    swiglu_fp8,
+    swiglu_mxfp4,
+    rope_cache,
+    attention,
+    combine,
+    combine_sink,
+    router_logits,
+    route,
+    experts_swiglu,
+    experts_swiglu_fp8,
+    experts_swiglu_mxfp4,
+    experts_down,
+    experts_down_fp8,
+    experts_down_mxfp4,
+    head,
+    head_fp8,
+    logits_max,
+    sample,
+    advance,
+);
+
+fn instances() -> Vec<Kernel> {
+    samples().iter().map(|s| s.def.instance(&s.generics).unwrap_or_else(|e| panic!("{e}"))).collect()
+}
+
+/// What the kernel means, without names, generics and places.
+fn bare(kernel: &Kernel) -> String {
+    let mut k = lower_to_roles(kernel, Machine::SM_90A.group_bytes).unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
+    k.resources = Resources::default();
+    k.generics.clear();
+    k.values.iter_mut().for_each(|v| v.name = None);
+    format!("{k:#}")
+}
+
+/// The kernel's module in the LLVM dialect, without places.
+fn lowered(kernel: &Kernel) -> String {
+    let facts = vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()];
+    let assembled = assemble(&kernel.name, std::slice::from_ref(kernel), &[facts], Machine::SM_90A);
+    let mlir = assembled.unwrap_or_else(|e| panic!("{}: {e}", kernel.name)).mlir;
+    let line = |l: &str| l.split(" loc(").next().unwrap_or_default().to_owned();
+    // Lines with `#` name the files and functions of places.
+    mlir.lines().filter(|l| !l.starts_with('#')).map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_files_are_what_is_printed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/library/explicit");
+    for kernel in instances() {
+        let explicit = explicit_roles(&kernel, Machine::SM_90A.group_bytes).unwrap_or_else(|e| panic!("{e}"));
+        let text = source_file(&explicit).unwrap_or_else(|e| panic!("{e}"));
+        let file = folder.join(format!("{}.rs", kernel.name));
+        if std::env::var_os("UPDATE_PRINTED").is_some() {
+            std::fs::write(&file, text).unwrap();
+        } else {
+            let have = std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(have == text, "{} is not what is printed: UPDATE_PRINTED=1 writes it anew", file.display());
+        }
+    }
+}
+
+#[test]
+fn what_is_printed_stages_to_the_same_kernel_and_lowers_to_the_same_code() {
+    let kernels = instances();
+    assert_eq!(PRINTED.len(), kernels.len(), "a kernel of the library has no file here");
+    for kernel in kernels {
+        let (_, def) = PRINTED.iter().find(|(name, _)| *name == kernel.name).unwrap();
+        let printed = def.instance(&[]).unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
+        let (want, have) = (bare(&kernel), bare(&printed));
+        if want != have {
+            let at = want.lines().zip(have.lines()).position(|(a, b)| a != b).unwrap_or(0);
+            let near = |text: &str| text.lines().skip(at.saturating_sub(3)).take(8).collect::<Vec<_>>().join("\n");
+            panic!("{}: line {at}\n{}\n--- printed:\n{}", kernel.name, near(&want), near(&have));
+        }
+        let (want, have) = (lowered(&kernel), lowered(&printed));
+        let differ = want.lines().zip(have.lines()).find(|(a, b)| a != b);
+        assert!(want == have, "{} lowers to other code: {differ:?}", kernel.name);
+    }
+}
