@@ -511,7 +511,14 @@ fn error_codes_have_pages() {
 #[test]
 fn a_kernel_is_printed_as_source() {
     let text = monotile(&["kernel", "explain", "linear", "--as-source"]).good();
-    for part in ["use monotile::prelude::*;", "pub fn linear(", "Ring::<", "role(\"load\"", "ring.acquire().fill(", ".release();"] {
+    for part in [
+        "use monotile::prelude::*;",
+        "pub fn linear(",
+        "Ring::<",
+        "role(\"load\"",
+        "ring.acquire().fill(",
+        ".release();",
+    ] {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
     }
 }

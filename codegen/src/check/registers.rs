@@ -11,14 +11,18 @@ const LEAST: usize = 24;
 const MOST: usize = 256;
 const STEP: usize = 8;
 const GROUP: usize = 128;
+const WARP: usize = 32;
 
 /// Checks the budget; returns the number of warpgroups.
 pub fn check(r: &Registers, warps: usize, out: &mut Findings) -> usize {
     let threads = r.producer_threads + r.consumer_threads;
+    // Where every thread keeps what it starts with nothing is moved, and roles need no whole warpgroups.
+    let moved = r.producer != r.consumer;
+    let (unit, unit_name) = if moved { (GROUP, "warpgroups") } else { (WARP, "warps") };
     for (role, n) in [("producer", r.producer_threads), ("consumers", r.consumer_threads)] {
-        if n == 0 || !n.is_multiple_of(GROUP) {
-            let message = format!("the {role} have {n} threads; registers belong to whole warpgroups of {GROUP}");
-            out.error("E31", message, vec![format!("use {} threads", n.max(1).next_multiple_of(GROUP))]);
+        if n == 0 || !n.is_multiple_of(unit) {
+            let message = format!("the {role} have {n} threads; registers belong to whole {unit_name} of {unit}");
+            out.error("E31", message, vec![format!("use {} threads", n.max(1).next_multiple_of(unit))]);
         }
     }
     if r.consumer_threads != 32 * warps {
@@ -50,7 +54,7 @@ pub fn check(r: &Registers, warps: usize, out: &mut Findings) -> usize {
             entry * threads
         );
         out.error("E22", message, vec![format!("producer and consumer registers that fit: {legal}")]);
-    } else if r.producer > entry || r.consumer < entry {
+    } else if moved && (r.producer > entry || r.consumer < entry) {
         let message = format!(
             "a thread starts with {entry} registers; the producer can only give back (to {}) and a consumer only take (to {})",
             r.producer, r.consumer

@@ -209,7 +209,7 @@ impl Frame {
                     actions::wait(&mut self.e, Role::Producer, &address, &parity, &leave);
                     self.e.br(&start, &[]);
                     self.e.block(&may, "");
-                    let free = sync::test_phase(&mut self.e, &address, &parity);
+                    let free = sync::test_phase_alike(&mut self.e, &address, &parity);
                     self.e.cond_br(&free, &start, &done);
                     self.e.block(&start, "");
                 }

@@ -93,6 +93,23 @@ pub(super) fn test_phase(e: &mut Emitter, barrier: &Ssa, phase: &Ssa) -> Ssa {
     e.icmp("ne", &ok, &zero, "i32")
 }
 
+/// As [`test_phase`] for the producer, whose lanes must all go the same way.
+pub(super) fn test_phase_alike(e: &mut Emitter, barrier: &Ssa, phase: &Ssa) -> Ssa {
+    let mine = test_phase(e, barrier, phase);
+    if e.target.producer_lanes() == 1 {
+        return mine;
+    }
+    let flag = e.op(&format!("llvm.zext {mine} : i1 to i32"));
+    let all = e.asm(
+        "{ .reg .pred p, q; setp.ne.b32 q, $1, 0; vote.sync.all.pred p, q, 0xffffffff; selp.b32 $0, 1, 0, p; }",
+        "=r,r",
+        &[(&flag, "i32")],
+        Some("i32"),
+    );
+    let zero = e.i32(0);
+    e.icmp("ne", &all, &zero, "i32")
+}
+
 /// Whether some wait ran out of time, so that the kernel must end.
 pub(super) fn aborted(e: &mut Emitter, control: &Ssa) -> Ssa {
     let flag = e.asm("ld.relaxed.sys.global.b32 $0, [$1];", "=r,l", &[(control, "!llvm.ptr<1>")], Some("i32"));

@@ -6,10 +6,10 @@ use super::schedules::write_complete;
 use super::select::KernelArgs;
 use serde_json::json;
 use tile_codegen::explain::ProgramReport;
-use tile_codegen::explain::source::source_file;
-use tile_codegen::passes::explicit_roles;
 #[cfg(not(feature = "llvm"))]
 use tile_codegen::explain::report;
+use tile_codegen::explain::source::source_file;
+use tile_codegen::passes::explicit_roles;
 use tile_codegen::ptxas::Resources;
 use tile_codegen::sass::SassReport;
 use tile_codegen::target::Target;

@@ -5,6 +5,7 @@ mod models;
 mod ptx;
 mod reference;
 mod sass;
+mod targets;
 
 use std::sync::OnceLock;
 use tile_codegen::{Compiled, compile, ptxas, target};

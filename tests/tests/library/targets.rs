@@ -1,0 +1,119 @@
+//! The whole library on every target: each kernel is assembled by ptxas, or refused at an op. The table in docs/targets.md is
+//! what came of it.
+
+use std::fmt::Write;
+use std::path::Path;
+use tile_codegen::lower::{self, ParamFacts};
+use tile_codegen::sass::report;
+use tile_codegen::target::{TARGETS, Target};
+use tile_codegen::{CodegenError, compile_kernels};
+use tile_lang::ir::Kernel;
+use tile_models::kernels::library::samples;
+
+fn facts(kernel: &Kernel) -> Vec<ParamFacts> {
+    vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()]
+}
+
+/// What becomes of a kernel by itself: its ring, or the codes of the errors, each at a place.
+fn alone(kernel: &Kernel, target: &'static Target) -> Result<String, String> {
+    match lower::assemble(&kernel.name, std::slice::from_ref(kernel), &[facts(kernel)], target.machine()) {
+        Ok(a) => Ok(format!("{} × {} KiB", a.slots, a.slot_bytes / 1024)),
+        Err(CodegenError::Program(found)) => {
+            assert!(found.0.iter().all(|d| d.span.is_known()), "{} on {}: {found}", kernel.name, target.name);
+            let mut codes: Vec<&str> = found.0.iter().map(|d| d.code).collect();
+            codes.dedup();
+            Err(codes.join(", "))
+        }
+        Err(e) => panic!("{} on {}: {e}", kernel.name, target.name),
+    }
+}
+
+/// The table of one program for each target that holds every kernel which the target can do.
+fn table() -> String {
+    let kernels: Vec<Kernel> = samples().iter().map(|s| s.def.instance(&s.generics).unwrap()).collect();
+    let names: Vec<&str> = TARGETS.iter().map(|t| t.name).collect();
+    let mut out = format!("| kernel | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    let mut able: Vec<Vec<Kernel>> = vec![Vec::new(); TARGETS.len()];
+    for kernel in &kernels {
+        let _ = write!(out, "| {} |", kernel.name);
+        for (target, able) in TARGETS.iter().zip(&mut able) {
+            let cell = alone(kernel, target);
+            if cell.is_ok() {
+                able.push(kernel.clone());
+            }
+            let _ = write!(out, " {} |", cell.unwrap_or_else(|codes| codes));
+        }
+        out.push('\n');
+    }
+    out += "| all of them in one program |";
+    for (target, able) in TARGETS.iter().zip(&able) {
+        let facts: Vec<_> = able.iter().map(facts).collect();
+        let compiled =
+            compile_kernels("library", able, &facts, target).unwrap_or_else(|e| panic!("{}: {e}", target.name));
+        assert!(!compiled.image.cubin.is_empty(), "ptxas is missing: `cargo xtask setup` installs it");
+        assert!(compiled.image.ptx.contains(&format!(".target {}", target.name)), "{}", target.name);
+        let products = compiled.sass.as_ref().map_or(0, |s| report(s).all.mma);
+        assert!(products > 0, "{}: no products in the machine code", target.name);
+        println!("{}: {:.1?} in LLVM, {:.1?} in ptxas", target.name, compiled.times.llvm, compiled.times.ptxas);
+        let _ = write!(out, " {} × {} KiB |", compiled.report.shared.slots, compiled.report.shared.slot_bytes / 1024);
+    }
+    out + "\n"
+}
+
+#[test]
+fn every_kernel_is_assembled_for_every_target_or_refused_at_an_op() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/targets.md");
+    let page = std::fs::read_to_string(&file).unwrap();
+    let (begin, end) = ("<!-- table -->\n", "<!-- end of table -->");
+    let (before, rest) = page.split_once(begin).unwrap();
+    let (written, after) = rest.split_once(end).unwrap();
+    let made = table();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, format!("{before}{begin}{made}{end}{after}")).unwrap();
+    } else {
+        assert_eq!(written, made, "docs/targets.md is not what the compiler does; UPDATE_DOCS=1 rewrites its table");
+    }
+}
+
+/// Machine code of the oldest target: a warp copies, and nothing newer is asked for.
+#[test]
+fn the_oldest_target_copies_by_lanes() {
+    let sample = samples().into_iter().find(|s| s.def.name == "linear").unwrap();
+    let kernel = sample.def.instance(&sample.generics).unwrap();
+    let target = TARGETS.iter().find(|t| t.name == "sm_80").unwrap();
+    let compiled = compile_kernels("linear", std::slice::from_ref(&kernel), &[facts(&kernel)], target).unwrap();
+    let ptx = &compiled.image.ptx;
+    for newer in ["cp.async.bulk", "setmaxnreg", "try_wait", "expect_tx", "fence.proxy", "e4m3"] {
+        assert!(!ptx.contains(newer), "{newer} for sm_80");
+    }
+    assert!(ptx.contains("cp.async.cg.shared.global") && ptx.contains("cp.async.mbarrier.arrive.noinc"), "{ptx}");
+    // 32 lanes arrive on a slot's barrier for each fill: the counts must say so.
+    assert_eq!(compiled.image.threads, 8 * 32 + 32);
+}
+
+#[test]
+fn what_a_target_can_not_do_is_an_error_at_the_op() {
+    let text = "\
+kernel @pack(%x: global<f32, 1>, %y: global_mut<e4m3, 1>, %a: global<bf16, 2>, %z: global_mut<f32, 2>, %at: i32) stage tile {
+  %n = dim[0] %x : i32
+  %i = work %n : i32
+  %t = load %x, %i : tile<f32, 64>
+  %c = cast %t : tile<e4m3, 64>
+  store %y, %c, %i
+  %s = stage %a, %i, %at : smem<bf16, 16x64>
+  %r = read %s : tile<bf16, 16x64>
+  %f = cast %r : tile<f32, 16x64>
+  store %z, %f, %i, %at
+}
+";
+    let kernel = tile_lang::ir::parse(text, "pack.tile").unwrap();
+    let found = |name: &str| {
+        let target = TARGETS.iter().find(|t| t.name == name).unwrap();
+        target.unsupported(&kernel).iter().map(|d| (d.code, d.span.line, d.notes.join(" "))).collect::<Vec<_>>()
+    };
+    let copies = ("E07", 7, "targets that can: sm_90a, sm_100a, sm_120a".to_owned());
+    let packs = ("E07", 5, "targets that can: sm_90a, sm_89, sm_100a, sm_120a".to_owned());
+    assert_eq!(found("sm_80"), [packs, copies.clone()]);
+    assert_eq!(found("sm_89"), [copies]);
+    assert_eq!(found("sm_90a"), []);
+}
