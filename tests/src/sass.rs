@@ -13,6 +13,11 @@ pub struct Demands {
     pub products: bool,
 }
 
+/// Products on tensor cores, by a warp and by a warpgroup.
+const PRODUCTS: [&str; 2] = ["HMMA", "HGMMA"];
+/// Copies into the ring: contiguous bytes, boxes of arrays.
+const COPIES: [&str; 2] = ["UBLKCP", "UTMALDG"];
+
 /// What is wrong with a kernel, one line each; nothing if it is as it is meant to be.
 pub fn check(sass: &Sass, demands: Demands) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -30,18 +35,20 @@ pub fn check(sass: &Sass, demands: Demands) -> Vec<String> {
     let has = |part: &Part, range: &RangeInclusive<usize>, words: &[&str]| {
         range.clone().filter(|i| part[*i]).any(|i| words.iter().all(|w| sass.code[i].op.contains(w)))
     };
+    let any = |part: &Part, range: &RangeInclusive<usize>, names: &[&str]| names.iter().any(|n| has(part, range, &[n]));
     let all = 0..=sass.code.len().saturating_sub(1);
     let wait = ["SYNCS", "TRYWAIT"];
-    let copies = sass.loops(&producer).iter().any(|l| has(&producer, l, &["UBLKCP"]) && has(&producer, l, &wait));
+    let copies = sass.loops(&producer).iter().any(|l| any(&producer, l, &COPIES) && has(&producer, l, &wait));
     demand(copies, "no loop of the producer waits and copies");
-    demand(!has(&producer, &all, &["HMMA"]), "the producer multiplies");
-    demand(!has(&consumer, &all, &["UBLKCP"]), "a consumer copies");
+    demand(!any(&producer, &all, &PRODUCTS), "the producer multiplies");
+    demand(!any(&consumer, &all, &COPIES), "a consumer copies");
     demand(has(&consumer, &all, &wait), "the consumers wait for nothing");
     // The loop over instructions of the program raises counters behind fences; what it contains runs within one.
     let loops: Vec<RangeInclusive<usize>> =
         sass.loops(&consumer).into_iter().filter(|l| !has(&consumer, l, &["MEMBAR"])).collect();
-    let multiplies = |l: &&RangeInclusive<usize>| has(&consumer, l, &["HMMA"]);
-    let streams = |l: &RangeInclusive<usize>| has(&consumer, l, &["LDS"]) && has(&consumer, l, &wait);
+    let multiplies = |l: &&RangeInclusive<usize>| any(&consumer, l, &PRODUCTS);
+    // Products by warpgroups read shared memory themselves.
+    let streams = |l: &RangeInclusive<usize>| any(&consumer, l, &["LDS", "HGMMA"]) && has(&consumer, l, &wait);
     if demands.products {
         demand(loops.iter().any(|l| multiplies(&l)), "no loop of the consumers multiplies");
     }

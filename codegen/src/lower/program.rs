@@ -243,8 +243,13 @@ fn emit(
     if target.setmaxnreg {
         f.e.line(&format!("nvvm.setmaxregister decrease {}", threads.producer_registers));
     }
-    let last = f.e.i32((threads.warps * 32 + target.producer_lanes()) as i64);
-    let elected = f.e.icmp("ult", &f.thread, &last, "i32");
+    let elected = match target.producer_lanes() {
+        1 => f.e.icmp("eq", &f.thread, &first, "i32"),
+        lanes => {
+            let last = f.e.i32((threads.warps * 32 + lanes) as i64);
+            f.e.icmp("ult", &f.thread, &last, "i32")
+        }
+    };
     let lead = f.e.label();
     f.e.cond_br(&elected, &lead, &exit);
     f.e.block(&lead, "");
