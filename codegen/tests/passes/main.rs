@@ -4,6 +4,7 @@ mod checked;
 mod checkers;
 mod generated;
 mod kernels;
+mod mutants;
 mod page;
 mod programs;
 mod protocol;

@@ -349,7 +349,7 @@ impl Checker<'_> {
         let (mut waiting, mut last): (Option<usize>, usize) = (None, 0);
         // Whether the last counter was waited for, and fenced since.
         let mut end = (false, false);
-        let mut written: BTreeMap<(bool, u32), usize> = BTreeMap::new();
+        let mut written: Option<(usize, Place)> = None;
         for (i, e) in script.consumer.iter().enumerate() {
             let position = i as u32 + 1;
             match &e.kind {
@@ -380,19 +380,23 @@ impl Checker<'_> {
                     }
                     end = (false, false);
                 }
-                Kind::Exchange { write: true, bytes, step } => {
-                    written.insert((true, *step), *bytes);
+                Kind::Exchange { write: true, bytes, .. } => {
+                    if let Some((_, place)) = written.replace((*bytes, e.place)) {
+                        wrong.push(("E27", place, "what is written to the exchange area is never read".into()));
+                    }
                 }
                 Kind::Exchange { write: false, bytes, .. } => {
-                    let room = written.values().next_back().copied().unwrap_or(0);
-                    if written.is_empty() || room < *bytes {
+                    let room = written.take().map_or(0, |(room, _)| room);
+                    if room < *bytes {
                         let text = format!("{bytes} bytes of the exchange area are read, {room} were written");
                         wrong.push(("E27", e.place, text));
                     }
-                    written.clear();
                 }
                 _ => {}
             }
+        }
+        if let Some((_, place)) = written {
+            wrong.push(("E27", place, "what is written to the exchange area is never read".into()));
         }
         if script.consumer.iter().filter(|e| matches!(e.kind, Kind::Verdict { write: true, .. })).count()
             != setting.passes

@@ -136,7 +136,10 @@ impl Writer<'_> {
                 let Some(bar) = self.bars.at(*barrier, c.slot) else { return self.no_barrier(*barrier, place) };
                 self.push(Kind::Arrive { bar, lap: c.lap, who: Who::One, bytes: Some(*bytes) }, place);
             }
-            Action::Copy { ring, bytes, .. } => {
+            Action::Copy { ring, part, bytes } => {
+                if *ring == RingId::Records && *part != 0 {
+                    self.fault("E25", place, format!("part {part} of a record is copied, it has one"));
+                }
                 let c = self.cursor(*ring);
                 let barrier = Barrier { ring: *ring, side: Side::Full };
                 let Some(bar) = self.bars.at(barrier, c.slot) else { return self.no_barrier(barrier, place) };
@@ -198,6 +201,10 @@ impl Writer<'_> {
 
     /// All started products but the last ones are over: only now have they read their operands.
     fn products_over(&mut self, left: usize, place: Place) {
+        let product = matches!(place, Place::Op(k, op) if self.p.kernels[k].op(op).kind == OpKind::Mma);
+        if product && self.started.is_empty() {
+            self.fault("E28", place, "a product is waited for that was not started");
+        }
         let over = self.started.len().saturating_sub(left);
         let done: Vec<Cursor> = self.started.drain(..over).flatten().collect();
         for c in done {
