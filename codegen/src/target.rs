@@ -153,6 +153,11 @@ fn lacking(kernel: &Kernel, op: &OpData, definitions: &[Option<OpId>]) -> Option
             let has: Has = |t| t.fp8_convert;
             packs.then(|| (format!("converting to {to} takes an instruction that it lacks"), has))
         }
+        OpKind::Mma => {
+            let float8 = |v: &ValueId| matches!(kernel.ty(*v).dtype(), Some(DType::E4m3 | DType::E5m2));
+            let has: Has = |t| t.fp8_convert;
+            op.operands[1..].iter().any(float8).then(|| ("it multiplies no 8-bit floats: cast to bf16".to_owned(), has))
+        }
         OpKind::Stage => {
             let Type::Global(d, _, access) = kernel.ty(op.operands[0]) else { return None };
             let column = *op.operands.last()?;

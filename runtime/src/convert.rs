@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 use tile_lang::DType;
 use tile_lang::exec::Data;
+use tile_lang::interp::round_to;
 
 /// Stored bytes of numbers; 8-bit floats saturate, integers wrap.
 pub(crate) fn encode(dtype: DType, data: &Data) -> Result<Vec<u8>, String> {
@@ -14,6 +15,11 @@ pub(crate) fn encode(dtype: DType, data: &Data) -> Result<Vec<u8>, String> {
             let codes = fp8_codes(dtype);
             v.iter().map(|x| to_fp8(&codes, *x)).collect()
         }
+        (DType::E2m1, Data::F32(v)) => {
+            let codes: Vec<u8> = v.iter().map(|x| e2m1_code(*x)).collect();
+            codes.chunks(2).map(|pair| pair[0] | pair.get(1).unwrap_or(&0) << 4).collect()
+        }
+        (DType::E8m0, Data::F32(v)) => v.iter().map(|x| e8m0_code(*x)).collect(),
         (DType::I32, Data::I32(v)) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
         (DType::I8 | DType::U8, Data::I32(v)) => v.iter().map(|x| *x as u8).collect(),
         (DType::Bool, Data::I32(v)) => v.iter().map(|x| u8::from(*x != 0)).collect(),
@@ -34,7 +40,8 @@ pub(crate) fn decode(dtype: DType, bytes: &[u8]) -> Result<Data, String> {
         DType::I32 => Data::I32(words().map(|b| i32::from_le_bytes(*b)).collect()),
         DType::I8 => Data::I32(bytes.iter().map(|b| i32::from(*b as i8)).collect()),
         DType::U8 | DType::Bool => Data::I32(bytes.iter().map(|b| i32::from(*b)).collect()),
-        DType::E2m1 | DType::E8m0 => return Err(format!("elements of type {dtype} can't be read")),
+        DType::E2m1 => Data::F32(bytes.iter().flat_map(|b| [b & 15, b >> 4]).map(from_e2m1).collect()),
+        DType::E8m0 => Data::F32(bytes.iter().map(|b| from_e8m0(*b)).collect()),
     })
 }
 
@@ -44,6 +51,33 @@ pub(crate) fn len(data: &Data) -> usize {
         Data::F32(v) => v.len(),
         Data::I32(v) => v.len(),
     }
+}
+
+/// Magnitudes of the codes of E2M1.
+const E2M1: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+
+fn from_e2m1(code: u8) -> f32 {
+    let magnitude = E2M1[usize::from(code & 7)];
+    if code >= 8 { -magnitude } else { magnitude }
+}
+
+fn e2m1_code(x: f32) -> u8 {
+    let x = round_to(DType::E2m1, x);
+    let code = E2M1.iter().position(|m| *m == x.abs()).unwrap_or(E2M1.len() - 1) as u8;
+    if x.is_sign_negative() { code | 8 } else { code }
+}
+
+fn from_e8m0(code: u8) -> f32 {
+    match code {
+        0 => f32::from_bits(1 << 22),
+        255 => f32::NAN,
+        code => f32::from_bits(u32::from(code) << 23),
+    }
+}
+
+fn e8m0_code(x: f32) -> u8 {
+    let x = round_to(DType::E8m0, x);
+    if x.is_nan() { 255 } else { (x.to_bits() >> 23) as u8 }
 }
 
 fn from_fp8(dtype: DType, code: u8) -> f32 {
@@ -106,6 +140,11 @@ mod tests {
         assert_eq!(decode(DType::I8, &bytes), Ok(Data::I32(vec![-1, 127, 44])));
         assert!(encode(DType::I32, &Data::F32(vec![1.0])).is_err());
         assert!(encode(DType::Bf16, &Data::I32(vec![1])).is_err());
-        assert!(decode(DType::E2m1, &[0]).is_err());
+        let halves = vec![0.5, -6.0, 1.5, -0.0];
+        assert_eq!(encode(DType::E2m1, &Data::F32(halves.clone())).unwrap(), [0xF1, 0x83]);
+        assert_eq!(decode(DType::E2m1, &[0xF1, 0x83]), Ok(Data::F32(halves)));
+        let powers = vec![1.0, 0.25, 2f32.powi(-127), 2f32.powi(127)];
+        assert_eq!(encode(DType::E8m0, &Data::F32(powers.clone())).unwrap(), [127, 125, 0, 254]);
+        assert_eq!(decode(DType::E8m0, &[127, 125, 0, 254]), Ok(Data::F32(powers)));
     }
 }

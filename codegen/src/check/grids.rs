@@ -222,6 +222,14 @@ impl Walk<'_> {
                 OpKind::For { .. } => self.repeat(op),
                 OpKind::If => self.branch(op),
                 OpKind::Store | OpKind::StoreMasked | OpKind::Set | OpKind::Load | OpKind::At => self.access(id, op),
+                // Tiles of indices: anywhere in the array. Atomic ops of several items may meet.
+                OpKind::Gather | OpKind::Scatter => {
+                    let array = op.operands[0];
+                    let written = matches!(kernel.ty(array), Type::Global(_, _, Access::Write));
+                    if let (true, Some(p)) = (written, kernel.params.iter().position(|p| p.value == array)) {
+                        self.out.push((p, None, id));
+                    }
+                }
                 _ => {
                     if let (Some(range), Some(v)) = (self.scalar(op), op.results.first()) {
                         self.known.insert(*v, range);

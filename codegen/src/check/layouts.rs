@@ -6,9 +6,10 @@
 //! operands that the thread then must hold.
 
 use super::Findings;
-use crate::layout::{Assignment, Layout, WARP_BITS};
+use crate::layout::{Assignment, Layout, WARP_BITS, pack_of};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
+use tile_lang::dtype::DType;
 use tile_lang::ir::{BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, Role, Type, UnaryOp, ValueId};
 use tile_lang::protocol::{Protocol, RingId};
 
@@ -227,6 +228,13 @@ impl Checker<'_> {
             OpKind::Mma => self.product(id, op),
             OpKind::Reduce(_, axis) => self.reduce(id, op, *axis),
             OpKind::Store | OpKind::StoreMasked => self.store(id, op),
+            OpKind::Gather | OpKind::Scan(..) => match self.native(op.results[0]) {
+                None => self.wrong(id, format!("{} has no layout", self.name(op.results[0]))),
+                Some(d) => {
+                    let tiles = op.operands.iter().filter(|v| matches!(self.k.ty(**v), Type::Tile(..)));
+                    tiles.for_each(|v| self.need(id, *v, &d, "an index or element beside its result"));
+                }
+            },
             OpKind::Transpose if self.is_tile(op.results[0]) => {
                 if let Some(d) = self.native(op.results[0]) {
                     self.need(id, op.operands[0], &d.swapped(), "the transpose's operand");
@@ -343,11 +351,13 @@ impl Checker<'_> {
             return self.wrong(id, "a product without a split over warps".into());
         };
         let warps = [1usize << split.m, 1 << split.n, 1 << split.k];
-        let steps = [(m, warps[0], 16), (n, warps[1], 8), (k, warps[2], 16)];
+        // Elements of an operand in a 32-bit register.
+        let word = if self.k.ty(a).dtype().is_some_and(|d| d.bits() == 8) { 4 } else { 2 };
+        let steps = [(m, warps[0], 16), (n, warps[1], 8), (k, warps[2], 8 * word)];
         if warps.iter().product::<usize>() > self.warps || steps.iter().any(|(x, w, s)| x % (w * s) != 0) {
             return self.wrong(id, format!("a product of {m}×{n}×{k} can't be split over {warps:?} warps"));
         }
-        let [want_c, want_a, want_b] = fragments([m, n, k], warps, self.warps);
+        let [want_c, want_a, want_b] = fragments([m, n, k], warps, self.warps, word);
         self.need(id, acc, &want_c, "a product's accumulator");
         if self.native(op.results[0]).is_none_or(|d| *d != want_c) {
             self.wrong(id, format!("{} is not laid out as the instruction leaves it", self.name(op.results[0])));
@@ -356,8 +366,18 @@ impl Checker<'_> {
             return self.warpgroup_product(id, op, [m, n, k]);
         }
         for (v, want, read, what) in [
-            (a, want_a, Layout::operand_a(m, k, split), "a product's first operand"),
-            (b, want_b, Layout::operand_b(k, n, split), "a product's second operand"),
+            (
+                a,
+                want_a,
+                Layout::operand_a(m, k, split, pack_of(self.k.ty(a).dtype().unwrap_or(DType::F32))),
+                "a product's first operand",
+            ),
+            (
+                b,
+                want_b,
+                Layout::operand_b(k, n, split, pack_of(self.k.ty(b).dtype().unwrap_or(DType::F32))),
+                "a product's second operand",
+            ),
         ] {
             if self.is_tile(v) {
                 self.need(id, v, &want, what);
@@ -474,20 +494,21 @@ fn expand(l: &Layout, warps: usize) -> Option<Dist> {
     even.then(|| Dist { shape: l.shape.clone(), threads, partial: l.partial.to_vec() })
 }
 
-/// What the threads hold of a product's accumulator and operands: `mma.m16n8k16` with 16-bit operands, repeated over the
-/// share of each warp. Warps are numbered rows first, then columns, then terms.
+/// What the threads hold of a product's accumulator and operands: `mma.m16n8k16` with 16-bit operands, `m16n8k32` with 8-bit
+/// ones, repeated over the share of each warp; `word` is how many elements a register has. Warps are numbered rows first,
+/// then columns, then terms.
 ///
-/// From the PTX manual, with `group = lane / 4` and `place = lane % 4`: of A, registers 0 to 7 lie in row `group` (0, 1, 4, 5)
-/// or `group + 8` and in column `2·place + (i & 1)`, 8 further for registers 4 to 7; of B, registers 0 to 3 lie in row
-/// `2·place + (i & 1)`, 8 further for 2 and 3, and in column `group`; of C, registers 0 to 3 lie in row `group`, 8 further for 2 and
-/// 3, and in column `2·place + (i & 1)`.
-fn fragments([m, n, k]: [usize; 3], [wm, wn, wk]: [usize; 3], warps: usize) -> [Dist; 3] {
+/// From the PTX manual, with `group = lane / 4` and `place = lane % 4`: of A, registers 0 to 3 lie in row `group` (0, 2) or
+/// `group + 8` (1, 3) and begin in column `word·place`, `4·word` further for 2 and 3; of B, registers 0 and 1 begin in row
+/// `word·place`, `4·word` further for 1, and lie in column `group`; of C, elements 0 to 3 lie in row `group`, 8 further for 2
+/// and 3, and in column `2·place + (i & 1)`.
+fn fragments([m, n, k]: [usize; 3], [wm, wn, wk]: [usize; 3], warps: usize, word: usize) -> [Dist; 3] {
     let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
     for warp in 0..warps {
         let (im, in_, ik) = (warp % wm, warp / wm % wn, warp / (wm * wn) % wk);
         let rows: Vec<usize> = (0..m / wm).step_by(16).map(|x| im * (m / wm) + x).collect();
         let columns: Vec<usize> = (0..n / wn).step_by(8).map(|x| in_ * (n / wn) + x).collect();
-        let terms: Vec<usize> = (0..k / wk).step_by(16).map(|x| ik * (k / wk) + x).collect();
+        let terms: Vec<usize> = (0..k / wk).step_by(8 * word).map(|x| ik * (k / wk) + x).collect();
         for lane in 0..LANES {
             let (group, place) = (lane / 4, lane % 4);
             let tile = |outer: &[usize], inner: &[usize], width: usize, at: &[(usize, usize)]| {
@@ -498,14 +519,14 @@ fn fragments([m, n, k]: [usize; 3], [wm, wn, wk]: [usize; 3], warps: usize) -> [
                 held.sort_unstable();
                 held
             };
-            let of_a: Vec<(usize, usize)> = (0..8)
+            let of_a: Vec<(usize, usize)> = (0..4 * word)
                 .map(|i| {
-                    let row = if i < 2 || (4..6).contains(&i) { group } else { group + 8 };
-                    (row, 2 * place + (i & 1) + if i >= 4 { 8 } else { 0 })
+                    let (register, part) = (i / word, i % word);
+                    (group + 8 * (register & 1), word * place + part + 4 * word * (register >> 1))
                 })
                 .collect();
             let of_b: Vec<(usize, usize)> =
-                (0..4).map(|i| (2 * place + (i & 1) + if i >= 2 { 8 } else { 0 }, group)).collect();
+                (0..2 * word).map(|i| (word * place + i % word + 4 * word * (i / word), group)).collect();
             let of_c: Vec<(usize, usize)> =
                 (0..4).map(|i| (if i < 2 { group } else { group + 8 }, 2 * place + (i & 1))).collect();
             a.push(tile(&rows, &terms, k, &of_a));

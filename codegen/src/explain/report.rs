@@ -1,7 +1,7 @@
 //! The report on a program and its kernels.
 
 use crate::CodegenError;
-use crate::layout::{Assignment, Layout, MmaSplit, assign, consumer_warps};
+use crate::layout::{Assignment, Layout, MmaSplit, assign, consumer_warps, pack_of};
 use crate::lower::{Assembled, Machine};
 use crate::passes::lower_to_roles;
 use crate::target::Target;
@@ -237,7 +237,7 @@ fn ring(k: &Kernel, ops: &[OpId], packings: &[Option<Packing>]) -> RingReport {
     let mut ring = RingReport::default();
     for op in ops.iter().map(|id| k.op(*id)) {
         let OpKind::RingFill(parts) = &op.kind else {
-            ring.waits |= matches!(op.kind, OpKind::At | OpKind::Load);
+            ring.waits |= matches!(op.kind, OpKind::At | OpKind::Load | OpKind::Gather);
             continue;
         };
         let mut at = 0;
@@ -281,11 +281,13 @@ fn product(k: &Kernel, id: OpId, layouts: &Assignment) -> Option<Product> {
     let split = *layouts.splits.get(&id)?;
     let MmaSplit { m: wm, n: wn, k: wk } = split;
     let warps = [1 << wm, 1 << wn, 1 << wk];
+    let pack = pack_of(k.ty(a).dtype()?);
     let (instruction, steps) = if layouts.warpgroups.contains(&id) {
         (format!("wgmma.m64n{n}k16"), terms.div_ceil(16))
     } else {
-        let steps = (m / warps[0]).div_ceil(16) * (n / warps[1]).div_ceil(8) * (terms / warps[2]).div_ceil(16);
-        ("mma.m16n8k16".to_owned(), steps)
+        let depth = 8 << pack;
+        let steps = (m / warps[0]).div_ceil(16) * (n / warps[1]).div_ceil(8) * (terms / warps[2]).div_ceil(depth);
+        (format!("mma.m16n8k{depth}"), steps)
     };
     let from = |v: ValueId| match k.ty(v) {
         Type::Smem(d, _) if layouts.fragments.contains(&v) => format!("{d} fragments in shared memory"),
@@ -293,8 +295,8 @@ fn product(k: &Kernel, id: OpId, layouts: &Assignment) -> Option<Product> {
         other => format!("{} in registers", other.dtype().map_or("?", |d| d.name())),
     };
     let elements = [
-        Layout::operand_a(m, terms, split).registers(),
-        Layout::operand_b(terms, n, split).registers(),
+        Layout::operand_a(m, terms, split, pack).registers(),
+        Layout::operand_b(terms, n, split, pack).registers(),
         Layout::accumulator(m, n, split).registers(),
     ];
     Some(Product {

@@ -7,10 +7,11 @@
 //! by repeating until nothing changes.
 
 use super::warpgroup::{self, Warpgroups};
-use super::{Layout, MmaSplit, consumer_warps};
+use super::{Layout, MmaSplit, consumer_warps, pack_of};
 use crate::schedule::pinned_splits;
 use crate::target::Target;
 use std::collections::{HashMap, HashSet};
+use tile_lang::dtype::DType;
 use tile_lang::ir::{Access, BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, Type, UnaryOp, ValueId};
 
 /// The warp split of each product.
@@ -100,6 +101,10 @@ impl Assigner<'_> {
 
     fn op(&mut self, id: OpId, op: &OpData) {
         match &op.kind {
+            // 4-bit elements in an array are read in pairs.
+            OpKind::Load if self.element(op.results[0]) == DType::E2m1 => {
+                self.set(op.results[0], Layout::pairs(self.k.ty(op.results[0]).shape(), self.warps));
+            }
             OpKind::Read | OpKind::Load => {
                 let v = op.results[0];
                 let layout = self.wanted(v, 0).unwrap_or_else(|| Layout::blocked(self.k.ty(v).shape(), self.warps));
@@ -124,12 +129,37 @@ impl Assigner<'_> {
                     self.set(op.results[0], l.without(*axis));
                 }
             }
+            OpKind::Reshape | OpKind::Join(_) | OpKind::Slice(_) if self.is_tile(op.results[0]) => {
+                for x in &op.operands {
+                    let l = moved_from(self.native(*x), self.k.ty(*x), self.warps);
+                    self.demand(*x, &l);
+                }
+                let y = op.results[0];
+                let layout = self.wanted(y, 0).unwrap_or_else(|| Layout::blocked(self.k.ty(y).shape(), self.warps));
+                self.set(y, layout);
+            }
+            OpKind::Scan(..) => {
+                let l = moved_from(self.native(op.operands[0]), self.k.ty(op.operands[0]), self.warps);
+                self.demand(op.operands[0], &l);
+                self.set(op.results[0], l);
+            }
+            OpKind::Gather => {
+                let l = op.operands[1..].iter().find_map(|x| self.native(*x));
+                let l = moved_from(l, self.k.ty(op.results[0]), self.warps);
+                for x in &op.operands[1..] {
+                    self.demand(*x, &l);
+                }
+                self.set(op.results[0], l);
+            }
+            OpKind::Scatter | OpKind::Atomic(_) => {
+                let l = moved_from(self.native(op.operands[1]), self.k.ty(op.operands[1]), self.warps);
+                for x in &op.operands[1..] {
+                    self.demand(*x, &l);
+                }
+            }
             OpKind::Store | OpKind::StoreMasked => {
                 let x = op.operands[1];
-                let mut l = self.native(x).unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape(), self.warps));
-                if l.is_partial() {
-                    l = l.combined();
-                }
+                let l = stored_in(self.native(x), self.k.ty(x), self.warps);
                 self.demand(x, &l);
                 if op.kind == OpKind::StoreMasked {
                     self.demand(op.operands[2], &l);
@@ -140,14 +170,15 @@ impl Assigner<'_> {
                 let (m, n) = (self.k.ty(acc).shape()[0], self.k.ty(acc).shape()[1]);
                 let k = self.k.ty(a).shape()[1];
                 let split = self.split(id, [m, n, k]);
+                let pack = pack_of(self.element(a));
                 self.out.splits.insert(id, split);
                 let c = Layout::accumulator(m, n, split);
                 self.demand(acc, &c);
                 if self.is_tile(a) {
-                    self.demand(a, &Layout::operand_a(m, k, split));
+                    self.demand(a, &Layout::operand_a(m, k, split, pack));
                 }
                 if self.is_tile(b) {
-                    self.demand(b, &Layout::operand_b(k, n, split));
+                    self.demand(b, &Layout::operand_b(k, n, split, pack));
                 }
                 self.set(op.results[0], c);
             }
@@ -208,8 +239,13 @@ impl Assigner<'_> {
         if self.out.warpgroups.contains(&id) {
             return warpgroup::SPLIT;
         }
-        let chosen = || MmaSplit::choose(extents, self.computed(self.k.op(id).operands[1], 0), self.warps);
+        let a = self.k.op(id).operands[1];
+        let chosen = || MmaSplit::choose(extents, pack_of(self.element(a)), self.computed(a, 0), self.warps);
         self.pinned.get(&id).copied().unwrap_or_else(chosen)
+    }
+
+    fn element(&self, v: ValueId) -> DType {
+        self.k.ty(v).dtype().unwrap_or(DType::F32)
     }
 
     fn native(&self, v: ValueId) -> Option<Layout> {
@@ -262,7 +298,7 @@ impl Assigner<'_> {
             OpKind::Unary(UnaryOp::Neg) => true,
             OpKind::Binary(BinaryOp::Add | BinaryOp::Sub) => count == 2 && natives[0] == natives[1],
             OpKind::Binary(BinaryOp::Mul) => count == 1,
-            OpKind::Binary(BinaryOp::Div) => count == 1 && partial[0],
+            OpKind::Binary(BinaryOp::Div) => count == 1 && partial[0] && self.element(op.results[0]) == DType::F32,
             _ => false,
         };
         let position =
@@ -297,9 +333,9 @@ impl Assigner<'_> {
                     let split = self.split(id, [m, n, self.k.ty(op.operands[1]).shape()[1]]);
                     let s = self.k.ty(v).shape();
                     if op.operands[1] == v {
-                        Some(Layout::operand_a(s[0], s[1], split))
+                        Some(Layout::operand_a(s[0], s[1], split, pack_of(self.element(v))))
                     } else if op.operands[2] == v {
-                        Some(Layout::operand_b(s[0], s[1], split))
+                        Some(Layout::operand_b(s[0], s[1], split, pack_of(self.element(v))))
                     } else {
                         None
                     }
@@ -353,7 +389,8 @@ impl Assigner<'_> {
         uses.iter().filter(|id| !matches!(self.k.op(**id).kind, OpKind::RingRelease)).all(|id| {
             let op = self.k.op(*id);
             match op.kind {
-                OpKind::Mma => op.operands[1] == v,
+                // Fragments are those of 16-bit operands.
+                OpKind::Mma => op.operands[1] == v && self.element(v).bits() == 16,
                 OpKind::Slice(ref at) => at[0] % 16 == 0 && at[1] % 64 == 0 && self.read_as_a(op.results[0]),
                 OpKind::Read => self.native(op.results[0]).is_some_and(|l| {
                     l.reg.starts_with(&[(1, 0), (0, 3), (1, 3)])
@@ -363,6 +400,25 @@ impl Assigner<'_> {
                 _ => false,
             }
         })
+    }
+}
+
+/// The layout in which a tile's elements are taken one by one: its own, sums added up.
+pub(crate) fn moved_from(native: Option<Layout>, ty: &Type, warps: usize) -> Layout {
+    match native {
+        Some(l) if l.is_partial() => l.combined(),
+        Some(l) => l,
+        None => Layout::blocked(ty.shape(), warps),
+    }
+}
+
+/// The layout in which a tile is stored: its own, sums added up, or pairs of 4-bit elements.
+pub(crate) fn stored_in(native: Option<Layout>, ty: &Type, warps: usize) -> Layout {
+    match native {
+        _ if ty.dtype() == Some(DType::E2m1) => Layout::pairs(ty.shape(), warps),
+        Some(l) if l.is_partial() => l.combined(),
+        Some(l) => l,
+        None => Layout::blocked(ty.shape(), warps),
     }
 }
 

@@ -7,8 +7,10 @@
 mod assign;
 pub(crate) mod warpgroup;
 
-pub(crate) use assign::ring_sources;
+use tile_lang::dtype::DType;
+
 pub use assign::{Assignment, Split, assign};
+pub(crate) use assign::{moved_from, ring_sources, stored_in};
 
 use tile_lang::ir::{Kernel, Role};
 
@@ -54,6 +56,11 @@ pub struct MmaSplit {
     pub k: usize,
 }
 
+/// log2 of the elements of a product's operand in a 32-bit register.
+pub fn pack_of(d: DType) -> u8 {
+    if d.bits() == 8 { 2 } else { 1 }
+}
+
 fn log2(n: usize) -> usize {
     n.trailing_zeros() as usize
 }
@@ -95,6 +102,16 @@ impl Layout {
 
     /// Loads and stores without a better idea: up to four neighbours a thread along the last axis, then lanes, then `warps` warps.
     pub fn blocked(shape: &[usize], warps: usize) -> Layout {
+        Layout::blocked_by(shape, warps, 0)
+    }
+
+    /// The same with at least two neighbours: for 4-bit elements in memory.
+    pub fn pairs(shape: &[usize], warps: usize) -> Layout {
+        Layout::blocked_by(shape, warps, 1)
+    }
+
+    /// The same with at least `1 << least` neighbours.
+    fn blocked_by(shape: &[usize], warps: usize, least: usize) -> Layout {
         let warp_bits = log2(warps);
         let mut bits: Vec<Bit> = Vec::new();
         for axis in (0..shape.len()).rev() {
@@ -102,7 +119,7 @@ impl Layout {
         }
         let spare = bits.len().saturating_sub(5 + warp_bits);
         let last = log2(*shape.last().unwrap_or(&1));
-        let vector = spare.min(2).min(last);
+        let vector = spare.min(2).max(least).min(last);
         let mut rest = bits.split_off(vector).into_iter();
         let mut reg = bits;
         let lane = std::array::from_fn(|_| rest.next());
@@ -122,24 +139,26 @@ impl Layout {
         Layout { shape: vec![m, n], reg, lane, warp, partial }
     }
 
-    /// The first operand, M×K.
-    pub fn operand_a(m: usize, k: usize, split: MmaSplit) -> Layout {
+    /// The first operand, M×K; `pack` is log2 of the elements in a 32-bit register.
+    pub fn operand_a(m: usize, k: usize, split: MmaSplit, pack: u8) -> Layout {
         let (mb, kb) = (log2(m) - split.m, log2(k) - split.k);
-        let mut reg: Vec<Bit> = vec![(1, 0), (0, 3)];
-        reg.extend((3..kb).map(|b| (1, b as u8)));
+        let mut reg: Vec<Bit> = (0..pack).map(|b| (1, b)).collect();
+        reg.extend([(0, 3), (1, pack + 2)]);
+        reg.extend((pack as usize + 3..kb).map(|b| (1, b as u8)));
         reg.extend((4..mb).map(|b| (0, b as u8)));
-        let lane = [Some((1, 1)), Some((1, 2)), Some((0, 0)), Some((0, 1)), Some((0, 2))];
+        let lane = [Some((1, pack)), Some((1, pack + 1)), Some((0, 0)), Some((0, 1)), Some((0, 2))];
         let (warp, _) = split.warps(Some((0, mb)), None, Some((1, kb)));
         Layout { shape: vec![m, k], reg, lane, warp, partial: [false; WARP_BITS] }
     }
 
     /// The second operand, K×N.
-    pub fn operand_b(k: usize, n: usize, split: MmaSplit) -> Layout {
+    pub fn operand_b(k: usize, n: usize, split: MmaSplit, pack: u8) -> Layout {
         let (kb, nb) = (log2(k) - split.k, log2(n) - split.n);
-        let mut reg: Vec<Bit> = vec![(0, 0), (0, 3)];
-        reg.extend((4..kb).map(|b| (0, b as u8)));
+        let mut reg: Vec<Bit> = (0..pack).map(|b| (0, b)).collect();
+        reg.push((0, pack + 2));
+        reg.extend((pack as usize + 3..kb).map(|b| (0, b as u8)));
         reg.extend((3..nb).map(|b| (1, b as u8)));
-        let lane = [Some((0, 1)), Some((0, 2)), Some((1, 0)), Some((1, 1)), Some((1, 2))];
+        let lane = [Some((0, pack)), Some((0, pack + 1)), Some((1, 0)), Some((1, 1)), Some((1, 2))];
         let (warp, _) = split.warps(None, Some((1, nb)), Some((0, kb)));
         Layout { shape: vec![k, n], reg, lane, warp, partial: [false; WARP_BITS] }
     }
@@ -214,8 +233,9 @@ impl Layout {
 
 impl MmaSplit {
     /// Splits `warps` warps over an M×N×K product. A first operand that was computed (not loaded) stays where it is, which
-    /// is along the sum; wide results split columns; everything else splits the sum.
-    pub fn choose([m, n, k]: [usize; 3], computed_a: bool, warps: usize) -> MmaSplit {
+    /// is along the sum; wide results split columns; everything else splits the sum, of which an instruction takes
+    /// `8 << pack` terms.
+    pub fn choose([m, n, k]: [usize; 3], pack: u8, computed_a: bool, warps: usize) -> MmaSplit {
         let (mut left, mut split) = (log2(warps), MmaSplit { m: 0, n: 0, k: 0 });
         let take = |want: usize, left: &mut usize| {
             let got = want.min(*left);
@@ -226,7 +246,7 @@ impl MmaSplit {
         if !computed_a && n / 8 >= 1 << left && n >= 64 {
             split.n = take(log2(n / 8), &mut left);
         }
-        split.k = take(log2(k / 16), &mut left);
+        split.k = take(log2(k / (8 << pack)), &mut left);
         split.n += take(log2(n / 8) - split.n, &mut left);
         split
     }
@@ -270,12 +290,13 @@ mod tests {
             WARP_CHOICES.iter().for_each(|warps| covers(&Layout::blocked(&shape, *warps)));
         }
         for (m, n, k) in [(16, 8, 128), (16, 16, 512), (128, 16, 64), (16, 128, 64), (16, 128, 16), (64, 8, 16)] {
-            for (computed, warps) in [(false, 8), (true, 8), (false, 4), (true, 4)] {
-                let split = MmaSplit::choose([m, n, k], computed, warps);
+            for (computed, warps, pack) in [(false, 8, 1), (true, 8, 1), (false, 4, 1), (true, 4, 2), (false, 8, 2)] {
+                let k = k.max(8 << pack);
+                let split = MmaSplit::choose([m, n, k], pack, computed, warps);
                 assert!(split.m + split.n + split.k <= log2(warps));
                 covers(&Layout::accumulator(m, n, split));
-                covers(&Layout::operand_a(m, k, split));
-                covers(&Layout::operand_b(k, n, split));
+                covers(&Layout::operand_a(m, k, split, pack));
+                covers(&Layout::operand_b(k, n, split, pack));
                 covers(&Layout::accumulator(m, n, split).combined());
             }
         }
@@ -283,8 +304,8 @@ mod tests {
 
     #[test]
     fn a_score_tile_is_already_the_next_operand() {
-        let scores = Layout::accumulator(16, 128, MmaSplit::choose([16, 128, 64], false, WARPS));
-        let next = Layout::operand_a(16, 128, MmaSplit::choose([16, 64, 128], true, WARPS));
+        let scores = Layout::accumulator(16, 128, MmaSplit::choose([16, 128, 64], 1, false, WARPS));
+        let next = Layout::operand_a(16, 128, MmaSplit::choose([16, 64, 128], 1, true, WARPS), 1);
         assert!(scores.same_threads(&next));
     }
 }

@@ -151,6 +151,12 @@ impl Body<'_> {
             }
             OpKind::Splat | OpKind::Iota(_) | OpKind::Broadcast(_) | OpKind::Repeat(_) => Ok(()),
             OpKind::Transpose => self.transpose(op),
+            OpKind::Slice(_) | OpKind::Reshape | OpKind::Join(_) if self.is_tile(op.results[0]) => self.moved(op),
+            OpKind::Reshape | OpKind::Join(_) => self.broken("only tiles in registers are reshaped and joined"),
+            OpKind::Scan(kind, axis) => self.scan(op, *kind, *axis),
+            OpKind::Gather => self.gather(op),
+            OpKind::Scatter => self.scatter(op, None),
+            OpKind::Atomic(kind) => self.scatter(op, Some(*kind)),
             OpKind::Slice(at) => {
                 let Some(mut tile) = self.shared.get(&op.operands[0]).cloned() else {
                     return self.broken("slice of something that is not in shared memory");
@@ -243,11 +249,11 @@ impl Body<'_> {
         Ok(held)
     }
 
-    /// The elements of a tile that doesn't hold 4-bit codes.
+    /// The elements of a tile, 4-bit codes in a byte each.
     pub fn elements(&mut self, v: ValueId, layout: &Layout) -> Result<Vec<Ssa>, CodegenError> {
         match self.held(v, layout)? {
             Held::Elements(e) => Ok(e),
-            Held::Nibbles(_) => self.broken("4-bit codes must be cast before anything else"),
+            Held::Nibbles(n) => Ok(self.codes(&n)),
         }
     }
 

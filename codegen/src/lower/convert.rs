@@ -2,16 +2,33 @@
 
 use super::body::{Body, register_type};
 use super::emit::Ssa;
+use super::recipe;
 use crate::CodegenError;
 use tile_lang::dtype::DType;
 
 /// bf16 bits of 2^126: what places an E2M1 code, put into the lowest bits of bf16's exponent, at its value.
 const BF16_TWO_126: u16 = 0x7E80;
 
+/// The E2M1 code of an f32 in the low bits of an i8: how many of the middles between magnitudes it reaches, those above
+/// an even code included; a NaN reaches all of them and has no sign. sm_90 has no instruction for it.
+const E2M1_CODE: &str = "a = intr.fabs x; \
+    c1 = fcmp.ugt a, 0.25; c2 = fcmp.uge a, 0.75; c3 = fcmp.ugt a, 1.25; c4 = fcmp.uge a, 1.75; \
+    c5 = fcmp.ugt a, 2.5; c6 = fcmp.uge a, 3.5; c7 = fcmp.ugt a, 5.0; \
+    n1 = zext c1 to i32; n2 = zext c2 to i32; n3 = zext c3 to i32; n4 = zext c4 to i32; \
+    n5 = zext c5 to i32; n6 = zext c6 to i32; n7 = zext c7 to i32; \
+    s2 = add n1, n2; s3 = add s2, n3; s4 = add s3, n4; s5 = add s4, n5; s6 = add s5, n6; s7 = add s6, n7; \
+    b = bitcast x to i32; h = lshr b, 28; g = and h, 8; o = fcmp.ord x, x; s = select o, g, 0; \
+    r = or s7, s; trunc r to i8";
+
+/// The E8M0 code of an f32: its exponent field, at most 254; 255 for a NaN.
+const E8M0_CODE: &str = "b = bitcast x to i32; h = lshr b, 23; e = and h, 255; f = intr.smin e, 254; \
+    n = fcmp.uno x, x; r = select n, 255, f; trunc r to i8";
+
 impl Body<'_> {
     /// Registers of one type as another. Neighbouring registers are converted together where the hardware has pairs.
     pub fn cast_elements(&mut self, x: &[Ssa], from: DType, to: DType) -> Result<Vec<Ssa>, CodegenError> {
         match (from, to) {
+            _ if from == to => Ok(x.to_vec()),
             (DType::E4m3 | DType::E5m2, _) => {
                 let halves = self.fp8_to_f16(x, from);
                 let wide: Vec<Ssa> =
@@ -23,17 +40,24 @@ impl Body<'_> {
                 let b: Vec<Ssa> = x.iter().map(|c| self.e8m0_to_bf16(c)).collect();
                 self.cast_elements(&b, DType::Bf16, to)
             }
+            (DType::E2m1, _) => {
+                let words: Vec<(Ssa, u8)> =
+                    x.iter().map(|c| (self.e.op(&format!("llvm.zext {c} : i8 to i32")), 0)).collect();
+                self.cast_nibbles(&words, to)
+            }
             (_, DType::E4m3 | DType::E5m2) => {
                 let f = self.cast_elements(x, from, DType::F32)?;
-                let ty = if to == DType::E4m3 { "e4m3x2" } else { "e5m2x2" };
-                let zero = self.e.f32(0.0);
-                Ok(f.iter()
-                    .map(|v| {
-                        let text = format!("cvt.rn.satfinite.{ty}.f32 $0, $1, $2;");
-                        let pair = self.e.pure_asm(&text, "=h,f,f", &[(&zero, "f32"), (v, "f32")], "i16");
-                        self.e.op(&format!("llvm.trunc {pair} : i16 to i8"))
+                Ok(self.fp8_from_f32(&f, to))
+            }
+            (_, DType::E2m1 | DType::E8m0) => {
+                let f = self.cast_elements(x, from, DType::F32)?;
+                let code = if to == DType::E2m1 { E2M1_CODE } else { E8M0_CODE };
+                f.iter()
+                    .map(|v| match recipe::emit(self.e, code, std::slice::from_ref(v), "f32") {
+                        Ok(v) => Ok(v),
+                        Err(message) => self.broken(message),
                     })
-                    .collect())
+                    .collect()
             }
             _ => x.iter().map(|v| self.cast_one(v, from, to)).collect(),
         }
@@ -55,16 +79,31 @@ impl Body<'_> {
                 // cvt saturates and gives 0 for NaN, as Rust's `as` does.
                 return Ok(self.e.pure_asm("cvt.rzi.s32.f32 $0, $1;", "=r,f", &[(x, "f32")], "i32"));
             }
-            (DType::I8, DType::I32) => "sext",
-            (DType::U8 | DType::Bool, DType::I32) => "zext",
+            (DType::F32, DType::I8 | DType::U8) => {
+                let i = self.cast_one(x, from, DType::I32)?;
+                let (low, high) = if to == DType::I8 { (-128, 127) } else { (0, 255) };
+                let (low, high) = (self.e.i32(low), self.e.i32(high));
+                let i = self.e.op(&format!("llvm.intr.smax({i}, {low}) : (i32, i32) -> i32"));
+                let i = self.e.op(&format!("llvm.intr.smin({i}, {high}) : (i32, i32) -> i32"));
+                return self.cast_one(&i, DType::I32, to);
+            }
+            (DType::F32, DType::Bool) => {
+                let zero = self.e.f32(0.0);
+                return Ok(self.e.op(&format!("llvm.fcmp \"une\" {x}, {zero} : f32")));
+            }
+            (DType::I8 | DType::U8 | DType::Bool, DType::I32) => return Ok(self.widened(x, from)),
             (DType::I32, DType::I8 | DType::U8) => "trunc",
             (DType::I32, DType::Bool) => {
                 let zero = self.e.i32(0);
                 return Ok(self.e.icmp("ne", x, &zero, "i32"));
             }
-            (_, DType::Bf16 | DType::F16) => {
+            (_, DType::Bf16 | DType::F16) | (DType::Bf16 | DType::F16, _) => {
                 let f = self.cast_one(x, from, DType::F32)?;
                 return self.cast_one(&f, DType::F32, to);
+            }
+            (DType::I8 | DType::U8 | DType::Bool, DType::I8 | DType::U8 | DType::Bool) => {
+                let i = self.cast_one(x, from, DType::I32)?;
+                return self.cast_one(&i, DType::I32, to);
             }
             _ => return self.broken(format!("no conversion from {from} to {to}")),
         };
@@ -115,6 +154,22 @@ impl Body<'_> {
         self.e.select(&is_nan, &nan, &value, "f16")
     }
 
+    /// f32 to codes of FP8, two at a time; too large saturates.
+    fn fp8_from_f32(&mut self, x: &[Ssa], to: DType) -> Vec<Ssa> {
+        let ty = if to == DType::E4m3 { "e4m3x2" } else { "e5m2x2" };
+        let text = format!("cvt.rn.satfinite.{ty}.f32 $0, $1, $2;");
+        let mut out = Vec::with_capacity(x.len());
+        for pair in x.chunks(2) {
+            let second = pair.last().unwrap_or(&pair[0]);
+            let word = self.e.pure_asm(&text, "=h,f,f", &[(second, "f32"), (&pair[0], "f32")], "i16");
+            let bytes = self.e.bitcast(&word, "i16", "vector<2xi8>");
+            for i in 0..pair.len() {
+                out.push(self.e.extract(&bytes, i, "vector<2xi8>"));
+            }
+        }
+        out
+    }
+
     /// 2^(code − 127) as bf16: the code is the exponent field; code 0 is the subnormal 2^−127.
     fn e8m0_to_bf16(&mut self, code: &Ssa) -> Ssa {
         let wide = self.e.op(&format!("llvm.zext {code} : i8 to i16"));
@@ -157,6 +212,18 @@ impl Body<'_> {
             }
         }
         if to == DType::Bf16 { Ok(out) } else { self.cast_elements(&out, DType::Bf16, to) }
+    }
+
+    /// 4-bit codes in a byte each.
+    pub fn codes(&mut self, x: &[(Ssa, u8)]) -> Vec<Ssa> {
+        x.iter()
+            .map(|(word, n)| {
+                let (by, mask) = (self.e.i32(4 * i64::from(*n)), self.e.i32(15));
+                let moved = self.e.bin("lshr", word, &by, "i32");
+                let code = self.e.bin("and", &moved, &mask, "i32");
+                self.e.op(&format!("llvm.trunc {code} : i32 to i8"))
+            })
+            .collect()
     }
 
     /// Moves nibble `n` of a word to the top of its 16-bit half.

@@ -3,9 +3,9 @@
 use super::body::{Body, Held, permute, register_type};
 use super::emit::Ssa;
 use crate::CodegenError;
-use crate::layout::{Layout, WARP_BITS};
+use crate::layout::{Layout, WARP_BITS, moved_from};
 use tile_lang::dtype::DType;
-use tile_lang::ir::ValueId;
+use tile_lang::ir::{Fold, OpData, OpKind, ReduceOp, ValueId};
 use tile_lang::protocol::Action;
 
 /// Bytes of an element in the exchange area.
@@ -28,7 +28,14 @@ impl Body<'_> {
             let whole = self.convert(v, held, from, &to.whole())?;
             return self.first_of_sum(&whole, to, d);
         }
-        let Held::Elements(x) = held else { return self.broken("4-bit codes can't change their layout") };
+        let codes;
+        let x = match held {
+            Held::Elements(x) => x,
+            Held::Nibbles(n) => {
+                codes = self.codes(n);
+                &codes
+            }
+        };
         if from.is_partial() && to.is_partial() {
             return self.broken("partial sums can't change their layout");
         }
@@ -98,16 +105,97 @@ impl Body<'_> {
             .collect()
     }
 
+    /// Registers go to the exchange area, element `at` to position `base + at · strides`.
+    fn spill(&mut self, x: &[Ssa], layout: &Layout, d: DType, base: usize, strides: &[usize]) {
+        let (size, ty) = (exchange_size(d), if d == DType::Bool { "i8" } else { register_type(d) });
+        let address = self.exchange_address(&placed_terms(layout, strides, size));
+        for (r, v) in x.iter().enumerate() {
+            let p = self.e.offset_const(&address, (base + placed(strides, &layout.register_offset(r))) * size, 3);
+            let v = if d == DType::Bool { self.e.op(&format!("llvm.zext {v} : i1 to i8")) } else { v.clone() };
+            self.e.store(&v, &p, ty, size, 3);
+        }
+    }
+
+    /// Registers from the exchange area, as [`Self::spill`] places them.
+    fn fetch(&mut self, layout: &Layout, d: DType, base: usize, strides: &[usize]) -> Vec<Ssa> {
+        let (size, ty) = (exchange_size(d), if d == DType::Bool { "i8" } else { register_type(d) });
+        let address = self.exchange_address(&placed_terms(layout, strides, size));
+        (0..layout.registers())
+            .map(|r| {
+                let p = self.e.offset_const(&address, (base + placed(strides, &layout.register_offset(r))) * size, 3);
+                let v = self.e.load(&p, ty, size, 3);
+                if d == DType::Bool { self.e.op(&format!("llvm.trunc {v} : i8 to i1")) } else { v }
+            })
+            .collect()
+    }
+
+    /// Ops that move elements between threads: the operands meet in the exchange area, the result is read out of it.
+    pub fn moved(&mut self, op: &OpData) -> Result<(), CodegenError> {
+        let y = op.results[0];
+        let Some(to) = self.layouts.native.get(&y).cloned() else { return self.broken("a moved tile without layout") };
+        let d = self.dtype(y);
+        let mut sources = Vec::new();
+        for x in &op.operands {
+            let layout = moved_from(self.layouts.native.get(x).cloned(), self.k.ty(*x), self.warps);
+            sources.push((self.elements(*x, &layout)?, layout));
+        }
+        let out = strides(&to.shape);
+        // Where each source goes, and where the result is read.
+        let (places, from, read): (Vec<(usize, Vec<usize>)>, usize, Vec<usize>) = match &op.kind {
+            OpKind::Join(axis) => {
+                (vec![(0, out.clone()), (sources[0].1.shape[*axis] * out[*axis], out.clone())], 0, out)
+            }
+            OpKind::Slice(at) => {
+                let whole = strides(&sources[0].1.shape);
+                (vec![(0, whole.clone())], placed(&whole, at), whole)
+            }
+            _ => (vec![(0, strides(&sources[0].1.shape))], 0, out),
+        };
+        let elements: usize = sources.iter().map(|(_, l)| l.shape.iter().product::<usize>()).sum();
+        self.reserve_exchange(elements * exchange_size(d));
+        self.barrier();
+        for ((x, layout), (base, strides)) in sources.iter().zip(&places) {
+            self.spill(x, layout, d, *base, strides);
+        }
+        self.barrier();
+        let held = self.fetch(&to, d, from, &read);
+        self.define(y, Held::Elements(held))
+    }
+
+    /// A scan in log2 steps: in each, every element takes in the one that lies twice as far back as in the step before.
+    pub fn scan(&mut self, op: &OpData, kind: ReduceOp, axis: usize) -> Result<(), CodegenError> {
+        let (x, y) = (op.operands[0], op.results[0]);
+        let (Some(layout), Fold::Join(join)) = (self.layouts.native.get(&y).cloned(), kind.fold()) else {
+            return self.broken("a scan without layout");
+        };
+        let d = self.dtype(y);
+        let mut held = self.elements(x, &layout)?;
+        let strides = strides(&layout.shape);
+        let own = self.coordinates(&layout)[axis].clone();
+        // Elements near the start read below it; what they read there is not used.
+        let below = layout.shape[axis] / 2 * strides[axis];
+        self.reserve_exchange((layout.shape.iter().product::<usize>() + below) * exchange_size(d));
+        let mut back = 1;
+        while back < layout.shape[axis] {
+            self.barrier();
+            self.spill(&held, &layout, d, below, &strides);
+            self.barrier();
+            let before = self.fetch(&layout, d, below - back * strides[axis], &strides);
+            for (r, v) in held.iter_mut().enumerate() {
+                let at = self.e.add_const(&own, layout.register_offset(r)[axis] as i64);
+                let limit = self.e.i32(back as i64);
+                let far = self.e.icmp("uge", &at, &limit, "i32");
+                let joined = self.recipe(join.name(), join.code(), &[before[r].clone(), v.clone()], d)?;
+                *v = self.e.select(&far, &joined, v, register_type(d));
+            }
+            back *= 2;
+        }
+        self.define(y, Held::Elements(held))
+    }
+
     /// Contributions of thread bits to the row-major byte offset.
     pub fn linear_terms(&self, layout: &Layout, size: usize) -> Vec<(usize, usize)> {
-        let strides = strides(&layout.shape);
-        layout
-            .lane
-            .iter()
-            .chain(&layout.warp)
-            .enumerate()
-            .filter_map(|(i, b)| b.map(|(axis, bit)| (i, (strides[axis as usize] << bit) * size)))
-            .collect()
+        placed_terms(layout, &strides(&layout.shape), size)
     }
 
     /// Address in the exchange area of this thread.
@@ -122,6 +210,17 @@ impl Body<'_> {
     pub fn reserve_exchange(&mut self, bytes: usize) {
         *self.exchange_bytes = (*self.exchange_bytes).max(bytes);
     }
+}
+
+/// What the bits of the thread add to an element's position in bytes.
+fn placed_terms(layout: &Layout, strides: &[usize], size: usize) -> Vec<(usize, usize)> {
+    let bits = layout.lane.iter().chain(&layout.warp).enumerate();
+    bits.filter_map(|(i, b)| b.map(|(axis, bit)| (i, (strides[axis as usize] << bit) * size))).collect()
+}
+
+/// Position of coordinates.
+fn placed(strides: &[usize], at: &[usize]) -> usize {
+    strides.iter().zip(at).map(|(s, x)| s * x).sum()
 }
 
 fn strides(shape: &[usize]) -> Vec<usize> {

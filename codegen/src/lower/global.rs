@@ -3,7 +3,7 @@
 use super::body::{ArrayArg, Body, Held, register_type};
 use super::emit::Ssa;
 use crate::CodegenError;
-use crate::layout::Layout;
+use crate::layout::{Layout, stored_in};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{BinaryOp, OpData, OpKind, Role, ValueId};
 
@@ -34,12 +34,12 @@ struct Place {
 }
 
 /// Bytes of an element in memory; 4-bit elements have no address.
-fn memory_size(d: DType) -> usize {
+pub(super) fn memory_size(d: DType) -> usize {
     d.bits().div_ceil(8)
 }
 
 impl Body<'_> {
-    fn array(&self, v: ValueId) -> Result<ArrayArg, CodegenError> {
+    pub fn array(&self, v: ValueId) -> Result<ArrayArg, CodegenError> {
         match self.arrays.get(&v) {
             Some(a) => Ok(a.clone()),
             None => self.broken("a memory access to something that is no parameter"),
@@ -107,7 +107,6 @@ impl Body<'_> {
         layout: &Layout,
     ) -> Result<Place, CodegenError> {
         let lead = offsets.len() - layout.shape.len();
-        let size = memory_size(d);
         let mut whole: Option<Ssa> = None;
         let mut each = Vec::new();
         let mut strides = Vec::new();
@@ -147,12 +146,11 @@ impl Body<'_> {
         let base = self.element_offset(array, offsets)?;
         let thread = self.e.op(&format!("llvm.sext {thread} : i32 to i64"));
         let element = self.e.bin("add", &base, &thread, "i64");
-        let bytes = self.e.i64(size as i64);
-        let bytes = self.e.bin("mul", &element, &bytes, "i64");
+        let bytes = self.byte_offset(&element, d);
         let pointer = self.e.offset(&array.pointer, &bytes, "i64", 1);
         let last = offsets.len() - 1;
         let neighbours = (0..).take_while(|i| layout.reg.contains(&(layout.shape.len() as u8 - 1, *i as u8))).count();
-        let mut vector = (1usize << neighbours).min(16 / size);
+        let mut vector = (1usize << neighbours).min(128 / d.bits());
         let fits = |w: usize| {
             array.facts.aligned.is_multiple_of(w)
                 && self.multiple_of(offsets[last], w)
@@ -191,7 +189,7 @@ impl Body<'_> {
         let mut pointer = place.pointer.clone();
         for (axis, x) in at.iter().enumerate() {
             match &place.strides[axis] {
-                Ok(n) => constant += x * n * memory_size(d),
+                Ok(n) => constant += x * n * d.bits() / 8,
                 Err(s) if *x > 0 => {
                     let term = self.e.mul_const(s, (x * memory_size(d)) as i64);
                     pointer = self.e.offset(&pointer, &term, "i32", 1);
@@ -210,14 +208,14 @@ impl Body<'_> {
         (self.e.offset_const(&pointer, constant, 1), ok)
     }
 
-    fn before_read(&mut self, array: ValueId) {
+    pub fn before_read(&mut self, array: ValueId) {
         if self.written.contains(&array) {
             self.barrier();
         }
         self.read.insert(array);
     }
 
-    fn before_write(&mut self, array: ValueId) {
+    pub fn before_write(&mut self, array: ValueId) {
         if self.read.contains(&array) || self.written.contains(&array) {
             self.barrier();
         }
@@ -227,26 +225,18 @@ impl Body<'_> {
     pub fn load(&mut self, op: &OpData) -> Result<(), CodegenError> {
         let (global, result) = (op.operands[0], op.results[0]);
         let d = self.dtype(result);
-        if d == DType::E2m1 {
-            return self.fail(op, "E04", "4-bit elements can't be loaded into registers directly".into(), "stage them");
-        }
         let Some(layout) = self.layouts.native.get(&result).cloned() else {
             return self.broken("a load without layout");
         };
         self.before_read(global);
         let array = self.array(global)?;
         let place = self.place(&array, &op.operands[1..], d, &layout)?;
+        if d == DType::E2m1 {
+            self.whole_bytes(op, &place)?;
+            return self.load_pairs(op, &place, &layout);
+        }
         let (size, ty) = (memory_size(d), if d == DType::Bool { "i8" } else { register_type(d) });
-        let zero = match d {
-            DType::F32 => self.e.f32(0.0),
-            DType::Bf16 => self.e.bf16_bits(0),
-            DType::I32 => self.e.i32(0),
-            DType::F16 => {
-                let z = self.e.i16(0);
-                self.e.bitcast(&z, "i16", "f16")
-            }
-            _ => self.e.i8(0),
-        };
+        let zero = self.zero(d);
         let mut out = vec![Ssa::new(); layout.registers()];
         for (at, registers) in Self::accesses(&layout, place.vector) {
             let (mut pointer, ok) = self.access(&place, &at, d);
@@ -275,15 +265,25 @@ impl Body<'_> {
         let (global, x) = (op.operands[0], op.operands[1]);
         let offsets = &op.operands[if masked { 3 } else { 2 }..];
         let d = self.dtype(x);
-        let native =
-            self.layouts.native.get(&x).cloned().unwrap_or_else(|| Layout::blocked(self.k.ty(x).shape(), self.warps));
-        let layout = if native.is_partial() { native.combined() } else { native };
-        let elements = self.elements(x, &layout)?;
+        let layout = stored_in(self.layouts.native.get(&x).cloned(), self.k.ty(x), self.warps);
+        let mut elements = self.elements(x, &layout)?;
         let mask = if masked { Some(self.elements(op.operands[2], &layout)?) } else { None };
         self.before_write(global);
         let array = self.array(global)?;
         let mut place = self.place(&array, offsets, d, &layout)?;
-        if masked {
+        if d == DType::E2m1 {
+            self.whole_bytes(op, &place)?;
+            if masked {
+                let fix = "store the codes of whole bytes, or widen them to e4m3";
+                return self.fail(
+                    op,
+                    "E04",
+                    "4-bit elements can't be stored under a mask: two share a byte".into(),
+                    fix,
+                );
+            }
+            elements = self.joined_pairs(&elements);
+        } else if masked {
             place.vector = 1;
         }
         let copies = self.one_copy(&layout);
@@ -296,14 +296,85 @@ impl Body<'_> {
                     Some(o) => self.e.bin("and", &o, &extra, "i1"),
                 });
             }
-            let values: Vec<Ssa> = registers.iter().map(|r| elements[*r].clone()).collect();
+            // Two 4-bit elements make one byte, which the first of them holds.
+            let step = if d == DType::E2m1 { 2 } else { 1 };
+            let values: Vec<Ssa> = registers.iter().step_by(step).map(|r| elements[*r].clone()).collect();
             self.store_vector(&values, d, size, &pointer, ok.as_ref());
         }
         Ok(())
     }
 
+    /// Byte offset of an element; a 4-bit element's is that of its pair.
+    fn byte_offset(&mut self, element: &Ssa, d: DType) -> Ssa {
+        if d.bits() == 4 {
+            let one = self.e.i64(1);
+            return self.e.bin("ashr", element, &one, "i64");
+        }
+        let size = self.e.i64(memory_size(d) as i64);
+        self.e.bin("mul", element, &size, "i64")
+    }
+
+    /// 4-bit elements move in pairs: rows must begin with a byte.
+    fn whole_bytes(&self, op: &OpData, place: &Place) -> Result<(), CodegenError> {
+        if place.vector >= 2 {
+            return Ok(());
+        }
+        let message = "rows of 4-bit elements don't begin with whole bytes here: the tile's columns, the first column and the array's last extent must be even and known while compiling";
+        self.fail(op, "E04", message.into(), "pad the array's rows, or stage it as a weight")
+    }
+
+    /// Loads 4-bit elements, a code in a byte each.
+    fn load_pairs(&mut self, op: &OpData, place: &Place, layout: &Layout) -> Result<(), CodegenError> {
+        let zero = self.e.i8(0);
+        let mut out = vec![Ssa::new(); layout.registers()];
+        for (at, registers) in Self::accesses(layout, place.vector) {
+            let (mut pointer, ok) = self.access(place, &at, DType::E2m1);
+            if let Some(ok) = &ok {
+                pointer = self.e.select(ok, &pointer, &place.array, "!llvm.ptr<1>");
+            }
+            let bits = 4 * registers.len();
+            let ty = format!("i{bits}");
+            let raw = self.e.load(&pointer, &ty, bits / 8, 1);
+            let word = if bits == 32 { raw } else { self.e.op(&format!("llvm.zext {raw} : {ty} to i32")) };
+            let nibbles: Vec<(Ssa, u8)> = (0..registers.len() as u8).map(|n| (word.clone(), n)).collect();
+            for (r, mut code) in registers.into_iter().zip(self.codes(&nibbles)) {
+                if let Some(ok) = &ok {
+                    code = self.e.select(ok, &code, &zero, "i8");
+                }
+                out[r] = code;
+            }
+        }
+        self.define(op.results[0], Held::Elements(out))
+    }
+
+    /// For 4-bit codes whose neighbours are next to each other: the byte of a pair at its first element.
+    fn joined_pairs(&mut self, x: &[Ssa]) -> Vec<Ssa> {
+        let four = self.e.i8(4);
+        let mut out = Vec::with_capacity(x.len());
+        for pair in x.chunks(2) {
+            let high = self.e.bin("shl", &pair[1], &four, "i8");
+            let byte = self.e.bin("or", &pair[0], &high, "i8");
+            out.extend([byte.clone(), byte]);
+        }
+        out
+    }
+
+    /// 0 as it is loaded from memory.
+    pub fn zero(&mut self, d: DType) -> Ssa {
+        match d {
+            DType::F32 => self.e.f32(0.0),
+            DType::Bf16 => self.e.bf16_bits(0),
+            DType::I32 => self.e.i32(0),
+            DType::F16 => {
+                let z = self.e.i16(0);
+                self.e.bitcast(&z, "i16", "f16")
+            }
+            _ => self.e.i8(0),
+        }
+    }
+
     /// Holds for exactly one of the threads that hold copies of an element.
-    fn one_copy(&mut self, layout: &Layout) -> Option<Ssa> {
+    pub fn one_copy(&mut self, layout: &Layout) -> Option<Ssa> {
         let mask: i64 =
             layout.lane.iter().chain(&layout.warp).enumerate().filter(|(_, b)| b.is_none()).map(|(i, _)| 1 << i).sum();
         if mask == 0 {
@@ -318,7 +389,7 @@ impl Body<'_> {
     }
 
     /// One store of up to 16 bytes, predicated where a condition is given.
-    fn store_vector(&mut self, values: &[Ssa], d: DType, size: usize, pointer: &Ssa, ok: Option<&Ssa>) {
+    pub fn store_vector(&mut self, values: &[Ssa], d: DType, size: usize, pointer: &Ssa, ok: Option<&Ssa>) {
         let ty = if d == DType::Bool { "i8" } else { register_type(d) };
         let values: Vec<Ssa> = match d {
             DType::Bool => values.iter().map(|v| self.e.op(&format!("llvm.zext {v} : i1 to i8"))).collect(),
@@ -373,6 +444,15 @@ impl Body<'_> {
         let array = self.array(op.operands[0])?;
         let d = self.dtype(op.results[0]);
         let pointer = self.element_pointer(&array, &op.operands[1..], d)?;
+        if d == DType::E2m1 {
+            let element = self.element_offset(&array, &op.operands[1..])?;
+            let position = self.e.op(&format!("llvm.trunc {element} : i64 to i32"));
+            let byte = self.e.load(&pointer, "i8", 1, 1);
+            let code = self.nibble_of(&byte, &position);
+            let code = self.e.op(&format!("llvm.trunc {code} : i32 to i8"));
+            self.scalars.insert(op.results[0], code);
+            return Ok(());
+        }
         let ty = if d == DType::Bool { "i8" } else { register_type(d) };
         let mut v = self.e.load(&pointer, ty, memory_size(d), 1);
         if d == DType::Bool {
@@ -384,6 +464,10 @@ impl Body<'_> {
 
     /// One element, written by one thread so that the host sees it too.
     pub fn set(&mut self, op: &OpData) -> Result<(), CodegenError> {
+        if self.dtype(op.operands[1]) == DType::E2m1 {
+            let fix = "store a tile";
+            return self.fail(op, "E04", "a single 4-bit element can't be written: two share a byte".into(), fix);
+        }
         self.before_write(op.operands[0]);
         let array = self.array(op.operands[0])?;
         let d = self.dtype(op.operands[1]);
@@ -404,8 +488,7 @@ impl Body<'_> {
 
     fn element_pointer(&mut self, array: &ArrayArg, index: &[ValueId], d: DType) -> Result<Ssa, CodegenError> {
         let element = self.element_offset(array, index)?;
-        let size = self.e.i64(memory_size(d) as i64);
-        let bytes = self.e.bin("mul", &element, &size, "i64");
+        let bytes = self.byte_offset(&element, d);
         Ok(self.e.offset(&array.pointer, &bytes, "i64", 1))
     }
 }

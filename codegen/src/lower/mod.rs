@@ -14,6 +14,7 @@ mod exchange;
 mod facts;
 mod frame;
 mod global;
+mod indexed;
 mod lanes;
 mod notes;
 mod prepare;

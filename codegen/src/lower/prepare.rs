@@ -107,7 +107,7 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], machine: Machine) -
         ring.push(list);
     }
     let mut dependent = ring_sources(&lowered).iter().flatten().any(|a| *a != Access::Weight);
-    ops_in(&lowered, producer, &mut |op| dependent |= matches!(op.kind, OpKind::At | OpKind::Load));
+    ops_in(&lowered, producer, &mut |op| dependent |= matches!(op.kind, OpKind::At | OpKind::Load | OpKind::Gather));
     let slot_bytes = fills.iter().flatten().map(|(_, p)| p.offset + p.bytes()).max().unwrap_or(0);
     let copied_later = facts.iter().any(|f| f.copied_later);
     let protocol = ring_actions(&lowered, dependent, copied_later);

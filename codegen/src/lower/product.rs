@@ -1,9 +1,9 @@
-//! Products on the tensor cores: `mma.sync.m16n8k16` over fragments in registers.
+//! Products on the tensor cores: `mma.sync.m16n8k16` (16-bit operands) and `m16n8k32` (8-bit) over fragments in registers.
 
-use super::body::{Body, Held};
+use super::body::{Body, Held, register_type};
 use super::emit::Ssa;
 use crate::CodegenError;
-use crate::layout::{Layout, WARP_BITS};
+use crate::layout::{Layout, WARP_BITS, pack_of};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{OpData, OpId, ValueId};
 
@@ -17,17 +17,24 @@ impl Body<'_> {
             return self.broken("a product without warp split");
         };
         let (m, n, k) = (self.k.ty(acc).shape()[0], self.k.ty(acc).shape()[1], self.k.ty(a).shape()[1]);
-        let (lc, la, lb) =
-            (Layout::accumulator(m, n, split), Layout::operand_a(m, k, split), Layout::operand_b(k, n, split));
+        let types = [self.dtype(a), self.dtype(b)];
+        let (sum, pack) = (self.dtype(acc), pack_of(types[0]));
+        let depth = 8 << pack;
+        let (lc, la, lb) = (
+            Layout::accumulator(m, n, split),
+            Layout::operand_a(m, k, split, pack),
+            Layout::operand_b(k, n, split, pack),
+        );
         let mut c = self.elements(acc, &lc)?;
         let a = self.operand(a, &la)?;
         let b = self.operand(b, &lb)?;
         debug_assert!(split.m + split.n + split.k <= WARP_BITS);
         // Independent accumulators first, so that consecutive products don't wait for each other.
-        for ki in 0..(k >> split.k) / 16 {
+        for ki in 0..(k >> split.k) / depth {
             for mi in 0..(m >> split.m) / 16 {
                 for ni in 0..(n >> split.n) / 8 {
-                    self.mma_step(&mut c, &a, &b, (&lc, &la, &lb), [mi * 16, ni * 8, ki * 16]);
+                    let at = [mi * 16, ni * 8, ki * depth];
+                    self.mma_step(&mut c, &a, &b, (&lc, &la, &lb), &Step { at, types, sum });
                 }
             }
         }
@@ -45,24 +52,33 @@ impl Body<'_> {
         }
     }
 
-    fn mma_step(&mut self, c: &mut [Ssa], a: &[Ssa], b: &[Ssa], layouts: (&Layout, &Layout, &Layout), at: [usize; 3]) {
+    fn mma_step(&mut self, c: &mut [Ssa], a: &[Ssa], b: &[Ssa], layouts: (&Layout, &Layout, &Layout), step: &Step) {
         let (lc, la, lb) = layouts;
-        let [m, n, k] = at;
-        let pair = |body: &mut Self, x: &[Ssa], l: &Layout, first: [usize; 2], second: [usize; 2]| {
-            let v = body.e.vector(&[x[l.register_at(&first)].clone(), x[l.register_at(&second)].clone()], "bf16");
-            body.e.bitcast(&v, "vector<2xbf16>", "i32")
+        let Step { at: [m, n, k], types: [ta, tb], sum } = *step;
+        let (pack, half) = (1usize << pack_of(ta), 4usize << pack_of(ta));
+        let word = |body: &mut Self, x: &[Ssa], d: DType, at: &dyn Fn(usize) -> usize| {
+            let ty = register_type(d);
+            let v: Vec<Ssa> = (0..pack).map(|i| x[at(i)].clone()).collect();
+            let v = body.e.vector(&v, ty);
+            body.e.bitcast(&v, &format!("vector<{pack}x{ty}>"), "i32")
         };
-        let a: Vec<Ssa> = [(0, 0), (8, 0), (0, 8), (8, 8)]
+        let a: Vec<Ssa> = [(0, 0), (8, 0), (0, half), (8, half)]
             .iter()
-            .map(|(r, s)| pair(self, a, la, [m + r, k + s], [m + r, k + s + 1]))
+            .map(|(r, s)| word(self, a, ta, &|i| la.register_at(&[m + r, k + s + i])))
             .collect();
-        let b: Vec<Ssa> = [0, 8].iter().map(|s| pair(self, b, lb, [k + s, n], [k + s + 1, n])).collect();
+        let b: Vec<Ssa> = [0, half].iter().map(|s| word(self, b, tb, &|i| lb.register_at(&[k + s + i, n]))).collect();
         let slots: Vec<usize> =
             [(0, 0), (0, 1), (8, 0), (8, 1)].iter().map(|(r, s)| lc.register_at(&[m + r, n + s])).collect();
-        let f = "f32";
+        let (ty, letter, name) = if sum == DType::I32 { ("i32", "r", "s32") } else { ("f32", "f", "f32") };
+        let (na, nb, depth) = (ptx_type(ta), ptx_type(tb), 8 * pack);
+        let text = format!(
+            "mma.sync.aligned.m16n8k{depth}.row.col.{name}.{na}.{nb}.{name} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$0,$1,$2,$3}};"
+        );
+        let constraints = format!("={letter},={letter},={letter},={letter},r,r,r,r,r,r,0,1,2,3");
+        let result = format!("!llvm.struct<({ty}, {ty}, {ty}, {ty})>");
         let d = self.e.pure_asm(
-            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$0,$1,$2,$3};",
-            "=f,=f,=f,=f,r,r,r,r,r,r,0,1,2,3",
+            &text,
+            &constraints,
             &[
                 (&a[0], "i32"),
                 (&a[1], "i32"),
@@ -70,15 +86,30 @@ impl Body<'_> {
                 (&a[3], "i32"),
                 (&b[0], "i32"),
                 (&b[1], "i32"),
-                (&c[slots[0]], f),
-                (&c[slots[1]], f),
-                (&c[slots[2]], f),
-                (&c[slots[3]], f),
+                (&c[slots[0]], ty),
+                (&c[slots[1]], ty),
+                (&c[slots[2]], ty),
+                (&c[slots[3]], ty),
             ],
-            "!llvm.struct<(f32, f32, f32, f32)>",
+            &result,
         );
         for (i, slot) in slots.iter().enumerate() {
-            c[*slot] = self.e.op(&format!("llvm.extractvalue {d}[{i}] : !llvm.struct<(f32, f32, f32, f32)>"));
+            c[*slot] = self.e.op(&format!("llvm.extractvalue {d}[{i}] : {result}"));
         }
+    }
+}
+
+/// One instruction: where it starts, in rows, columns and terms, and its element types.
+struct Step {
+    at: [usize; 3],
+    types: [DType; 2],
+    sum: DType,
+}
+
+/// What PTX calls an operand's element type.
+fn ptx_type(d: DType) -> &'static str {
+    match d {
+        DType::I8 => "s8",
+        other => other.name(),
     }
 }

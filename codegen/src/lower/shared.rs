@@ -265,9 +265,7 @@ impl Body<'_> {
         vector: usize,
     ) -> Result<Held, CodegenError> {
         if vector < 8 {
-            return self.broken(
-                "4-bit codes are read a word at a time: stage them from a weight and use them as a first operand",
-            );
+            return Ok(self.read_single_nibbles(tile, layout, thread_terms, position));
         }
         let byte_terms: Vec<(usize, usize)> = thread_terms.iter().map(|(i, t)| (*i, t / 2)).collect();
         let thread = self.thread.clone();
@@ -293,6 +291,38 @@ impl Body<'_> {
             out.push((list[(at - first) / 8].clone(), ((at - first) % 8) as u8));
         }
         Ok(Held::Nibbles(out))
+    }
+
+    /// 4-bit codes that lie in no common word: a byte each, of which the thread takes the half that its position says.
+    fn read_single_nibbles(
+        &mut self,
+        tile: &SharedTile,
+        layout: &Layout,
+        thread_terms: &[(usize, usize)],
+        position: &dyn Fn(usize) -> usize,
+    ) -> Held {
+        let thread = self.thread.clone();
+        let own = self.thread_sum(&thread, thread_terms);
+        let mut out = Vec::with_capacity(layout.registers());
+        for r in 0..layout.registers() {
+            let at = self.e.add_const(&own, position(r) as i64);
+            let one = self.e.i32(1);
+            let byte = self.e.bin("lshr", &at, &one, "i32");
+            let pointer = self.e.offset(&tile.base, &byte, "i32", 3);
+            let raw = self.e.load(&pointer, "i8", 1, 3);
+            out.push((self.nibble_of(&raw, &at), 0));
+        }
+        Held::Nibbles(out)
+    }
+
+    /// The 4-bit code of an element in the low bits of a word, from its byte and its position.
+    pub fn nibble_of(&mut self, byte: &Ssa, position: &Ssa) -> Ssa {
+        let (one, four, mask) = (self.e.i32(1), self.e.i32(4), self.e.i32(15));
+        let word = self.e.op(&format!("llvm.zext {byte} : i8 to i32"));
+        let odd = self.e.bin("and", position, &one, "i32");
+        let by = self.e.bin("mul", &odd, &four, "i32");
+        let moved = self.e.bin("lshr", &word, &by, "i32");
+        self.e.bin("and", &moved, &mask, "i32")
     }
 
     /// All consumer threads meet; what they wrote before is seen after it.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use tile_lang::DType;
 use tile_lang::build::{Generic, KernelDef};
 use tile_lang::exec::{Data, WeightSource};
+use tile_lang::ir::Kernel;
 use tile_lang::plan::{Buffer, Operand, Plan, Visibility, Weight};
 use tile_models::checkpoint::{Matrix, WeightData};
 use tile_models::graph::Format;
@@ -137,7 +138,8 @@ impl Build {
         }
     }
 
-    fn weight(&mut self, dtype: DType, dims: &[usize], bytes: Vec<u8>) {
+    /// A weight of stored bytes.
+    pub fn weight(&mut self, dtype: DType, dims: &[usize], bytes: Vec<u8>) {
         let name = format!("arg{}", self.operands.len());
         self.bytes += bytes.len() as u64;
         self.contents.0.insert(name.clone(), bytes);
@@ -263,16 +265,27 @@ impl Build {
         self.integers(dims, start)
     }
 
+    /// A buffer of any element type with these numbers, integers and truth values among them.
+    pub fn numbers(&mut self, dtype: DType, dims: &[usize], x: &[f64]) -> usize {
+        self.array(dtype, dims, numbers(dtype, x))
+    }
+
     /// Ends the case.
     pub fn finish(self, def: KernelDef, generics: &[Generic], dtype: &str, error: f64, expect: Expectation) -> Built {
+        let kernel = def.instance(generics).map_err(|e| format!("{}: {e}", self.name))?;
+        self.finish_kernel(kernel, dtype, error, expect)
+    }
+
+    /// Ends the case of a kernel that was built by hand.
+    pub fn finish_kernel(self, kernel: Kernel, dtype: &str, error: f64, expect: Expectation) -> Built {
         let Build { mut plan, contents, start, operands, bytes, flops, name, shape, .. } = self;
-        let kernel = def.instance(generics).map_err(|e| format!("{name}: {e}"))?;
+        let kernel_name = kernel.name.clone();
         let kernel = plan.kernel(kernel);
         plan.push(kernel, operands, &name, (file!(), line!())).map_err(|e| format!("{name}: {e}"))?;
         plan.link();
         Ok(Case {
             name,
-            kernel: def.name.into(),
+            kernel: kernel_name,
             shape,
             dtype: dtype.into(),
             plan,
@@ -284,6 +297,15 @@ impl Build {
             large: false,
             expect,
         })
+    }
+}
+
+/// Numbers as a buffer of this element type takes them; f64 holds those of every type.
+pub fn numbers(dtype: DType, x: &[f64]) -> Data {
+    if dtype.is_float() {
+        Data::F32(x.iter().map(|x| *x as f32).collect())
+    } else {
+        Data::I32(x.iter().map(|x| *x as i32).collect())
     }
 }
 

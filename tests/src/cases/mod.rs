@@ -13,6 +13,8 @@ mod head;
 mod large;
 mod linear;
 mod mlp;
+mod moves;
+mod ops;
 mod rope;
 mod router;
 mod rows;
@@ -107,10 +109,19 @@ pub fn all() -> Result<Vec<Case>, String> {
         sample::cases,
         advance::cases,
         schedules::cases,
+        ops::cases,
     ] {
         out.extend(family()?);
     }
     Ok(out)
+}
+
+/// The cases that go through every op and element type.
+///
+/// # Errors
+/// As [`all`].
+pub fn ops() -> Result<Vec<Case>, String> {
+    ops::cases()
 }
 
 /// What makes a case.

@@ -2,6 +2,7 @@
 
 mod explicit;
 mod models;
+mod ops;
 mod ptx;
 mod reference;
 mod sass;

@@ -3,7 +3,7 @@
 use super::ops::Index;
 use super::{Arg, Cx, Generic, Space, TypeSpec, Val};
 use crate::dtype::DType;
-use crate::ir::{BinaryOp, CmpOp, OpKind, ReduceOp, Type, UnaryOp};
+use crate::ir::{AtomicOp, BinaryOp, CmpOp, OpKind, ReduceOp, Type, UnaryOp};
 use crate::span::Span;
 
 impl Cx {
@@ -45,7 +45,16 @@ impl Cx {
         if let Some(op) = axis_op("all_") {
             return self.reduce(span, op, recv, 0);
         }
+        for (prefix, axis) in [("row_cum", 1), ("col_cum", 0), ("all_cum", 0)] {
+            if let Some(op) = name.strip_prefix(prefix).and_then(ReduceOp::from_name) {
+                return self.scan(span, op, recv, axis);
+            }
+        }
         match (name, generics, &args[..]) {
+            ("reshape", [Generic::Int(a), Generic::Int(0)], []) => self.reshape(span, recv, &[*a]),
+            ("reshape", [Generic::Int(a), Generic::Int(b)], []) => self.reshape(span, recv, &[*a, *b]),
+            ("join_rows", [Generic::Int(n)], [Arg::Val(b)]) => self.join(span, recv, *b, 0, *n),
+            ("join_cols", [Generic::Int(n)], [Arg::Val(b)]) => self.join(span, recv, *b, 1, *n),
             ("clamp", [], [low, high]) => {
                 let x = self.binary(span, BinaryOp::Max, recv, low.clone());
                 self.binary(span, BinaryOp::Min, x, high.clone())
@@ -103,6 +112,20 @@ impl Cx {
                 let (index, x, mask) = (args.remove(0), args.remove(0), args.remove(0));
                 let (x, mask) = (self.lift(span, x), self.lift(span, mask));
                 self.store(span, global, index, x, Some(mask), element);
+                self.poison()
+            }
+            ("gather", [], 1) => self.gather(span, global, args.remove(0)),
+            ("scatter", [], 2) => {
+                let (index, x) = (args.remove(0), args.remove(0));
+                let x = self.lift(span, x);
+                self.scatter(span, global, index, x, None);
+                self.poison()
+            }
+            (_, [], 2) if name.strip_prefix("atomic_").and_then(AtomicOp::from_name).is_some() => {
+                let (index, x) = (args.remove(0), args.remove(0));
+                let d = self.ty(global).dtype().unwrap_or(DType::F32);
+                let x = self.lift_like(span, x, d);
+                self.scatter(span, global, index, x, name.strip_prefix("atomic_").and_then(AtomicOp::from_name));
                 self.poison()
             }
             ("at", [], 1) => {

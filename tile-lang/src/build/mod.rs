@@ -9,6 +9,7 @@ mod control;
 mod methods;
 mod ops;
 mod roles;
+mod shape;
 pub mod stage;
 
 pub use arg::{Arg, Generic, InstanceError, KernelDef, Space, TypeSpec, Val};

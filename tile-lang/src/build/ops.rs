@@ -2,7 +2,7 @@
 
 use super::{Arg, Cx, Space, TypeSpec, Val};
 use crate::dtype::DType;
-use crate::ir::{Access, BinaryOp, Class, CmpOp, OpKind, ReduceOp, Type, UnaryOp};
+use crate::ir::{Access, BinaryOp, Class, CmpOp, OpKind, ReduceOp, Type, UnaryOp, product_of};
 use crate::span::Span;
 
 impl Cx {
@@ -138,12 +138,6 @@ impl Cx {
         match ty.dtype() {
             None => self.poison(),
             Some(d) if d == to => x,
-            Some(_) if matches!(to, DType::E2m1 | DType::E8m0) => self.error(
-                span,
-                "E04",
-                format!("no conversion to {to}"),
-                &["quantise when the checkpoint is prepared".into()],
-            ),
             Some(_) => self.emit(span, OpKind::Cast, &[x], ty.with_dtype(to)),
         }
     }
@@ -208,11 +202,12 @@ impl Cx {
         }
     }
 
-    /// A part of a tile in shared memory.
+    /// A part of a tile; in shared memory it is a view.
     pub fn slice(&mut self, span: Span, x: Val, offsets: &[usize], shape: &[usize]) -> Val {
         match self.ty(x).clone() {
             Type::Error => self.poison(),
-            Type::Smem(d, s) => {
+            ty @ (Type::Smem(..) | Type::Tile(..)) => {
+                let s = ty.shape().to_vec();
                 let inside = offsets.len() == s.len()
                     && shape.len() == s.len()
                     && s.iter().zip(offsets).zip(shape).all(|((n, o), w)| o + w <= *n);
@@ -220,9 +215,15 @@ impl Cx {
                     let message = format!("slice of shape {shape:?} at {offsets:?} of {s:?}");
                     return self.error(span, "E13", message, &["offset plus extent must stay inside".into()]);
                 }
-                self.emit(span, OpKind::Slice(offsets.to_vec()), &[x], Type::Smem(d, shape.to_vec()))
+                let d = ty.dtype().unwrap_or(DType::F32);
+                let part = match ty {
+                    Type::Tile(..) if !self.check_tile(span, shape) => return self.poison(),
+                    Type::Tile(..) => Type::Tile(d, shape.to_vec()),
+                    _ => Type::Smem(d, shape.to_vec()),
+                };
+                self.emit(span, OpKind::Slice(offsets.to_vec()), &[x], part)
             }
-            other => self.error(span, "E03", format!("`slice` needs a tile in shared memory, got {other}"), &[]),
+            other => self.error(span, "E03", format!("`slice` needs a tile, got {other}"), &[]),
         }
     }
 
@@ -256,27 +257,26 @@ impl Cx {
             let message = format!("product of {ta} and {tb}: the first's columns must be the second's rows");
             return self.error(span, "E03", message, &["call `.t()` to transpose".into()]);
         }
-        for t in [&ta, &tb] {
-            if t.dtype() != Some(DType::Bf16) {
-                return self.error(
-                    span,
-                    "E04",
-                    format!("a product takes bf16, this operand is {t}"),
-                    &["write `.cast::<bf16>()`".into()],
-                );
-            }
-        }
+        let (Some(da), Some(db)) = (ta.dtype(), tb.dtype()) else { return self.poison() };
+        let Some(kind) = product_of(da, db) else {
+            let message = format!(
+                "a product takes two bf16, two f16, two 8-bit floats or two 8-bit integers, here {ta} and {tb}"
+            );
+            return self.error(span, "E04", message, &["write `.cast::<bf16>()`".into()]);
+        };
         let (m, n, k) = (sa[0], sb[1], sa[1]);
-        if m % 16 != 0 || n % 8 != 0 || k % 16 != 0 {
-            let message =
-                format!("product of {m}×{k} and {k}×{n}: rows must be a multiple of 16, columns of 8, depth of 16");
+        if m % 16 != 0 || n % 8 != 0 || k % kind.depth != 0 {
+            let depth = kind.depth;
+            let message = format!(
+                "product of {m}×{k} and {k}×{n} {da}: rows must be a multiple of 16, columns of 8, depth of {depth}"
+            );
             return self.error(span, "E03", message, &["pad the tile".into()]);
         }
-        let ty = Type::Tile(DType::F32, vec![m, n]);
+        let ty = Type::Tile(kind.sum, vec![m, n]);
         let acc = match acc {
             Some(v) => v,
             None => {
-                let zero = self.lift(span, 0.0f32);
+                let zero = self.lift_like(span, Arg::Int(0), kind.sum);
                 self.spread(span, zero, &[m, n])
             }
         };

@@ -1,6 +1,7 @@
 //! Arrays in global memory.
 
-use super::{Elem, Smem, Tile, stub};
+use super::{Elem, Int, Like, Smem, Tile, Word, stub};
+use crate::ir::atomic_ops;
 use std::marker::PhantomData;
 
 /// An array in global memory with `R` axes, dense and row-major, extents known at launch. `&Global` is read only,
@@ -94,6 +95,33 @@ impl<T: Elem, const R: usize> Global<T, R> {
         stub()
     }
 }
+
+impl<T: Elem, const R: usize> Global<T, R> {
+    /// One element for each index; outside the array zero.
+    pub fn gather<const A: usize, const B: usize>(&self, _index: [Tile<i32, A, B>; R]) -> Tile<T, A, B> {
+        stub()
+    }
+
+    /// Writes each element at its index; outside the array none. Where indices are equal, any of the elements stays.
+    pub fn scatter<const A: usize, const B: usize>(&mut self, _index: [Tile<i32, A, B>; R], _x: Tile<T, A, B>) {
+        stub()
+    }
+}
+
+macro_rules! atomics {
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident { on: $class:ident, $by:expr, $method:ident })*) => {$(
+        impl<T: $class, const R: usize> Global<T, R> {
+            $(#[doc = $doc])*
+            ///
+            /// Of each element with the one at its index, in one step that no other work item divides; nothing outside the
+            /// array.
+            pub fn $method<const A: usize, const B: usize>(&mut self, _index: [Tile<i32, A, B>; R], _x: impl Like<T, A, B>) {
+                stub()
+            }
+        }
+    )*};
+}
+atomic_ops!(atomics);
 
 impl<T: Elem, const R: usize> Weight<T, R> {
     /// Extent of an axis.

@@ -1,6 +1,6 @@
 //! Free functions.
 
-use super::{Elem, Float, MmaOperand, Tile, stub};
+use super::{Elem, Float, MmaOperand, Tile, Word, stub};
 use std::ops::Range;
 
 /// −∞.
@@ -16,11 +16,11 @@ pub fn pipelined<const S: usize>(range: Range<i32>) -> Range<i32> {
     range
 }
 
-/// The product of two bf16 tiles, summed in f32.
-pub fn mma<const M: usize, const N: usize, const K: usize>(
-    _a: impl MmaOperand<M, K>,
-    _b: impl MmaOperand<K, N>,
-) -> Tile<f32, M, N> {
+/// The product of two tiles: floats are summed in f32, integers in i32.
+pub fn mma<const M: usize, const N: usize, const K: usize, S: Word, P>(
+    _a: impl MmaOperand<M, K, Sum = S, Kind = P>,
+    _b: impl MmaOperand<K, N, Sum = S, Kind = P>,
+) -> Tile<S, M, N> {
     stub()
 }
 

@@ -22,7 +22,7 @@ pub use func::{
     CeilDiv, Choice, NEG_INF, cdiv, erf, from_bits, mma, mul_high, pipelined, rsqrt, select, shr_logical, to_bits, work,
 };
 pub use roles::{Filled, Parts, Ring, Slot, Source, Unfilled, View, role};
-pub use tile::{MmaOperand, Smem, Tile};
+pub use tile::{Factor, MmaOperand, Smem, Tile};
 
 /// The body of everything that only a device can do.
 fn stub() -> ! {

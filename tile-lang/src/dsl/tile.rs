@@ -1,6 +1,6 @@
 //! Tiles in registers and in shared memory: construction, shape, reduction, products.
 
-use super::{Elem, Truth, Word, bf16, stub};
+use super::{Elem, Truth, Word, bf16, e4m3, e5m2, f16, stub};
 use crate::ir::reduce_ops;
 use std::marker::PhantomData;
 
@@ -13,15 +13,48 @@ pub struct Tile<T, const A: usize, const B: usize = 0>(PhantomData<T>);
 #[derive(Clone, Copy, Debug)]
 pub struct Smem<'s, T, const A: usize, const B: usize>(PhantomData<&'s T>);
 
-/// An operand of a product: a bf16 tile, in registers or in shared memory, with `M` rows and `K` columns.
+/// Element types that products multiply.
 #[diagnostic::on_unimplemented(
-    message = "a product's operand is `{Self}`, but {M} x {K} elements of `bf16` are needed here",
+    message = "products don't take `{Self}`",
+    note = "they take bf16, f16, 8-bit floats and 8-bit integers: `.cast::<bf16>()` converts"
+)]
+pub trait Factor: Elem {
+    /// What is summed in.
+    type Sum: Word;
+    /// What may be multiplied with each other has this in common.
+    type Kind;
+}
+
+macro_rules! factors {
+    ($($t:ty: $sum:ty, $kind:ty;)*) => {$(
+        impl Factor for $t {
+            type Sum = $sum;
+            type Kind = $kind;
+        }
+    )*};
+}
+factors!(bf16: f32, bf16; f16: f32, f16; e4m3: f32, e4m3; e5m2: f32, e4m3; i8: i32, i8; u8: i32, i8;);
+
+/// An operand of a product: a tile in registers or in shared memory, with `M` rows and `K` columns.
+#[diagnostic::on_unimplemented(
+    message = "a product's operand is `{Self}`, but {M} x {K} elements of a type that products take are needed here",
     label = "wrong tile shape or element type",
     note = "call `.t()` to transpose, `.cast::<bf16>()` to convert"
 )]
-pub trait MmaOperand<const M: usize, const K: usize> {}
-impl<const M: usize, const K: usize> MmaOperand<M, K> for Tile<bf16, M, K> {}
-impl<const M: usize, const K: usize> MmaOperand<M, K> for Smem<'_, bf16, M, K> {}
+pub trait MmaOperand<const M: usize, const K: usize> {
+    /// What is summed in.
+    type Sum: Word;
+    /// What may be multiplied with each other has this in common.
+    type Kind;
+}
+impl<T: Factor, const M: usize, const K: usize> MmaOperand<M, K> for Tile<T, M, K> {
+    type Sum = T::Sum;
+    type Kind = T::Kind;
+}
+impl<T: Factor, const M: usize, const K: usize> MmaOperand<M, K> for Smem<'_, T, M, K> {
+    type Sum = T::Sum;
+    type Kind = T::Kind;
+}
 
 impl<T: Elem, const A: usize, const B: usize> Tile<T, A, B> {
     /// All elements 0.
@@ -79,6 +112,56 @@ impl<T: Elem, const A: usize> Tile<T, A> {
     }
 }
 
+impl<T: Elem, const A: usize, const B: usize> Tile<T, A, B> {
+    /// The same elements, row after row, as `C` rows of `D` columns; a `D` of 0 is a tile with one axis.
+    pub fn reshape<const C: usize, const D: usize>(self) -> Tile<T, C, D> {
+        stub()
+    }
+
+    /// The part with `R` rows and `C` columns at this row and column.
+    pub fn slice<const R: usize, const C: usize>(self, _row: usize, _col: usize) -> Tile<T, R, C> {
+        stub()
+    }
+
+    /// The other tile below this one: `R` rows in all.
+    pub fn join_rows<const R: usize>(self, _below: Self) -> Tile<T, R, B> {
+        stub()
+    }
+
+    /// The other tile beside this one: `C` columns in all.
+    pub fn join_cols<const C: usize>(self, _beside: Self) -> Tile<T, A, C> {
+        stub()
+    }
+}
+
+macro_rules! scans {
+    ($($what:literal $row:ident $col:ident $all:ident),*) => {$(
+        impl<T: Word, const A: usize, const B: usize> Tile<T, A, B> {
+            #[doc = concat!($what, " of each element and those before it in its row.")]
+            pub fn $row(self) -> Self {
+                stub()
+            }
+
+            #[doc = concat!($what, " of each element and those above it.")]
+            pub fn $col(self) -> Self {
+                stub()
+            }
+        }
+        impl<T: Word, const A: usize> Tile<T, A> {
+            #[doc = concat!($what, " of each element and those before it.")]
+            pub fn $all(self) -> Self {
+                stub()
+            }
+        }
+    )*};
+}
+scans!(
+    "Sum" row_cumsum col_cumsum all_cumsum,
+    "Product" row_cumproduct col_cumproduct all_cumproduct,
+    "Largest" row_cummax col_cummax all_cummax,
+    "Smallest" row_cummin col_cummin all_cummin
+);
+
 macro_rules! reductions {
     ($($(#[doc = $doc:literal])* $name:ident: $variant:ident {
         on: $class:ident, $fold:ident($by:expr), $gives:ident, $row:ident $col:ident $all:ident })*) => {$(
@@ -113,9 +196,13 @@ macro_rules! reductions {
 }
 reduce_ops!(reductions);
 
-impl<const A: usize, const B: usize> Tile<f32, A, B> {
+impl<T: Word, const A: usize, const B: usize> Tile<T, A, B> {
     /// Adds the product of `a` and `b`.
-    pub fn mma<const K: usize>(&mut self, _a: impl MmaOperand<A, K>, _b: impl MmaOperand<K, B>) {
+    pub fn mma<const K: usize, P>(
+        &mut self,
+        _a: impl MmaOperand<A, K, Sum = T, Kind = P>,
+        _b: impl MmaOperand<K, B, Sum = T, Kind = P>,
+    ) {
         stub()
     }
 }

@@ -234,7 +234,8 @@ pub(super) fn cast(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError>
         }
         (Class::Truth, Class::Real) => {
             let x = run.truth(step, 0)?;
-            Ok(f32::value(convert(run.pool, x, |x| x as f32)))
+            let y = convert(run.pool, x, |x| x as f32);
+            Ok(run.rounded(to, y))
         }
         (Class::Truth, Class::Int) => {
             let x = run.truth(step, 0)?;

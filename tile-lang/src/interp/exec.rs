@@ -4,7 +4,7 @@ use super::launch::Bound;
 use super::prepare::{Prepared, Step};
 use super::roles::Producer;
 use super::value::{Operand, Pool, Value};
-use super::{InterpError, elementwise, memory, tile};
+use super::{InterpError, elementwise, indexed, memory, tile};
 use crate::ir::{Literal, OpKind};
 use std::cell::RefCell;
 
@@ -190,6 +190,12 @@ impl<'a> Run<'a> {
             OpKind::Transpose => tile::transpose(self, step)?,
             OpKind::Slice(offsets) => tile::slice(self, step, offsets)?,
             OpKind::Reduce(op, axis) => tile::reduce(self, step, *op, *axis)?,
+            OpKind::Reshape => tile::reshape(self, step)?,
+            OpKind::Join(axis) => tile::join(self, step, *axis)?,
+            OpKind::Scan(op, axis) => tile::scan(self, step, *op, *axis)?,
+            OpKind::Gather => indexed::gather(self, step)?,
+            OpKind::Scatter => return indexed::scatter(self, step, None),
+            OpKind::Atomic(op) => return indexed::scatter(self, step, Some(*op)),
             OpKind::Mma => tile::mma(self, step)?,
             OpKind::Load => memory::load(self, step)?,
             OpKind::Stage => memory::stage(self, step)?,

@@ -7,6 +7,7 @@
 mod array;
 mod elementwise;
 mod exec;
+mod indexed;
 mod launch;
 mod memory;
 mod mma;

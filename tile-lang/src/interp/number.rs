@@ -90,6 +90,18 @@ pub fn round_e5m2(x: f32) -> f32 {
     round_fp8(x, 2, -14, 57344.0)
 }
 
+/// Rounds to the nearest e2m1, ties to even; too large becomes ±6, NaN 6.
+#[inline]
+pub fn round_e2m1(x: f32) -> f32 {
+    if x.is_nan() { 6.0 } else { round_fp8(x, 1, 0, 6.0) }
+}
+
+/// The largest power of two that is not above |x|, from 2^−127 to 2^127.
+#[inline]
+pub fn round_e8m0(x: f32) -> f32 {
+    E8M0[if x.is_nan() { 255 } else { ((x.to_bits() >> 23) & 255).min(254) as usize }]
+}
+
 #[inline]
 fn round_fp8(x: f32, mantissa: i32, least: i32, limit: f32) -> f32 {
     if x.is_nan() {
@@ -100,13 +112,15 @@ fn round_fp8(x: f32, mantissa: i32, least: i32, limit: f32) -> f32 {
     ((x / unit).round_ties_even() * unit).clamp(-limit, limit)
 }
 
-/// The nearest value that an array of this type can hold; types that nothing is converted to keep theirs.
+/// The value that an array of this type holds instead.
 pub fn round_to(dtype: DType, x: f32) -> f32 {
     match dtype {
         DType::Bf16 => round_bf16(x),
         DType::F16 => round_f16(x),
         DType::E4m3 => round_e4m3(x),
         DType::E5m2 => round_e5m2(x),
+        DType::E2m1 => round_e2m1(x),
+        DType::E8m0 => round_e8m0(x),
         _ => x,
     }
 }
@@ -118,6 +132,8 @@ pub(super) fn round_all(dtype: DType, data: &mut [f32]) {
         DType::F16 => data.iter_mut().for_each(|x| *x = round_f16(*x)),
         DType::E4m3 => data.iter_mut().for_each(|x| *x = round_e4m3(*x)),
         DType::E5m2 => data.iter_mut().for_each(|x| *x = round_e5m2(*x)),
+        DType::E2m1 => data.iter_mut().for_each(|x| *x = round_e2m1(*x)),
+        DType::E8m0 => data.iter_mut().for_each(|x| *x = round_e8m0(*x)),
         _ => {}
     }
 }
@@ -172,6 +188,15 @@ mod tests {
         );
         assert_eq!((round_e5m2(1e9), round_e5m2(9.0), round_e5m2(11.0)), (57344.0, 8.0, 12.0));
         assert_eq!(round_e4m3(2f32.powi(-10)), 0.0);
+        for x in E2M1 {
+            assert_eq!(round_e2m1(x).to_bits(), x.to_bits());
+        }
+        let ties = [0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0, 7.0, -0.3];
+        assert_eq!(ties.map(round_e2m1), [0.0, 1.0, 1.0, 2.0, 2.0, 4.0, 4.0, 6.0, -0.5]);
+        assert_eq!(
+            [1.0, 3.9, -5.0, 0.0, f32::INFINITY].map(round_e8m0),
+            [1.0, 2.0, 4.0, 2f32.powi(-127), 2f32.powi(127)]
+        );
         assert_eq!(round_e4m3(3.0 * 2f32.powi(-10)), 2f32.powi(-8));
         for bits in [0x3f80_8000u32, 0x3f81_8000, 0x3f80_8001, 0x7f7f_ffff, 0x0000_8000, 0xff80_0000] {
             let x = f32::from_bits(bits);

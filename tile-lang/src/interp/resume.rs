@@ -341,7 +341,21 @@ impl<'a> Walk<'a> {
                     let at = run.element(step, 2, run.array(step)?)?;
                     touch(true, true, std::iter::once(at..at + 1).collect())
                 }
-                OpKind::Const(_)
+                OpKind::Gather | OpKind::Scatter => {
+                    let writes = step.kind == OpKind::Scatter;
+                    let view = run.array(step)?;
+                    let first = if writes { 2 } else { 1 };
+                    let shape = step.ins.get(first).map_or([0, 0], |x| x.shape);
+                    let places = run.peek_places(step, first, view, shape[0] * shape[1])?;
+                    let mut elements: Vec<usize> = places.into_iter().flatten().collect();
+                    elements.sort_unstable();
+                    let mut list = Vec::new();
+                    elements.into_iter().map(|p| view.offset + p).for_each(|p| add(&mut list, p..p + 1));
+                    touch(writes, false, list)
+                }
+                // Atomic ops of several work items may meet: that is what they are for.
+                OpKind::Atomic(_)
+                | OpKind::Const(_)
                 | OpKind::Work
                 | OpKind::Dim(_)
                 | OpKind::Require(_)
@@ -356,6 +370,9 @@ impl<'a> Walk<'a> {
                 | OpKind::Repeat(_)
                 | OpKind::Transpose
                 | OpKind::Slice(_)
+                | OpKind::Reshape
+                | OpKind::Join(_)
+                | OpKind::Scan(..)
                 | OpKind::Reduce(..)
                 | OpKind::Stage
                 | OpKind::Read
@@ -374,7 +391,7 @@ impl<'a> Walk<'a> {
 impl Step {
     /// Whether the op reads or writes global memory itself.
     pub fn touches_global(&self) -> bool {
-        matches!(self.kind, OpKind::Load | OpKind::Store | OpKind::StoreMasked | OpKind::At | OpKind::Set)
+        self.kind.reads_array() || (self.kind.writes_array() && !matches!(self.kind, OpKind::Atomic(_)))
     }
 }
 
@@ -383,6 +400,7 @@ fn add(runs: &mut Vec<Range<usize>>, run: Range<usize>) {
     match runs.last_mut() {
         _ if run.is_empty() => {}
         Some(last) if last.end == run.start => last.end = run.end,
+        Some(last) if last.contains(&run.start) => last.end = last.end.max(run.end),
         _ => runs.push(run),
     }
 }

@@ -5,6 +5,7 @@ use super::exec::Run;
 use super::mma::{Mat, mma as product};
 use super::prepare::Step;
 use super::value::{Element, Operand, Strided, Value, copy_strided, own};
+use crate::dtype::DType;
 use crate::ir::{BinaryOp, CmpOp, Fold, ReduceOp, Zip};
 use std::rc::Rc;
 
@@ -114,6 +115,7 @@ pub(super) fn transpose(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpE
 
 pub(super) fn slice(run: &mut Run<'_>, step: &Step, offsets: &[usize]) -> Result<Value, InterpError> {
     let [top, left] = match offsets {
+        [left] => [0, *left],
         [top, left] => [*top, *left],
         _ => return Err(run.malformed(step)),
     };
@@ -124,8 +126,114 @@ pub(super) fn slice(run: &mut Run<'_>, step: &Step, offsets: &[usize]) -> Result
         let out = run.pool.build(rows * cols, |out| copy_strided(&t[top * wide + left..], wide, 1, rows, cols, out));
         return Ok(Value::TileI(out));
     }
+    if matches!(run.peek(step, 0), Some(Value::I32(_) | Value::Bool(_))) {
+        // A tile full of one value.
+        return Ok(run.take(step, 0));
+    }
+    if let Some(Value::TileB(_)) = run.peek(step, 0) {
+        let x = run.truth(step, 0)?;
+        let t = run.elements(step, 0, x);
+        let ([rows, cols], wide) = (step.shape, step.ins[0].shape[1]);
+        let out = run.pool.build(rows * cols, |out| copy_strided(&t[top * wide + left..], wide, 1, rows, cols, out));
+        return Ok(Value::TileB(out));
+    }
     let v = run.strided(step, 0)?;
     Ok(Value::View(Strided { offset: v.offset + top * v.row + left * v.col, ..v }))
+}
+
+/// A tile's elements do not move when its shape changes.
+pub(super) fn reshape(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError> {
+    Ok(any_kind!(run, step, x => x))
+}
+
+pub(super) fn join(run: &mut Run<'_>, step: &Step, axis: usize) -> Result<Value, InterpError> {
+    fn go<T: Element>(run: &mut Run<'_>, step: &Step, along_rows: bool, a: Operand<T>, b: Operand<T>) -> Operand<T> {
+        let (a, b) = (run.elements(step, 0, a), run.elements(step, 1, b));
+        let (wide, other) = (step.ins[0].shape[1].max(1), step.ins[1].shape[1].max(1));
+        let out = run.pool.build(a.len() + b.len(), |out: &mut [T]| {
+            if along_rows {
+                out[..a.len()].copy_from_slice(&a);
+                out[a.len()..].copy_from_slice(&b);
+                return;
+            }
+            for ((out, a), b) in out.chunks_exact_mut(wide + other).zip(a.chunks_exact(wide)).zip(b.chunks_exact(other))
+            {
+                out[..wide].copy_from_slice(a);
+                out[wide..].copy_from_slice(b);
+            }
+        });
+        T::give(run.pool, a);
+        T::give(run.pool, b);
+        Operand::Tile(out)
+    }
+    let along_rows = axis == 0 && step.axes == 2;
+    Ok(match run.peek(step, 0) {
+        Some(Value::I32(_) | Value::TileI(_)) => {
+            let (a, b) = (run.int(step, 0)?, run.int(step, 1)?);
+            i32::value(go(run, step, along_rows, a, b))
+        }
+        Some(Value::Bool(_) | Value::TileB(_)) => {
+            let (a, b) = (run.truth(step, 0)?, run.truth(step, 1)?);
+            u8::value(go(run, step, along_rows, a, b))
+        }
+        _ => {
+            let (a, b) = (run.real(step, 0)?, run.real(step, 1)?);
+            f32::value(go(run, step, along_rows, a, b))
+        }
+    })
+}
+
+pub(super) fn scan(run: &mut Run<'_>, step: &Step, op: ReduceOp, axis: usize) -> Result<Value, InterpError> {
+    /// A scan that waits for the op that joins two elements.
+    struct Scanned<'r, 'a, 's, T>(&'r mut Run<'a>, &'s Step, bool, Rc<Vec<T>>);
+    fn go<T: Element>(scanned: Scanned<'_, '_, '_, T>, f: impl Fn(T, T) -> T) -> Value {
+        let Scanned(run, step, along_row, t) = scanned;
+        let cols = step.shape[1].max(1);
+        let out = run.pool.build(t.len(), |out: &mut [T]| {
+            out.copy_from_slice(&t);
+            let back = if along_row { 1 } else { cols };
+            for i in back..out.len() {
+                if !along_row || i % cols != 0 {
+                    out[i] = f(out[i - back], out[i]);
+                }
+            }
+        });
+        T::give(run.pool, t);
+        T::value(Operand::Tile(out))
+    }
+    impl<T: Element> Zip<T> for Scanned<'_, '_, '_, T> {
+        type Out = Value;
+        fn with(self, f: impl Fn(T, T) -> T) -> Value {
+            go(self, f)
+        }
+    }
+    /// Truth values are carried as bytes.
+    impl Zip<bool> for Scanned<'_, '_, '_, u8> {
+        type Out = Value;
+        fn with(self, f: impl Fn(bool, bool) -> bool) -> Value {
+            go(self, |x, y| f(x != 0, y != 0) as u8)
+        }
+    }
+    let along_row = axis + 1 == step.in_axes;
+    let Fold::Join(join) = op.fold() else { return Err(run.malformed(step)) };
+    let result = match run.peek(step, 0) {
+        Some(Value::I32(_) | Value::TileI(_)) => {
+            let x = run.int(step, 0)?;
+            let t = run.elements(step, 0, x);
+            join.int(Scanned(run, step, along_row, t))
+        }
+        Some(Value::Bool(_) | Value::TileB(_)) => {
+            let x = run.truth(step, 0)?;
+            let t = run.elements(step, 0, x);
+            join.truth(Scanned(run, step, along_row, t))
+        }
+        _ => {
+            let x = run.real(step, 0)?;
+            let t = run.elements(step, 0, x);
+            join.real(Scanned(run, step, along_row, t))
+        }
+    };
+    result.ok_or_else(|| run.malformed(step))
 }
 
 pub(super) fn reduce(run: &mut Run<'_>, step: &Step, op: ReduceOp, axis: usize) -> Result<Value, InterpError> {
@@ -276,6 +384,9 @@ pub(super) fn mma(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError> 
     if step.ins.len() != 3 {
         return Err(run.malformed(step));
     }
+    if step.dtype == DType::I32 {
+        return integer_product(run, step);
+    }
     let acc = run.real(step, 0)?;
     let mut acc = run.elements(step, 0, acc);
     if Rc::get_mut(&mut acc).is_none() {
@@ -294,4 +405,23 @@ pub(super) fn mma(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError> 
     run.pool.recycle(Value::View(a));
     run.pool.recycle(Value::View(b));
     Ok(Value::TileF(acc))
+}
+
+/// A product of bytes, summed in i32.
+fn integer_product(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError> {
+    let (acc, a, b) = (run.int(step, 0)?, run.int(step, 1)?, run.int(step, 2)?);
+    let (acc, a, b) = (run.elements(step, 0, acc), run.elements(step, 1, a), run.elements(step, 2, b));
+    let ([_, n], k) = (step.shape, step.ins[1].shape[1]);
+    let out = run.pool.build(acc.len(), |out: &mut [i32]| {
+        out.copy_from_slice(&acc);
+        for (row, a) in out.chunks_exact_mut(n.max(1)).zip(a.chunks_exact(k.max(1))) {
+            for (x, b) in a.iter().zip(b.chunks_exact(n.max(1))) {
+                row.iter_mut().zip(b).for_each(|(o, y)| *o = o.wrapping_add(x.wrapping_mul(*y)));
+            }
+        }
+    });
+    for buffer in [acc, a, b] {
+        i32::give(run.pool, buffer);
+    }
+    Ok(Value::TileI(out))
 }

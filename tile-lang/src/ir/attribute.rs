@@ -1,6 +1,6 @@
 //! Attributes of ops in the text form, by their Rust types.
 
-use super::{ReduceOp, RingPart};
+use super::{AtomicOp, ReduceOp, RingPart};
 use crate::dtype::DType;
 use std::fmt;
 
@@ -87,6 +87,17 @@ impl Attribute for ReduceOp {
     fn read(from: &mut &[Attr]) -> Result<ReduceOp, Option<String>> {
         let word = next(from, |a| if let Attr::Word(word) = a { Some(word.clone()) } else { None })?;
         ReduceOp::from_name(&word).ok_or_else(|| Some(format!("`{word}` is no reduction")))
+    }
+}
+
+impl Attribute for AtomicOp {
+    fn write(&self, out: &mut Vec<Attr>) {
+        out.push(Attr::Word(self.name().into()));
+    }
+
+    fn read(from: &mut &[Attr]) -> Result<AtomicOp, Option<String>> {
+        let word = next(from, |a| if let Attr::Word(word) = a { Some(word.clone()) } else { None })?;
+        AtomicOp::from_name(&word).ok_or_else(|| Some(format!("`{word}` is no atomic op")))
     }
 }
 

@@ -55,6 +55,10 @@ macro_rules! unary_ops {
             code: { f32: "t = fmul x, 2.88539; e = ex2.approx.f32 t; d = fadd e, 1.0; r = rcp.rn.f32 d; \
                           intr.fma r, -2.0, 1.0" },
             trial: -6.0, 6.0, 2e-6 }
+        /// 1 / (1 + e^−x).
+        sigmoid: Sigmoid { method, on: Float, real: |x| 1.0 / (1.0 + (-x).exp()),
+            code: { f32: "t = fmul x, -1.442695; e = ex2.approx.f32 t; d = fadd e, 1.0; rcp.rn.f32 d" },
+            trial: -8.0, 8.0, 2e-6 }
         /// Error function, 2/√π ∫ e^(−t²) dt from 0 to x.
         erf: Erf { method, on: Float, real: |x| super::functions::erf(x),
             code: { f32: "a = intr.fabs x; t = intr.fma a, 0.3275911, 1.0; r = rcp.rn.f32 t; \
@@ -184,6 +188,26 @@ macro_rules! reduce_ops {
     };
 }
 pub(crate) use reduce_ops;
+
+/// Hands the declarations of atomic ops to a macro: the op that joins the element in memory with the new one, and the
+/// types that the machine has it on. The spelling in source is `atomic_…`.
+macro_rules! atomic_ops {
+    ($then:ident) => {
+        $then! {
+            /// Adds; in f32 the sum depends on the order, which is open.
+            add: Add { on: Word, BinaryOp::Add, atomic_add }
+            /// Keeps the larger.
+            max: Max { on: Int, BinaryOp::Max, atomic_max }
+            /// Keeps the smaller.
+            min: Min { on: Int, BinaryOp::Min, atomic_min }
+            /// Bitwise or.
+            or: Or { on: Int, BinaryOp::Or, atomic_or }
+            /// Bitwise and.
+            and: And { on: Int, BinaryOp::And, atomic_and }
+        }
+    };
+}
+pub(crate) use atomic_ops;
 
 /// The part of a declaration that all families share: variants, spelling, documentation.
 macro_rules! spelled {
@@ -470,3 +494,25 @@ impl ReduceOp {
         })
     }
 }
+
+macro_rules! declare_atomic {
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident { on: $class:ident, $by:expr, $method:ident })*) => {
+        spelled! {
+            /// Ops on elements of arrays that no other work item divides.
+            AtomicOp { $($(#[doc = $doc])* $name = $variant,)* }
+        }
+
+        impl AtomicOp {
+            /// The element types it is defined on.
+            pub const fn class(self) -> Class {
+                match self { $(AtomicOp::$variant => Class::$class),* }
+            }
+
+            /// The op that joins two elements.
+            pub const fn join(self) -> BinaryOp {
+                match self { $(AtomicOp::$variant => $by),* }
+            }
+        }
+    };
+}
+atomic_ops!(declare_atomic);

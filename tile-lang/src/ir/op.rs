@@ -3,7 +3,7 @@
 //! through [`Attribute`], so neither knows single ops.
 
 use super::attribute::{Attr, Attribute};
-use super::{BinaryOp, CmpOp, ReduceOp, Stage, UnaryOp};
+use super::{AtomicOp, BinaryOp, CmpOp, ReduceOp, Stage, UnaryOp};
 use crate::dtype::DType;
 use serde::{Deserialize, Serialize};
 
@@ -178,7 +178,13 @@ ops! {
         Repeat(times: usize) = "repeat" in any, pure;
         /// `(rank-2 tile or smem) → the same with axes swapped`.
         Transpose = "transpose" in any, pure;
-        /// `(smem) → smem`: the part of the result's shape at these offsets.
+        /// `(tile) → tile`: the same elements, row after row, in the result's shape.
+        Reshape = "reshape" in any, pure;
+        /// `(tile, tile) → tile`: the second behind the first along this axis.
+        Join(axis: usize) = "join" in any, pure;
+        /// `(tile) → tile`: each element is what the reduction gives of it and all before it along this axis.
+        Scan(op: ReduceOp, axis: usize) = "scan" in any, pure;
+        /// `(smem or tile) → the same kind`: the part of the result's shape at these offsets.
         Slice(offsets: Vec<usize>) = "slice" in any, pure;
         /// `(tile) → tile of one rank less, or scalar`: reduces this axis.
         Reduce(op: ReduceOp, axis: usize) = "reduce" in any, pure;
@@ -189,6 +195,14 @@ ops! {
         Store = "store" in any, effect;
         /// `(global, tile, mask tile, element offset i32 × rank)`: as `Store`, only where the mask holds.
         StoreMasked = "store_masked" in any, effect;
+        /// `(global, index i32 tile × rank) → tile of their shape`: one element for each index; outside the array zero.
+        Gather = "gather" in any, pure;
+        /// `(global, tile, index i32 tile × rank)`: writes each element at its index; outside the array none. Where indices
+        /// are equal, any of the elements stays.
+        Scatter = "scatter" in any, effect;
+        /// `(global, tile, index i32 tile × rank)`: joins each element with the one at its index, as one step that no other
+        /// work item divides; outside the array none.
+        Atomic(op: AtomicOp) = "atomic" in any, effect;
         /// `(global, index i32 × rank) → scalar`: one element; indices must be inside.
         At = "at" in any, pure;
         /// `(global, scalar, index i32 × rank)`: writes one element, seen by the host too.
@@ -198,8 +212,8 @@ ops! {
         Stage = "stage" in early, pure;
         /// `(smem) → register tile`.
         Read = "read" in any, pure;
-        /// `(accumulator f32 [M, N], a [M, K], b [K, N]) → f32 [M, N]`: a·b + accumulator with bf16 operands (each a
-        /// register tile or smem) and f32 sums.
+        /// `(accumulator [M, N], a [M, K], b [K, N]) → [M, N]`: a·b + accumulator, each operand a register tile or smem;
+        /// element types are those of [`product_of`](super::product_of).
         Mma = "mma" in any, pure;
         /// `(values…)`: ends a nested block.
         Yield = "yield" in any, effect;
@@ -211,6 +225,18 @@ ops! {
         RingWait(parts: Vec<RingPart>) = "ring_wait" in late, effect;
         /// Consumer: `(smem × parts)`: gives the slot back; none of them is read afterwards.
         RingRelease = "ring_release" in late, effect;
+    }
+}
+
+impl OpKind {
+    /// Whether it writes the array that is its first operand.
+    pub fn writes_array(&self) -> bool {
+        matches!(self, OpKind::Store | OpKind::StoreMasked | OpKind::Set | OpKind::Scatter | OpKind::Atomic(_))
+    }
+
+    /// Whether it reads elements of the array that is its first operand, into registers.
+    pub fn reads_array(&self) -> bool {
+        matches!(self, OpKind::Load | OpKind::At | OpKind::Gather)
     }
 }
 

@@ -186,7 +186,7 @@ impl Checker<'_> {
         k.walk_block(body, &mut |_, op: &OpData| {
             let tiles =
                 op.operands.iter().chain(&op.results).any(|v| matches!(k.ty(*v), Type::Tile(..) | Type::Smem(..)));
-            if tiles || matches!(op.kind, OpKind::Store | OpKind::StoreMasked | OpKind::Set) {
+            if tiles || op.kind.writes_array() {
                 wrong.push((op.span, op.kind.mnemonic()));
             }
         });
@@ -336,7 +336,7 @@ impl<'k> Same<'k> {
                 let args = op.blocks.first().map_or(&[][..], |b| &k.block(*b).args);
                 sources.extend(args.iter().enumerate().map(|(i, a)| (*a, Source::Arg(id, i))));
             }
-            if matches!(op.kind, OpKind::Store | OpKind::StoreMasked | OpKind::Set) {
+            if op.kind.writes_array() {
                 written.insert(op.operands[0]);
             }
         });
@@ -372,7 +372,7 @@ impl<'k> Same<'k> {
                     (OpKind::RingWait(_), _) | (_, OpKind::RingWait(_)) => false,
                     (kind, other) => {
                         // Extents of an array that is written stay; what it holds does not.
-                        let reads = matches!(kind, OpKind::At | OpKind::Load);
+                        let reads = kind.reads_array();
                         kind == other
                             && i == j
                             && !(reads && self.written.contains(&p.operands[0]))

@@ -1,6 +1,6 @@
 //! The typing rule of every op, for the verifier.
 
-use super::{Access, Class, Kernel, OpData, OpKind, RingPart, Type};
+use super::{Access, Class, Fold, Kernel, OpData, OpKind, RingPart, Type, product_of};
 use crate::dtype::DType;
 
 const I32: Type = Type::Scalar(DType::I32);
@@ -56,8 +56,8 @@ fn results_of(kind: &OpKind, operands: &[&Type], have: &[&Type]) -> Result<Vec<T
             vec![(*a).clone()]
         }
         (OpKind::Cast, [x]) if elementwise(x) => match have.first().and_then(|t| t.dtype()) {
-            Some(to) if !matches!(to, DType::E2m1 | DType::E8m0) => vec![x.with_dtype(to)],
-            _ => return bad(),
+            Some(to) => vec![x.with_dtype(to)],
+            None => return bad(),
         },
         (OpKind::Splat, [Type::Scalar(d)]) => vec![Type::Tile(*d, shape.to_vec())],
         (OpKind::Iota(axis), []) if *axis < shape.len() => vec![Type::Tile(DType::I32, shape.to_vec())],
@@ -76,13 +76,53 @@ fn results_of(kind: &OpKind, operands: &[&Type], have: &[&Type]) -> Result<Vec<T
         }
         (OpKind::Transpose, [Type::Tile(d, s)]) if s.len() == 2 => vec![Type::Tile(*d, vec![s[1], s[0]])],
         (OpKind::Transpose, [Type::Smem(d, s)]) if s.len() == 2 => vec![Type::Smem(*d, vec![s[1], s[0]])],
-        (OpKind::Slice(offsets), [Type::Smem(d, s)]) => {
+        (OpKind::Reshape, [Type::Tile(d, s)]) => {
+            if shape.iter().product::<usize>() != s.iter().product::<usize>() {
+                return Err(format!("of {s:?} has another number of elements than {shape:?}"));
+            }
+            vec![Type::Tile(*d, shape.to_vec())]
+        }
+        (OpKind::Join(axis), [Type::Tile(d, a), Type::Tile(e, b)]) if d == e && *axis < a.len() => {
+            let other =
+                |s: &[usize]| s.iter().enumerate().filter(|(i, _)| i != axis).map(|(_, n)| *n).collect::<Vec<_>>();
+            if a.len() != b.len() || other(a) != other(b) {
+                return bad();
+            }
+            let mut s = a.clone();
+            s[*axis] += b[*axis];
+            vec![Type::Tile(*d, s)]
+        }
+        (OpKind::Scan(op, axis), [Type::Tile(d, s)])
+            if *axis < s.len() && matches!(op.fold(), Fold::Join(_)) && op.class().holds(*d) =>
+        {
+            vec![Type::Tile(*d, s.clone())]
+        }
+        (OpKind::Gather, [Type::Global(d, rank, access), at @ ..])
+            if *access != Access::Weight && d.bits() >= 8 && *rank > 0 =>
+        {
+            match index_tiles(at, *rank) {
+                Some(s) => vec![Type::Tile(*d, s.to_vec())],
+                None => return bad(),
+            }
+        }
+        (OpKind::Scatter, [Type::Global(d, rank, Access::Write), Type::Tile(x, s), at @ ..])
+            if d == x && d.bits() >= 8 && index_tiles(at, *rank) == Some(&s[..]) =>
+        {
+            vec![]
+        }
+        (OpKind::Atomic(op), [Type::Global(d, rank, Access::Write), Type::Tile(x, s), at @ ..])
+            if d == x && op.class().holds(*d) && index_tiles(at, *rank) == Some(&s[..]) =>
+        {
+            vec![]
+        }
+        (OpKind::Slice(offsets), [Type::Smem(d, s) | Type::Tile(d, s)]) => {
             let inside = |(n, (o, w)): (&usize, (&usize, &usize))| o.checked_add(*w).is_some_and(|end| end <= *n);
             let fits = offsets.len() == s.len() && shape.len() == s.len();
             if !fits || !s.iter().zip(offsets.iter().zip(shape)).all(inside) {
                 return Err(format!("of shape {shape:?} at {offsets:?} is not inside {s:?}"));
             }
-            vec![Type::Smem(*d, shape.to_vec())]
+            let in_registers = matches!(operands, [Type::Tile(..)]);
+            vec![if in_registers { Type::Tile(*d, shape.to_vec()) } else { Type::Smem(*d, shape.to_vec()) }]
         }
         (OpKind::Reduce(op, axis), [Type::Tile(d, s)]) if *axis < s.len() => {
             let Some(d) = op.result(*d) else { return bad() };
@@ -183,6 +223,12 @@ fn local(t: &Type) -> bool {
     matches!(t, Type::Scalar(_) | Type::Tile(..) | Type::Smem(..))
 }
 
+/// The shape of as many index tiles as the array has axes.
+fn index_tiles<'t>(at: &[&'t Type], rank: usize) -> Option<&'t [usize]> {
+    let Type::Tile(DType::I32, s) = at.first()? else { return None };
+    (at.len() == rank && at.iter().all(|t| *t == at[0])).then_some(s)
+}
+
 /// Whether these are as many indices as the array has axes.
 fn indices(at: &[&Type], rank: usize) -> bool {
     at.len() == rank && at.iter().all(|t| **t == I32)
@@ -207,11 +253,12 @@ fn ring_part(part: &RingPart) -> Result<(), String> {
 }
 
 fn product(acc: &Type, a: &Type, b: &Type) -> Option<Type> {
-    let bf16 = |t: &Type| match t {
-        Type::Tile(DType::Bf16, s) | Type::Smem(DType::Bf16, s) if s.len() == 2 => Some([s[0], s[1]]),
+    let operand = |t: &Type| match t {
+        Type::Tile(d, s) | Type::Smem(d, s) if s.len() == 2 => Some((*d, [s[0], s[1]])),
         _ => None,
     };
-    let ([m, k], [depth, n]) = (bf16(a)?, bf16(b)?);
-    let fits = k == depth && m.is_multiple_of(16) && n.is_multiple_of(8) && k.is_multiple_of(16);
-    (fits && *acc == Type::Tile(DType::F32, vec![m, n])).then(|| acc.clone())
+    let ((da, [m, k]), (db, [depth, n])) = (operand(a)?, operand(b)?);
+    let kind = product_of(da, db)?;
+    let fits = k == depth && m.is_multiple_of(16) && n.is_multiple_of(8) && k.is_multiple_of(kind.depth);
+    (fits && *acc == Type::Tile(kind.sum, vec![m, n])).then(|| acc.clone())
 }

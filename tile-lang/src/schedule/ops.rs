@@ -24,7 +24,7 @@ impl OpClass {
         match kind {
             OpKind::Stage => Some(OpClass::Load),
             OpKind::Mma => Some(OpClass::Product),
-            OpKind::Store | OpKind::StoreMasked | OpKind::Set => Some(OpClass::Write),
+            kind if kind.writes_array() => Some(OpClass::Write),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::staged;
 use tile_lang::build::KernelDef;
-use tile_lang::ir::{BinaryOp, CmpOp, OpKind, ReduceOp, UnaryOp};
+use tile_lang::ir::{AtomicOp, BinaryOp, CmpOp, OpKind, ReduceOp, UnaryOp};
 
 /// A module with a kernel `out.store([0, 0], expression of x)` for each name, and the list of them.
 macro_rules! kernels {
@@ -36,6 +36,7 @@ kernels!(unary, x:
     cos: f32 -> f32 store x.cos();
     tanh: f32 -> f32 store x.tanh();
     erf: f32 -> f32 store x.erf();
+    sigmoid: bf16 -> bf16 store x.sigmoid();
     floor: f32 -> f32 store x.floor();
     ceil: bf16 -> bf16 store x.ceil();
     trunc: f16 -> f16 store x.trunc();
@@ -122,6 +123,88 @@ mod functions {
         let b = from_bits(shr_logical(to_bits(x.floor()), i) ^ mul_high(i, i) & !i | i << 2 >> 1);
         out.set([0], (-a).min(b).max(a + i as f32) - a * b / x);
     }
+}
+
+/// The stubs of what moves elements, and of products of every type.
+mod moves {
+    use tile_lang::dsl::*;
+    use tile_lang::tile;
+
+    #[tile::kernel(crate = tile_lang)]
+    pub fn shapes<T: Number>(x: &Global<T, 2>, y: &mut Global<T, 2>, z: &mut Global<T, 1>) {
+        let t = x.load::<Tile<T, 16, 32>>([0, 0]);
+        y.store([0, 0], t.reshape::<32, 16>());
+        y.store([0, 0], t.slice::<8, 16>(4, 2));
+        y.store([0, 0], t.join_rows::<32>(t));
+        y.store([0, 0], t.join_cols::<64>(t).clamp(t.join_cols::<64>(t), t.join_cols::<64>(t)));
+        z.store([0], t.reshape::<512, 0>());
+    }
+
+    #[tile::kernel(crate = tile_lang)]
+    pub fn scans(x: &Global<f32, 2>, y: &mut Global<f32, 2>, z: &mut Global<f32, 1>) {
+        let t = x.load::<Tile<f32, 16, 32>>([0, 0]);
+        y.store([0, 0], t.row_cumsum() + t.row_cumproduct() + t.row_cummax() + t.row_cummin());
+        y.store([0, 0], t.col_cumsum() + t.col_cumproduct() + t.col_cummax() + t.col_cummin());
+        let v = t.row_sum();
+        z.store([0], v.all_cumsum() + v.all_cumproduct() + v.all_cummax() + v.all_cummin());
+    }
+
+    #[tile::kernel(crate = tile_lang)]
+    pub fn indexed(x: &Global<i32, 2>, y: &mut Global<i32, 2>, f: &mut Global<f32, 1>) {
+        let (r, c) = (Tile::<i32, 16, 32>::row_index(), Tile::<i32, 16, 32>::col_index());
+        let t = x.gather([r, c]);
+        y.scatter([c, r], t);
+        y.atomic_add([r, c], 1);
+        y.atomic_max([r, c], t);
+        y.atomic_min([r, c], t);
+        y.atomic_or([r, c], t);
+        y.atomic_and([r, c], t);
+        f.atomic_add([r], t.cast::<f32>());
+    }
+
+    #[tile::kernel(crate = tile_lang)]
+    pub fn products<T: Factor, U: Factor>(a: &Global<T, 2>, w: &Weight<T, 2>, y: &mut Global<f32, 2>) {
+        let x = a.load::<Tile<T, 32, 32>>([0, 0]);
+        let s = w.stage::<Smem<T, 32, 32>>([0, 0]);
+        let halves = x.cast::<f16>();
+        let mut c = mma(halves, s.cast::<f16>());
+        c.mma(x.cast::<e4m3>(), s.cast::<e5m2>());
+        let mut i = mma(x.cast::<i8>(), s.cast::<u8>());
+        i.mma(x.cast::<u8>(), s.cast::<u8>());
+        y.store([0, 0], c + i.cast::<f32>() + x.cast::<e2m1>().cast::<f32>());
+        y.store([0, 0], x.cast::<U>().cast::<e8m0>().cast::<f32>());
+    }
+}
+
+#[test]
+fn moves_and_products_stage() {
+    use tile_lang::DType;
+    for d in [DType::F32, DType::Bf16, DType::F16, DType::I32] {
+        staged(moves::shapes::DEF.instance(&[d.into()]));
+    }
+    staged(moves::scans::DEF.instance(&[]));
+    staged(moves::indexed::DEF.instance(&[]));
+    for d in [DType::Bf16, DType::F16, DType::E4m3, DType::E5m2, DType::I8, DType::U8] {
+        staged(moves::products::DEF.instance(&[d.into(), DType::Bf16.into()]));
+    }
+}
+
+/// The page of the language names every op of every family.
+#[test]
+fn the_page_of_the_language_lists_every_op() {
+    let page = include_str!("../../../docs/language.md");
+    let words: Vec<&str> = page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let lacks = |name: &str| !words.contains(&name);
+    let operators = ["neg", "not", "add", "sub", "mul", "div", "rem", "and", "or", "xor", "shl", "shr"];
+    let unary = UnaryOp::ALL.iter().map(|op| op.name());
+    let binary = BinaryOp::ALL.iter().map(|op| op.name());
+    let compare = CmpOp::ALL.iter().map(|op| op.name());
+    let plain = unary.chain(binary).chain(compare).filter(|name| !operators.contains(name)).map(String::from);
+    let reductions = ReduceOp::ALL.iter().map(|op| format!("row_{}", op.name()));
+    let atomics = AtomicOp::ALL.iter().map(|op| format!("atomic_{}", op.name()));
+    let types = tile_lang::DType::ALL.iter().map(|d| d.name().to_owned());
+    let missing: Vec<String> = plain.chain(reductions).chain(atomics).chain(types).filter(|name| lacks(name)).collect();
+    assert!(missing.is_empty(), "docs/language.md lacks {missing:?}");
 }
 
 /// Every kernel holds the op of its name, and every op of the table has a kernel.

@@ -1,7 +1,7 @@
 //! What the page on the text form shows.
 
 use super::round_trip;
-use tile_lang::ir::{BinaryOp, CmpOp, ReduceOp, UnaryOp, parse, verify};
+use tile_lang::ir::{AtomicOp, BinaryOp, CmpOp, OpKind, ReduceOp, UnaryOp, parse, verify};
 
 const PAGE: &str = include_str!("../../../docs/text-form.md");
 
@@ -29,6 +29,12 @@ fn the_page_lists_all_ops_of_the_families() {
     for family in [unary, binary, cmp] {
         assert!(PAGE.contains(&format!("`{}`", family.join(" "))), "{family:?}");
     }
+    let words: Vec<&str> = PAGE.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    for (name, _) in OpKind::STRUCTURAL {
+        assert!(words.contains(name), "the page lacks `{name}`");
+    }
+    let atomics: Vec<&str> = AtomicOp::ALL.iter().map(|op| op.name()).collect();
+    assert!(PAGE.contains(&format!("`atomic[{}]`", atomics.join(" | "))));
     let reductions: Vec<&str> = ReduceOp::ALL.iter().map(|op| op.name()).collect();
     assert!(PAGE.contains(&format!("`reduce[{}, axis]`", reductions.join(" | "))));
 }

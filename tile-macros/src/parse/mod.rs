@@ -126,7 +126,9 @@ fn generics(generics: &syn::Generics, errors: &mut Errors) -> Vec<GenericParam> 
             syn::GenericParam::Type(t) => {
                 let is_elem = |b: &syn::TypeParamBound| match b {
                     syn::TypeParamBound::Trait(t) => t.path.segments.last().is_some_and(|s| {
-                        ["Elem", "Number", "Word", "Bits", "Int", "Float", "Truth"].iter().any(|n| s.ident == n)
+                        ["Elem", "Number", "Word", "Bits", "Int", "Float", "Truth", "Factor"]
+                            .iter()
+                            .any(|n| s.ident == n)
                     }),
                     _ => false,
                 };

@@ -20,7 +20,7 @@ pub struct Matching {
 pub fn matching(k: &Kernel) -> Matching {
     let mut written = HashSet::new();
     k.walk(|_, op| {
-        if matches!(op.kind, OpKind::Store | OpKind::StoreMasked | OpKind::Set) {
+        if op.kind.writes_array() {
             written.insert(op.operands[0]);
         }
     });
@@ -146,7 +146,7 @@ impl Matcher<'_> {
                     }
                     (kind, other) => {
                         // What the kernel itself writes may have changed between the two roles' reads.
-                        let data = matches!(kind, OpKind::At | OpKind::Load) && self.written.contains(&p.operands[0]);
+                        let data = kind.reads_array() && self.written.contains(&p.operands[0]);
                         i == j && kind == other && !data && self.all_same(&p.operands, &c.operands, assumed)
                     }
                 }

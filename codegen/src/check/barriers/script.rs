@@ -392,8 +392,10 @@ impl Writer<'_> {
                 self.bind(&op.results, &ends);
             }
             OpKind::Slice(_) | OpKind::Transpose => self.bind(&op.results, &op.operands),
-            OpKind::Load | OpKind::At => self.global(op.operands[0], false, false, place),
-            OpKind::Store | OpKind::StoreMasked => self.global(op.operands[0], true, false, place),
+            OpKind::Load | OpKind::At | OpKind::Gather => self.global(op.operands[0], false, false, place),
+            OpKind::Store | OpKind::StoreMasked | OpKind::Scatter | OpKind::Atomic(_) => {
+                self.global(op.operands[0], true, false, place)
+            }
             OpKind::Set => self.global(op.operands[0], true, true, place),
             OpKind::RingFill(_) | OpKind::RingWait(_) | OpKind::RingRelease | OpKind::Yield => {}
             _ => {

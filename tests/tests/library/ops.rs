@@ -1,0 +1,56 @@
+//! Every op on every element type becomes code that ptxas accepts, and the instructions that it was. The cases of one type
+//! are one program: most of a small program is its frame.
+
+use std::fmt::Write;
+use tile_codegen::{compile, target};
+use tile_lang::plan::{Operand, Plan};
+use tile_tests::cases::{self, Case};
+use tile_tests::ptx;
+
+/// The instructions of several cases in one plan.
+fn joined(name: &str, cases: &[&Case]) -> Plan {
+    let mut all = Plan::new(name);
+    for case in cases {
+        let (buffers, weights) = (all.buffers.len(), all.weights.len());
+        for (i, b) in case.plan.buffers.iter().enumerate() {
+            let mut b = b.clone();
+            b.name = format!("{}.{i}", case.name);
+            all.buffers.push(b);
+        }
+        for (i, w) in case.plan.weights.iter().enumerate() {
+            let mut w = w.clone();
+            w.name = format!("{}.{i}", case.name);
+            all.weights.push(w);
+        }
+        for instr in &case.plan.program {
+            let kernel = all.kernel(case.plan.kernels[instr.kernel].clone());
+            let operands = instr.operands.iter().cloned().map(|o| match o {
+                Operand::Buffer { id, offset, dims } => Operand::Buffer { id: id + buffers, offset, dims },
+                Operand::Weight { id } => Operand::Weight { id: id + weights },
+                number => number,
+            });
+            all.push(kernel, operands.collect(), &case.name, (file!(), line!())).unwrap_or_else(|e| panic!("{e}"));
+        }
+    }
+    all.link();
+    all
+}
+
+#[test]
+fn every_op_assembles_to_the_instructions_it_did() {
+    let cases = cases::ops().unwrap();
+    let mut types: Vec<&str> = cases.iter().map(|c| &*c.dtype).collect();
+    types.sort_unstable();
+    types.dedup();
+    let mut out = String::new();
+    for name in types {
+        let group: Vec<&Case> = cases.iter().filter(|c| c.dtype == name).collect();
+        let compiled = compile(&joined(name, &group), target::DEFAULT).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(!compiled.image.cubin.is_empty(), "{name}: ptxas gave no code");
+        let _ = writeln!(out, "{name}: {} cases", group.len());
+        for (name, count) in ptx::histogram(&compiled.image.ptx) {
+            let _ = writeln!(out, "  {name} {count}");
+        }
+    }
+    insta::assert_snapshot!("ops", out);
+}

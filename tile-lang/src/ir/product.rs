@@ -1,0 +1,23 @@
+//! Which element types products multiply, and what they sum in.
+
+use crate::dtype::DType;
+
+/// A product of tiles on the tensor cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// Element type of the sums.
+    pub sum: DType,
+    /// The depth is a multiple of this: what one instruction sums.
+    pub depth: usize,
+}
+
+/// The product of these element types: 16-bit floats of one type, 8-bit floats of either, 8-bit integers of either sign.
+/// Floats are summed in f32, integers in i32, where they wrap.
+pub fn product_of(a: DType, b: DType) -> Option<Product> {
+    match (a, b) {
+        (DType::Bf16, DType::Bf16) | (DType::F16, DType::F16) => Some(Product { sum: DType::F32, depth: 16 }),
+        (DType::E4m3 | DType::E5m2, DType::E4m3 | DType::E5m2) => Some(Product { sum: DType::F32, depth: 32 }),
+        (DType::I8 | DType::U8, DType::I8 | DType::U8) => Some(Product { sum: DType::I32, depth: 32 }),
+        _ => None,
+    }
+}
