@@ -132,7 +132,6 @@ fn scans(d: DType, axis: usize) -> Built {
             if axis == 0 || i % COLS != 0 {
                 let (a, b) = (out[i - back], out[i]);
                 out[i] = match d {
-                    DType::Bool => f64::from(u8::from(join.eval_truth(a != 0.0, b != 0.0).unwrap_or_default())),
                     DType::I32 => f64::from(join.eval_int(a as i32, b as i32).unwrap_or_default()),
                     _ => f64::from(join.eval_real(a as f32, b as f32).unwrap_or(f32::NAN)),
                 };
@@ -243,7 +242,7 @@ pub(super) fn cases() -> Result<Vec<Case>, String> {
             out.push(gather_scatter(d)?);
         }
     }
-    for d in [DType::F32, DType::I32, DType::Bool] {
+    for d in [DType::F32, DType::I32] {
         out.extend([scans(d, 0)?, scans(d, 1)?]);
     }
     out.extend([atomics(DType::F32)?, atomics(DType::I32)?]);

@@ -2,7 +2,7 @@
 
 use super::{Arg, Cx, Val};
 use crate::dtype::DType;
-use crate::ir::{Access, AtomicOp, Fold, OpKind, ReduceOp, Type};
+use crate::ir::{Access, AtomicOp, Class, Fold, OpKind, ReduceOp, Type};
 use crate::span::Span;
 
 impl Cx {
@@ -58,8 +58,8 @@ impl Cx {
         match self.ty(x).clone() {
             Type::Error => self.poison(),
             Type::Tile(d, s) if axis < s.len() && matches!(op.fold(), Fold::Join(_)) => {
-                if !op.class().holds(d) {
-                    return self.undefined(span, op.name(), op.class(), d);
+                if op.class() != Class::Word || !Class::Word.holds(d) {
+                    return self.undefined(span, &format!("cum{}", op.name()), Class::Word, d);
                 }
                 self.emit(span, OpKind::Scan(op, axis), &[x], Type::Tile(d, s))
             }

@@ -93,7 +93,10 @@ fn results_of(kind: &OpKind, operands: &[&Type], have: &[&Type]) -> Result<Vec<T
             vec![Type::Tile(*d, s)]
         }
         (OpKind::Scan(op, axis), [Type::Tile(d, s)])
-            if *axis < s.len() && matches!(op.fold(), Fold::Join(_)) && op.class().holds(*d) =>
+            if *axis < s.len()
+                && matches!(op.fold(), Fold::Join(_))
+                && op.class() == Class::Word
+                && on(Class::Word, operands[0]) =>
         {
             vec![Type::Tile(*d, s.clone())]
         }

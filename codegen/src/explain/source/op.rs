@@ -49,21 +49,39 @@ impl Writer<'_> {
             }
             OpKind::Transpose => self.method(op, "t"),
             OpKind::Read => self.method(op, "read"),
+            OpKind::Slice(at) if at.len() != 2 => {
+                self.problem.get_or_insert_with(|| "it takes a part of a tile with one axis".into());
+                return;
+            }
             OpKind::Slice(at) => {
                 self.arrange(&[&op.operands]);
                 let shape = self.k.ty(op.results[0]).shape();
                 let x = self.text(op.operands[0]).tight();
                 Text::Atom(format!("{x}.slice::<{}, {}>({}, {})", shape[0], shape[1], at[0], at[1]))
             }
-            OpKind::Reduce(reduce, axis) => {
-                let along = match (self.k.ty(op.operands[0]).shape().len(), axis) {
-                    (1, _) => "all",
-                    (_, 1) => "row",
-                    _ => "col",
-                };
-                let name = reduce.name();
-                self.method(op, &format!("{along}_{name}"))
+            OpKind::Reshape => {
+                let shape = self.k.ty(op.results[0]).shape();
+                let (rows, cols) = (shape[0], shape.get(1).copied().unwrap_or(0));
+                self.method(op, &format!("reshape::<{rows}, {cols}>"))
             }
+            OpKind::Join(axis) => {
+                self.arrange(&[&op.operands]);
+                let extent = self.k.ty(op.results[0]).shape()[*axis];
+                let name = if *axis == 0 { "join_rows" } else { "join_cols" };
+                let (a, b) = (self.text(op.operands[0]).tight(), self.text(op.operands[1]).plain());
+                Text::Atom(format!("{a}.{name}::<{extent}>({b})"))
+            }
+            OpKind::Reduce(reduce, axis) => {
+                let along = self.along(op, *axis);
+                self.method(op, &format!("{along}_{}", reduce.name()))
+            }
+            OpKind::Scan(reduce, axis) => {
+                let along = self.along(op, *axis);
+                self.method(op, &format!("{along}_cum{}", reduce.name()))
+            }
+            OpKind::Gather => self.element(op, "gather"),
+            OpKind::Scatter => return self.scatter(op, "scatter"),
+            OpKind::Atomic(atomic) => return self.scatter(op, &format!("atomic_{}", atomic.name())),
             OpKind::Load => {
                 let of = self.tile_of(op.results[0]);
                 self.element(op, &format!("load_at::<{of}>"))
@@ -84,6 +102,24 @@ impl Writer<'_> {
         };
         self.take(&op.operands);
         self.result(op, text, after, ends);
+    }
+
+    /// What names of reductions and scans begin with.
+    fn along(&self, op: &OpData, axis: usize) -> &'static str {
+        match (self.k.ty(op.operands[0]).shape().len(), axis) {
+            (1, _) => "all",
+            (_, 1) => "row",
+            _ => "col",
+        }
+    }
+
+    /// `array.name([…], x);`
+    fn scatter(&mut self, op: &OpData, name: &str) {
+        self.settle(&[&op.operands]);
+        let index: Vec<String> = op.operands[2..].iter().map(|v| self.text(*v).plain()).collect();
+        let (array, x) = (self.text(op.operands[0]).plain(), self.text(op.operands[1]).plain());
+        self.take(&op.operands);
+        self.line(&format!("{array}.{name}([{}], {x});", index.join(", ")));
     }
 
     /// The operands' texts as arguments.
