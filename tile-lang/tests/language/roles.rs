@@ -337,3 +337,77 @@ fn no_op_of_the_tile_form_is_left() {
     let kernel = staged(two_rings::instance(32));
     kernel.walk(|_, op| assert!(op.kind.legal_in(Stage::Specialised) && op.kind != OpKind::Stage));
 }
+
+/// The example of `docs/roles.md`.
+#[tile::kernel(crate = tile_lang)]
+fn norm_linear<const T: usize, const BM: usize, const BK: usize, const S: usize>(
+    x: &Global<f32, 3>,
+    gain: &Global<f32, 1>,
+    w: &Weight<bf16, 2>,
+    eps: f32,
+    y: &mut Global<f32, 2>,
+) {
+    require!(x.dim(1) == T as i32, x.dim(2) == BK as i32, x.dim(0) == cdiv(w.dim(1), BK), w.dim(1) % BK as i32 == 0);
+    require!(gain.dim(0) == w.dim(1), y.dim(0) == T as i32, y.dim(1) == w.dim(0));
+    let [i] = work([cdiv(w.dim(0), BM)]);
+    let blocks = cdiv(w.dim(1), BK);
+    let ring = Ring::<(Smem<bf16, BM, BK>, Smem<f32, T, BK>)>::new::<S>();
+
+    role("load", 1, 56, || {
+        for k in 0..blocks {
+            ring.acquire().fill(w, [i, k]).fill_at(x, [k, 0, 0]).commit();
+        }
+    });
+
+    role("math", 8, 224, || {
+        let mut acc = Tile::<f32, BM, T>::zero();
+        let mut squares = Tile::<f32, T>::zero();
+        for k in 0..blocks {
+            let slot = ring.wait();
+            let (codes, rows) = slot.get();
+            let h = rows.read();
+            squares += (h * h).row_sum();
+            let scaled = h * gain.load::<Tile<f32, BK>>([k]).rows::<T>();
+            acc.mma(codes, scaled.cast::<bf16>().t());
+            slot.release();
+        }
+        // The norm is one factor for each row: it can wait until the products are summed.
+        let scale = (squares / w.dim(1) as f32 + eps).rsqrt();
+        y.store([0, i], (acc * scale.rows::<BM>()).t());
+    });
+}
+
+#[test]
+fn the_documented_example_is_a_norm_and_a_linear_layer() {
+    let (rows, columns, terms, block) = (8, 32, 96, 32);
+    let kernel = staged(norm_linear::instance(rows, 16, block, 4));
+    let (x, w) = (data(rows * terms, 5), data(columns * terms, 6));
+    let array = Arc::new(Array::from_f32(DType::Bf16, [columns, terms], &w).unwrap_or_else(|e| panic!("{e}")));
+    let w = array.to_f32();
+    // Blocks of columns: x[k, t, c].
+    let blocked: Vec<f32> = (0..terms / block)
+        .flat_map(|k| (0..rows).flat_map(move |t| (0..block).map(move |c| t * terms + k * block + c)))
+        .map(|at| x[at])
+        .collect();
+    let inputs = [
+        reals(&[terms / block, rows, block], &blocked),
+        reals(&[terms], &vec![1.0; terms]),
+        array.into(),
+        0.5f32.into(),
+    ];
+    let got = run(&kernel, &inputs, &[rows, columns]);
+    for t in 0..rows {
+        let row = &x[t * terms..(t + 1) * terms];
+        let scale = (row.iter().map(|v| v * v).sum::<f32>() / terms as f32 + 0.5).sqrt().recip();
+        for n in 0..columns {
+            let sum: f32 =
+                row.iter().zip(&w[n * terms..(n + 1) * terms]).map(|(a, b)| interp::round_bf16(*a) * b).sum();
+            let want = sum * scale;
+            assert!(
+                (got[t * columns + n] - want).abs() < 1e-4 * want.abs().max(1.0),
+                "{t} {n}: {}, not {want}",
+                got[t * columns + n]
+            );
+        }
+    }
+}
