@@ -35,10 +35,14 @@ fn the_simulator_computes_what_the_reference_does() {
     assert_eq!(failed, 0, "cases failed, listed above");
 }
 
-/// Runs a case's roles under one adversary after another; what it writes must be what the simulator writes.
-fn run_checked(case: &Case, want: &[Data]) -> Result<(), String> {
+/// Adversaries that a case meets; the cases together meet all of them many times.
+const ADVERSARIES: usize = 3;
+
+/// Runs a case's roles under some adversaries, by its number; what it writes must be what the simulator writes.
+fn run_checked(case: &Case, number: usize, want: &[Data]) -> Result<(), String> {
     let protocol = derive(&case.plan, Machine::SM_90A).map_err(|e| e.to_string())?;
-    for (seed, strategy) in Strategy::ALL.into_iter().enumerate() {
+    for seed in number * ADVERSARIES..(number + 1) * ADVERSARIES {
+        let strategy = Strategy::ALL[seed % Strategy::ALL.len()];
         let settings = Settings { seed: seed as u64, strategy: Some(strategy), ..Settings::default() };
         let made =
             CheckedExecutor::new(case.plan.clone(), &case.weights, Precision::Native, protocol.clone(), settings);
@@ -59,14 +63,14 @@ fn contents(executor: &mut dyn Executor) -> Result<Vec<Data>, String> {
 }
 
 #[test]
-fn the_library_runs_under_every_adversary() {
+fn the_library_runs_under_adversaries() {
     let mut failed = Vec::new();
-    for case in cases::representatives().unwrap() {
+    for (number, case) in cases::representatives().unwrap().into_iter().enumerate() {
         let mut sim = SimExecutor::new(case.plan.clone(), &case.weights, Precision::Native).unwrap();
         case.fill(&mut sim).unwrap();
         sim.run(0..1, 1, &mut |_| ControlFlow::Continue(())).unwrap();
         let want = contents(&mut sim).unwrap();
-        failed.extend(run_checked(&case, &want).err().map(|e| format!("{}: {e}", case.name)));
+        failed.extend(run_checked(&case, number, &want).err().map(|e| format!("{}: {e}", case.name)));
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

@@ -24,14 +24,14 @@ pub struct Settings {
     pub resident: usize,
     /// Decides every choice of the adversary.
     pub seed: u64,
-    /// How it chooses; `None` takes another one for each run.
+    /// How it chooses; `None` lets the seed choose, and takes the next one for each further run.
     pub strategy: Option<Strategy>,
     /// Buffers that hold nothing before the program writes them: reading such an element is an error.
     pub uninitialised: Vec<usize>,
 }
 
 impl Default for Settings {
-    /// Two resident CTAs, seed 0, all strategies in turn.
+    /// Two resident CTAs, seed 0, all strategies in turn from the first.
     fn default() -> Self {
         Settings { ctas: 2, resident: 2, seed: 0, strategy: None, uninitialised: Vec::new() }
     }
@@ -141,8 +141,9 @@ impl CheckedExecutor {
         if range.is_empty() || max_passes == 0 {
             return Ok(stats);
         }
-        let strategy = self.settings.strategy.unwrap_or(Strategy::ALL[self.runs as usize % Strategy::ALL.len()]);
         let seed = self.settings.seed.wrapping_add(self.runs);
+        let turn = (seed % Strategy::ALL.len() as u64) as usize;
+        let strategy = self.settings.strategy.unwrap_or(Strategy::ALL[turn]);
         self.runs += 1;
         let options = Options { precision: self.sim.precision() };
         let world = World::new(
