@@ -1,5 +1,7 @@
 //! The command, in process: what it answers, and that input which can't be used gives one clear line and exit code 2.
 
+#[path = "cli/schedules.rs"]
+mod schedules;
 #[path = "cli/tile_files.rs"]
 mod tile_files;
 

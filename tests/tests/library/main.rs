@@ -6,6 +6,7 @@ mod ops;
 mod ptx;
 mod reference;
 mod sass;
+mod schedules;
 mod targets;
 
 use std::sync::OnceLock;

@@ -1,0 +1,46 @@
+//! Schedules of the library: what the compiler chose can be given back, and what schedules pin is in the code.
+
+use tile_codegen::lower::{Machine, assemble, facts};
+use tile_codegen::schedule::complete;
+use tile_codegen::{compile, target};
+use tile_lang::plan::Plan;
+use tile_tests::cases;
+
+fn mlir(plan: &Plan) -> String {
+    assemble(&plan.name, &plan.kernels, &facts(plan), Machine::SM_90A).unwrap_or_else(|e| panic!("{e}")).mlir
+}
+
+#[test]
+fn every_kernel_given_its_own_schedule_is_the_same_code() {
+    for case in cases::representatives().unwrap_or_else(|e| panic!("{e}")) {
+        let plan = &case.plan;
+        let assembled = assemble(&plan.name, &plan.kernels, &facts(plan), Machine::SM_90A);
+        let assembled = assembled.unwrap_or_else(|e| panic!("{e}"));
+        let chosen = complete(&plan.kernels[0], &assembled, Machine::SM_90A).unwrap_or_else(|e| panic!("{e}"));
+        let mut again = plan.clone();
+        let text = chosen.to_string();
+        again.kernels[0] = chosen.attach(again.kernels[0].clone()).unwrap_or_else(|e| panic!("{text}\n{e}"));
+        assert!(mlir(&again) == assembled.mlir, "{}:\n{text}", plan.name);
+    }
+}
+
+#[test]
+fn schedules_of_the_library_are_in_the_code() {
+    let mut seen = 0;
+    for case in cases::all().unwrap_or_else(|e| panic!("{e}")) {
+        let Some(schedule) = case.plan.kernels[0].schedule.as_deref().map(|s| s.name.clone()) else { continue };
+        let compiled = compile(&case.plan, target::DEFAULT).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let plain = case.plan.kernels[0].clone();
+        let mut plan = case.plan.clone();
+        plan.kernels[0] = tile_lang::ir::Kernel { schedule: None, ..plain };
+        assert!(compiled.mlir != mlir(&plan), "{}: `{schedule}` changes nothing", case.name);
+        match schedule.as_str() {
+            "shallow" => assert_eq!(compiled.report.shared.slots, 3),
+            "warpgroup" => assert_eq!(compiled.image.threads, 256),
+            _ => assert_eq!(compiled.image.threads, 384),
+        }
+        assert_eq!(compiled.image.spills, 0, "{}", case.name);
+        seen += 1;
+    }
+    assert_eq!(seen, 10);
+}
