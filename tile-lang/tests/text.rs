@@ -367,7 +367,7 @@ fn the_verifier_finds_wrong_types() {
     let tile = |d, s: &[usize]| Type::Tile(d, s.to_vec());
     rejects(|k| set_type(k, "lt", tile(F32, &[16, 16])), "`lt` gives (tile<bool, 16x16>)");
     rejects(|k| set_type(k, "iota", tile(I32, &[16, 24])), "can't make a value of type tile<i32, 16x24>");
-    rejects(|k| set_type(k, "cast", tile(E8m0, &[16, 16])), "`cast` does not take");
+    rejects(|k| set_type(k, "cast", tile(E8m0, &[16, 16])), "`transpose` gives (tile<e8m0, 16x16>)");
     rejects(|k| set_type(k, "cast", tile(Bf16, &[16, 32])), "`cast` gives");
     rejects(|k| set_type(k, "broadcast", tile(I32, &[32, 16])), "`broadcast` gives");
     rejects(|k| set_type(k, "repeat", tile(I32, &[64])), "`repeat` gives");
