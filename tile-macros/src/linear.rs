@@ -1,5 +1,5 @@
-//! Slots, views and roles: what rustc's ownership can't say. Every slot is committed and every view released, in the block that took
-//! it; roles stand in the kernel's outermost block and change nothing outside.
+//! Slots, views and roles: what rustc's ownership can't say, or says without the reason. Every slot is committed and every view
+//! released, in the block that took it; no tile of a view is read after that; roles stand in the kernel's outermost block and change nothing outside.
 
 use crate::ast::{Block, Expr, ExprKind, Function, FunctionKind, Stmt, VarId};
 use crate::errors::{Errors, ROLE, SLOT};
@@ -10,7 +10,15 @@ use std::collections::BTreeMap;
 /// Reports what is used wrongly.
 pub fn check(function: &Function, errors: &mut Errors) {
     let times = Times { vars: &function.vars, generics: &function.generics };
-    let mut linear = Linear { times, errors, path: Vec::new(), next: 0, held: BTreeMap::new() };
+    let mut linear = Linear {
+        times,
+        errors,
+        path: Vec::new(),
+        scope: Vec::new(),
+        next: 0,
+        held: BTreeMap::new(),
+        tiles: BTreeMap::new(),
+    };
     for s in &function.body.stmts {
         match s {
             Stmt::Expr(e) => linear.outermost(e, function.kind),
@@ -60,15 +68,27 @@ struct Held {
     taken: Span,
     /// Device loops and conditions around it, outermost first.
     path: Vec<usize>,
-    ends: Vec<(Span, Vec<usize>)>,
+    ends: Vec<End>,
+}
+
+/// Where a slot is committed or a view released.
+struct End {
+    at: Span,
+    /// Device loops and conditions around it.
+    path: Vec<usize>,
+    /// All blocks around it, host ones too. What stands later in the innermost of them comes after the end.
+    scope: Vec<usize>,
 }
 
 struct Linear<'a> {
     times: Times<'a>,
     errors: &'a mut Errors,
     path: Vec<usize>,
+    scope: Vec<usize>,
     next: usize,
     held: BTreeMap<VarId, Held>,
+    /// Bindings of tiles that lie in a slot, with the view that holds it.
+    tiles: BTreeMap<VarId, VarId>,
 }
 
 impl Linear<'_> {
@@ -100,6 +120,9 @@ impl Linear<'_> {
             Stmt::Let(l) => {
                 let Some(init) = &l.init else { return };
                 self.expr(init);
+                if let Some(view) = self.view_of(init) {
+                    self.tiles.extend(l.pat.vars.iter().map(|(v, _)| (*v, view)));
+                }
                 let Some(holds) = self.holds(init) else { return };
                 match &l.pat.vars[..] {
                     [(v, _)] if l.pat.tuple.is_none() => {
@@ -142,8 +165,44 @@ impl Linear<'_> {
         }
     }
 
+    /// The view whose slot an expression's tiles lie in: `view.get()`, and parts and transposes of such tiles.
+    fn view_of(&self, e: &Expr) -> Option<VarId> {
+        match &e.kind {
+            ExprKind::Tiles(view, _) => match &view.kind {
+                ExprKind::Var(v, _) if self.held.contains_key(v) => Some(*v),
+                _ => None,
+            },
+            ExprKind::Var(v, _) => self.tiles.get(v).copied(),
+            ExprKind::Method(recv, name, _, _) if name == "t" || name == "slice" => self.view_of(recv),
+            ExprKind::Field(tuple, _) => self.view_of(tuple),
+            _ => None,
+        }
+    }
+
+    /// A tile of a view may be read until the release: rustc refuses the release then, without saying what it is for.
+    fn read(&mut self, v: VarId, name: &str, at: Span) {
+        let Some(view) = self.tiles.get(&v) else { return };
+        let Some(end) = self.held[view].ends.iter().find(|end| self.scope.starts_with(&end.scope)) else { return };
+        let view = &self.times.vars[*view].name;
+        let what = format!(
+            "`{name}` is read after its view `{view}` was released on line {}: the next copy may have overwritten it",
+            end.at.start().line
+        );
+        let fix = format!("move `{view}.release()` below the last read of `{name}`");
+        self.errors.push(at, SLOT, what, fix);
+    }
+
     fn expr(&mut self, e: &Expr) {
         match &e.kind {
+            ExprKind::Var(v, name) => return self.read(*v, &name.to_string(), name.span()),
+            ExprKind::Assign { place, op: None, value } => {
+                // Another tile from here on.
+                if let ExprKind::Var(v, _) = &place.kind {
+                    self.expr(value);
+                    self.tiles.remove(v);
+                    return;
+                }
+            }
             ExprKind::Role { body, .. } => {
                 let fix =
                     "write roles as statements of the kernel's outermost block; loops and conditions go inside of them";
@@ -153,9 +212,9 @@ impl Linear<'_> {
             ExprKind::Method(recv, name, _, _) => {
                 let ends = ["commit", "release", "fill", "fill_at"].iter().any(|m| name == m);
                 if let (ExprKind::Var(v, _), true) = (&recv.kind, ends) {
-                    let path = self.path.clone();
+                    let end = End { at: e.span, path: self.path.clone(), scope: self.scope.clone() };
                     if let Some(held) = self.held.get_mut(v) {
-                        held.ends.push((e.span, path));
+                        held.ends.push(end);
                     }
                 }
             }
@@ -166,11 +225,14 @@ impl Linear<'_> {
             ExprKind::If { condition, .. } => self.times.device(condition),
             _ => false,
         };
+        let parent = &e.kind;
         for_children(e, &mut |c| match c {
             Child::Expr(e) => match &e.kind {
                 // `else { … }` and `else if` are blocks of the condition.
                 ExprKind::Block(b) => self.inside(device, |l| l.block(b)),
                 ExprKind::If { .. } => self.inside(device, |l| l.expr(e)),
+                // One arm's release is none for the next.
+                _ if matches!(parent, ExprKind::Match(..)) => self.inside(device, |l| l.expr(e)),
                 _ => self.expr(e),
             },
             Child::Block(b) => self.inside(device, |l| l.block(b)),
@@ -178,25 +240,28 @@ impl Linear<'_> {
     }
 
     fn inside(&mut self, device: bool, f: impl FnOnce(&mut Self)) {
-        if !device {
-            return f(self);
-        }
         self.next += 1;
-        self.path.push(self.next);
+        self.scope.push(self.next);
+        if device {
+            self.path.push(self.next);
+        }
         f(self);
-        self.path.pop();
+        if device {
+            self.path.pop();
+        }
+        self.scope.pop();
     }
 
     fn report(self) {
         let Linear { errors, held, .. } = self;
         for Held { holds, taken, path, ends } in held.into_values() {
             let (what, ended, how) = holds.ending();
-            match ends.iter().find(|(_, at)| *at != path) {
+            match ends.iter().find(|end| end.path != path) {
                 _ if ends.is_empty() => {
                     let (what, fix) = holds.never();
                     errors.push(taken, SLOT, what, fix);
                 }
-                Some((span, _)) => {
+                Some(end) => {
                     let line = taken.start().line;
                     let message = format!(
                         "{what}, taken on line {line}, is {ended} under a loop or condition that it was not taken in"
@@ -204,7 +269,7 @@ impl Linear<'_> {
                     let fix = format!(
                         "{how} in the block that took it, so that it happens once on every way through the kernel"
                     );
-                    errors.push(*span, SLOT, message, fix);
+                    errors.push(end.at, SLOT, message, fix);
                 }
                 None => {}
             }

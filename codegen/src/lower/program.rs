@@ -13,7 +13,7 @@ use super::emit::{Emitter, Ssa};
 use super::facts::ParamFacts;
 use super::frame::Frame;
 use super::prepare::{Prepared, prepare};
-use super::resources::{REGISTER_FILE, RingSpace, Threads, ring_slots, threads};
+use super::resources::{REGISTER_FILE, RingSpace, SLOT_ALIGN, Threads, ring_slots, threads};
 use crate::schedule::with_pinned_split;
 use crate::target::{self, Target};
 use crate::{CodegenError, protocol};
@@ -106,8 +106,8 @@ pub fn assemble(
         kernels.iter().zip(facts).map(|(k, f)| prepare(k, f, machine)).collect::<Result<Vec<_>, CodegenError>>()?;
     let threads = threads(&prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), machine.target)?;
     // One slot size for the whole program: what its largest transaction takes.
-    let slot_bytes =
-        prepared.iter().map(|p| p.slot_bytes).max().unwrap_or(0).max(machine.group_bytes).next_multiple_of(1024);
+    let used_bytes = prepared.iter().map(|p| p.slot_bytes).max().unwrap_or(0);
+    let slot_bytes = used_bytes.max(machine.group_bytes).next_multiple_of(SLOT_ALIGN);
     // The first emission only measures the exchange area; the ring gets what is left.
     let measured = emit(&prepared, slot_bytes, 2, threads, machine.target)
         .map_err(|e| with_pinned_split(&prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), e))?;
@@ -117,6 +117,7 @@ pub fn assemble(
         control_bytes: RING_BASE,
         exchange_bytes: exchange,
         slot_bytes,
+        used_bytes,
     };
     let slots = ring_slots(name, &prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), &space)?;
     let emitted = emit(&prepared, slot_bytes, slots, threads, machine.target)?;

@@ -188,7 +188,12 @@ pub(super) struct RingSpace {
     pub exchange_bytes: usize,
     /// Bytes of a slot.
     pub slot_bytes: usize,
+    /// Bytes that the largest transaction has in it.
+    pub used_bytes: usize,
 }
+
+/// Slots begin at multiples of this, as swizzled tiles need.
+pub(super) const SLOT_ALIGN: usize = 1024;
 
 impl RingSpace {
     /// How many slots there is room for.
@@ -221,14 +226,20 @@ pub(super) fn ring_slots(name: &str, kernels: &[&Kernel], space: &RingSpace) -> 
             errors.push(at(other, span, "E30", message, notes));
         }
         if want > room {
-            let RingSpace { shared_bytes, control_bytes, exchange_bytes, slot_bytes, .. } = space;
+            let RingSpace { shared_bytes, control_bytes, exchange_bytes, slot_bytes, used_bytes } = space;
             let message = format!("a ring of {want} slots of {slot_bytes} bytes does not fit, {room} slots do");
             let notes = vec![
                 format!(
                     "{shared_bytes} bytes of shared memory: {control_bytes} for barriers and records, {exchange_bytes} for changes of layout, {} wanted for the ring",
                     want * slot_bytes
                 ),
-                format!("ask for at most {room} slots, or stage smaller tiles"),
+                if slot_bytes - used_bytes < SLOT_ALIGN {
+                    format!("ask for at most {room} slots, or stage smaller tiles")
+                } else {
+                    format!(
+                        "ask for at most {room} slots; no slot takes less than {slot_bytes} bytes, of which yours use {used_bytes}: larger tiles keep as much in flight with fewer"
+                    )
+                },
             ];
             errors.push(at(first, first.resources.slots_span, "E21", message, notes));
         }

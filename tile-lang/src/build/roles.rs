@@ -381,7 +381,7 @@ impl Cx {
     pub(super) fn split_roles(&mut self) {
         self.check_ends();
         let Some((producer, consumer)) = self.assign_roles() else { return };
-        self.check_outside(producer);
+        self.check_outside(producer, consumer);
         if !self.errors.is_empty() {
             return;
         }
@@ -465,24 +465,26 @@ impl Cx {
     }
 
     /// Outside of the role that computes nothing may happen that others see, and data is staged through the ring alone.
-    fn check_outside(&mut self, producer: Option<usize>) {
+    fn check_outside(&mut self, producer: Option<usize>, consumer: usize) {
         let shared = self.kernel.bodies[0].1;
         let mut wrong = Vec::new();
-        let is_effect = |k: &OpKind| matches!(k, OpKind::Store | OpKind::StoreMasked | OpKind::Set);
         self.kernel.walk_block(shared, &mut |_, op: &OpData| {
-            if is_effect(&op.kind) {
+            if op.kind.writes_array() {
                 wrong.push((op.span, format!("`{}` outside of the roles", op.kind.mnemonic())));
             }
         });
         if let Some(p) = producer {
+            // Tile ops too, before those that nothing uses are dropped: what is written here does nothing.
+            let is_tile = |v: &ValueId| matches!(self.kernel.ty(*v), Type::Tile(..) | Type::Smem(..));
             self.kernel.walk_block(self.roles.written[p].block, &mut |_, op: &OpData| {
-                if is_effect(&op.kind) {
+                if op.kind.writes_array() || op.operands.iter().chain(&op.results).any(is_tile) {
                     wrong.push((op.span, format!("`{}` in the role that fills the ring", op.kind.mnemonic())));
                 }
             });
         }
+        let fix = format!("move it into the role that computes, `{}`", self.roles.written[consumer].name);
         for (span, message) in wrong {
-            self.error(span, "E33", message, &["move it into the role that computes".into()]);
+            self.error(span, "E33", message, std::slice::from_ref(&fix));
         }
         let mut staged = Vec::new();
         for block in self.roles.written.iter().map(|w| w.block).chain([shared]) {

@@ -197,6 +197,12 @@ impl Checker<'_> {
         }
     }
 
+    /// The role that computes, by the name that it has in the source.
+    fn consumer(&self) -> String {
+        let named = self.k.resources.roles.iter().find(|r| r.role == Role::Consumer);
+        named.map_or_else(|| "the consumer".to_owned(), |r| format!("role `{}`", r.name))
+    }
+
     /// The same transactions in the same order; one error for each block that differs.
     fn order(&mut self, same: &mut Same<'_>, fills: &[Step<'_>], waits: &[Step<'_>]) {
         for (fill, wait) in fills.iter().zip(waits) {
@@ -215,7 +221,7 @@ impl Checker<'_> {
                 (Step::Loop(a, x, _), Step::Loop(b, y, _)) => {
                     if !same.pair(*a, *b) {
                         let notes = vec![
-                            format!("the consumer's loop is at {other}"),
+                            format!("{}'s loop is at {other}", self.consumer()),
                             "write the same range in both roles: the slots filled and the slots waited for must be equally many".into(),
                         ];
                         return self.error(
@@ -230,7 +236,7 @@ impl Checker<'_> {
                 (Step::Branch(a, x, _), Step::Branch(b, y, _)) => {
                     if !same.value(*a, *b) {
                         let notes = vec![
-                            format!("the consumer's condition is at {other}"),
+                            format!("{}'s condition is at {other}", self.consumer()),
                             "write the same condition in both roles".into(),
                         ];
                         return self.error(

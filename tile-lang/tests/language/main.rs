@@ -14,6 +14,7 @@
 mod control;
 mod drift;
 mod errors;
+mod first_kernel;
 mod functions;
 mod linear;
 mod lists;

@@ -257,6 +257,14 @@ wrong!(tiles_in_the_producer(w, y, n, ring)
     role("math", 8, 224, || { let v = ring.wait(); y.store([0, n], v.get().cast::<f32>()); v.release(); });
 );
 
+wrong!(unused_tile_in_the_producer(w, y, n, ring)
+    role("load", 1, 56, || {
+        let _t = y.load::<Tile<f32, 16, 16>>([0, n]);
+        ring.acquire().fill(w, [0, 0]).commit();
+    });
+    role("math", 8, 224, || { let v = ring.wait(); y.store([0, n], v.get().cast::<f32>()); v.release(); });
+);
+
 wrong!(staged_too(w, y, n, ring)
     role("load", 1, 56, || { ring.acquire().fill(w, [0, 0]).commit(); });
     role("math", 8, 224, || {
@@ -307,6 +315,8 @@ fn order<const N: usize>(a: &Weight<bf16, 2>, b: &Weight<f32, 2>, y: &mut Global
 fn every_mistake_is_found_at_its_token() {
     let one = |def: &KernelDef| mistakes(def, &[0.into()]);
     assert_eq!(one(&ranges::DEF), ["E24 at `for`: the loops around this ring's slots run over different ranges"]);
+    let whole = ranges::DEF.instance(&[0.into()]).map_or_else(|e| e.to_string(), |k| k.to_string());
+    assert!(whole.contains("= role `math`'s loop is at "), "{whole}");
     assert_eq!(one(&conditions::DEF), ["E24 at `if`: slots are filled and waited for under different conditions"]);
     assert_eq!(one(&unpaired::DEF), ["E24 at `acquire`: the producer fills a slot that the consumer never waits for"]);
     assert_eq!(one(&never_filled::DEF), ["E24 at `wait`: the consumer waits for a slot that the producer never fills"]);
@@ -318,7 +328,14 @@ fn every_mistake_is_found_at_its_token() {
         one(&outside::DEF),
         ["E33 at `acquire`: a slot is taken outside of any role", "E33 at `store`: `store` outside of the roles"]
     );
-    assert_eq!(one(&tiles_in_the_producer::DEF), ["E33 at `store`: `store` in the role that fills the ring"]);
+    assert_eq!(
+        one(&tiles_in_the_producer::DEF),
+        [
+            "E33 at `load`: `load` in the role that fills the ring",
+            "E33 at `store`: `store` in the role that fills the ring"
+        ]
+    );
+    assert_eq!(one(&unused_tile_in_the_producer::DEF), ["E33 at `load`: `load` in the role that fills the ring"]);
     assert_eq!(one(&staged_too::DEF), ["E33 at `stage`: `stage` in a kernel with explicit roles"]);
     assert_eq!(one(&between::DEF), ["E24 at `acquire`: a slot is taken while another is not committed yet"]);
     assert_eq!(
@@ -330,6 +347,45 @@ fn every_mistake_is_found_at_its_token() {
         ["E24 at `acquire`: this fills a slot with bf16 16x32, the consumer next waits for f32 16x32"]
     );
     assert_eq!(mistakes(&order::DEF, &[4.into()])[0], "E30 at `new`: this ring has 3 slots, another of this kernel 4");
+}
+
+/// A release on another way through host code, a copy taken before the release, a binding that gets another tile: all are fine.
+#[tile::kernel(crate = tile_lang)]
+fn reads_around_releases<const EARLY: usize>(w: &Weight<bf16, 2>, y: &mut Global<f32, 2>) {
+    let ring = Ring::<Smem<bf16, 16, 32>>::new::<4>();
+    role("load", 1, 56, || {
+        for k in 0..2 {
+            ring.acquire().fill(w, [0, k]).commit();
+        }
+    });
+    role("math", 8, 224, || {
+        let first = ring.wait();
+        let mut part = first.get();
+        let kept = part.cast::<f32>();
+        if EARLY == 1 {
+            first.release();
+            y.store([0, 0], kept);
+        } else {
+            y.store([0, 0], part.cast::<f32>());
+            first.release();
+        }
+        let second = ring.wait();
+        part = second.get();
+        y.store([0, 1], part.cast::<f32>() + kept);
+        second.release();
+    });
+}
+
+#[test]
+fn reads_before_a_release_or_on_another_way_are_accepted() {
+    let w = bf16s(&[16, 64], 3);
+    let outputs = [0, 1].map(|early| run(&staged(reads_around_releases::instance(early)), &[w.clone()], &[16, 64]));
+    assert_eq!(outputs[0], outputs[1]);
+    let all = data(16 * 64, 3).into_iter().map(interp::round_bf16).collect::<Vec<f32>>();
+    for (at, got) in outputs[0].iter().enumerate() {
+        let want = if at % 64 < 32 { all[at] } else { all[at] + all[at - 32] };
+        assert_eq!(*got, want, "{at}");
+    }
 }
 
 #[test]
