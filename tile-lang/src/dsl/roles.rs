@@ -94,7 +94,7 @@ impl<P: Parts> Ring<P> {
 }
 
 impl<'r, P> Slot<'r, P> {
-    /// Starts the copy of the next part, by tile index. A box of a `Global` must be contiguous and inside the array.
+    /// Starts the copy of the next part, by tile index. What lies outside a `Global` arrives as zero.
     pub fn fill<G: Source<P::Elem>>(self, _from: &G, _tile: G::Index) -> Slot<'r, P::Rest>
     where
         P: Unfilled,
