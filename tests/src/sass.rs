@@ -79,6 +79,7 @@ mod tests {
 .L_x_9:
         /*0060*/ USETMAXREG.TRY_ALLOC.CTAPOOL UP0, 0xe8 ;
 .L_x_2:
+        /*0068*/ LDS R0, [R2] ;
 .L_x_3:
         /*0070*/ SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [R47+URZ], R0 ;
         /*0080*/ LDS.128 R56, [R34+0xc00] ;

@@ -133,7 +133,8 @@ fn roles_under_an_adversary_generate_the_same_text() {
     let (sim, checked) = (answer("sim"), answer("checked:5"));
     assert_eq!(checked["tokens"], sim["tokens"]);
     assert!(checked["device"].as_str().is_some_and(|d| d.contains("seed 5")), "{checked}");
-    monotile(&line("generate --model {} --prompt-ids 1 --device checked:x", &pico())).refused(&["checked:SEED"]);
+    let wrong = monotile(&line("generate --model {} --prompt-ids 1 --device checked:x", &pico()));
+    assert!(wrong.code == 2 && wrong.err.contains("checked:SEED"), "{}", wrong.err);
 }
 
 #[test]
