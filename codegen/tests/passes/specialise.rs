@@ -112,6 +112,14 @@ fn what_roles_ask_for_is_honoured_or_refused() {
         most.contains(&format!("error[E21]: a ring of {} slots of 16384 bytes does not fit, {free}", free + 1)),
         "{most}"
     );
+    let small = explicit_roles(&kernels::scaled::instance(32).unwrap(), 1024).unwrap();
+    let facts = vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; small.params.len()];
+    let small = Kernel { resources: tile_lang::ir::Resources { slots: 99, ..small.resources.clone() }, ..small };
+    let least = assemble("scaled", &[small], &[facts], Machine::SM_90A).map(|a| a.slots).map_err(|e| e.to_string());
+    assert!(
+        least.clone().is_err_and(|e| e.contains("; no slot takes less than 16384 bytes, of which yours use ")),
+        "{least:?}"
+    );
     let ask = |warps, registers| {
         assembled(&move |k: &mut Kernel| {
             let (name, span) = ("load".into(), tile_lang::span::Span::NONE);
