@@ -118,7 +118,7 @@ fn stored(dtype: DType, contents: &Contents) -> Result<Vec<u8>, String> {
 fn codes(dtype: DType, reals: &[f32]) -> Result<Vec<u8>, String> {
     let count = 1usize << dtype.bits();
     let bytes: Vec<u8> = match dtype.bits() {
-        4 => (0..8).map(|i| 2 * i | (2 * i + 1) << 4).collect(),
+        4 => (0..8).map(|i| (2 * i) | ((2 * i + 1) << 4)).collect(),
         _ => (0..=255).collect(),
     };
     let owner: Owner = std::sync::Arc::new(bytes);

@@ -17,6 +17,9 @@ fn exchange_size(d: DType) -> usize {
     }
 }
 
+/// Where a source's first element goes in the exchange area, and the strides of its axes there.
+type Placed = (usize, Vec<usize>);
+
 impl Body<'_> {
     /// The registers of a value in another layout.
     pub fn convert(&mut self, v: ValueId, held: &Held, from: &Layout, to: &Layout) -> Result<Held, CodegenError> {
@@ -141,7 +144,7 @@ impl Body<'_> {
         }
         let out = strides(&to.shape);
         // Where each source goes, and where the result is read.
-        let (places, from, read): (Vec<(usize, Vec<usize>)>, usize, Vec<usize>) = match &op.kind {
+        let (places, from, read): (Vec<Placed>, usize, Vec<usize>) = match &op.kind {
             OpKind::Join(axis) => {
                 (vec![(0, out.clone()), (sources[0].1.shape[*axis] * out[*axis], out.clone())], 0, out)
             }

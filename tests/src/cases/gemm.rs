@@ -1,6 +1,6 @@
 //! Products of two activations.
 
-use super::builder::{Build, Built, to_bf16, tolerance};
+use super::builder::{Build, Built, F32_ERROR, to_bf16};
 use tile_lang::DType::{self, Bf16, F32};
 use tile_models::kernels::gemm;
 use tile_models::reference::ops;
@@ -20,6 +20,12 @@ pub struct Gemm {
     pub tile: [usize; 3],
 }
 
+/// The error allowed. Of millions of results some are eight times the root mean square, and where the f32 sums lie near the middle of
+/// two bf16 numbers the order of the sum decides: one unit in the last place there.
+fn error(y: DType) -> f64 {
+    if y == Bf16 { 8.0 / 256.0 + 1e-3 } else { F32_ERROR }
+}
+
 /// C = A·Bᵀ.
 pub fn gemm_case(g: Gemm) -> Built {
     let [bm, bn, bk] = g.tile;
@@ -33,13 +39,7 @@ pub fn gemm_case(g: Gemm) -> Built {
         let out = ops::linear_f32(&a, &b, g.n);
         vec![c.reals(if g.y == Bf16 { to_bf16(out) } else { out })]
     };
-    case.finish(
-        gemm::gemm::DEF,
-        &[g.y.into(), bm.into(), bn.into(), bk.into()],
-        "bf16",
-        tolerance(g.y),
-        Box::new(expect),
-    )
+    case.finish(gemm::gemm::DEF, &[g.y.into(), bm.into(), bn.into(), bk.into()], "bf16", error(g.y), Box::new(expect))
 }
 
 pub(super) fn cases() -> Result<Vec<super::Case>, String> {

@@ -27,15 +27,11 @@ impl Made {
     }
 }
 
+/// Ops on the arrays that are read and those that are written.
+type Body<'a> = dyn Fn(&mut Cx, &[Val], &[Val]) + 'a;
+
 /// A case of one work item: `body` gets the arrays that are read and those that are written.
-fn case(
-    name: &str,
-    shape: &str,
-    error: f64,
-    given: Vec<Given>,
-    made: Vec<Made>,
-    body: &dyn Fn(&mut Cx, &[Val], &[Val]),
-) -> Built {
+fn case(name: &str, shape: &str, error: f64, given: Vec<Given>, made: Vec<Made>, body: &Body<'_>) -> Built {
     let mut cx = Cx::new(name, file!());
     let reads: Vec<Val> = (given.iter().enumerate())
         .map(|(i, g)| cx.param_global(&format!("x{i}"), g.0, g.1.len(), Access::Read))

@@ -84,8 +84,7 @@ enum Range {
 type Reference = Box<dyn Fn(&[f64]) -> f64 + Send + Sync>;
 
 fn case(
-    name: &str,
-    shape: &str,
+    (name, shape): (&str, &str),
     [from, to]: [f32; 2],
     wide: Range,
     ins: &[DType],
@@ -130,7 +129,15 @@ fn unary(op: UnaryOp, d: DType) -> Built {
     };
     let body = move |cx: &mut Cx, x: &[Val]| vec![cx.unary(AT, op, x[0])];
     let name = format!("op_{}", op.name());
-    case(&name, d.name(), [trial.from, trial.to], Range::All, &[d], error(d, trial.error), vec![(to, reference)], &body)
+    case(
+        (&name, d.name()),
+        [trial.from, trial.to],
+        Range::All,
+        &[d],
+        error(d, trial.error),
+        vec![(to, reference)],
+        &body,
+    )
 }
 
 /// `to_bits`, or all bits but the sign and the top of the exponent as a number.
@@ -139,7 +146,7 @@ fn bits(op: UnaryOp, d: DType) -> Built {
     if op == UnaryOp::ToBits {
         let reference: Reference = Box::new(|x| f64::from((x[0] as f32).to_bits() as i32));
         let body = move |cx: &mut Cx, x: &[Val]| vec![cx.unary(AT, op, x[0])];
-        return case(&name, d.name(), [-8.0, 8.0], Range::All, &[d], 0.0, vec![(DType::I32, reference)], &body);
+        return case((&name, d.name()), [-8.0, 8.0], Range::All, &[d], 0.0, vec![(DType::I32, reference)], &body);
     }
     const MASK: i32 = 0x3fff_ffff;
     let reference: Reference = Box::new(|x| f64::from(f32::from_bits((x[0] as i32 & MASK) as u32)));
@@ -147,7 +154,7 @@ fn bits(op: UnaryOp, d: DType) -> Built {
         let masked = cx.binary(AT, BinaryOp::And, x[0], MASK);
         vec![cx.unary(AT, op, masked)]
     };
-    case(&name, d.name(), [0.0, 1.0], Range::All, &[d], 0.0, vec![(DType::F32, reference)], &body)
+    case((&name, d.name()), [0.0, 1.0], Range::All, &[d], 0.0, vec![(DType::F32, reference)], &body)
 }
 
 fn binary(op: BinaryOp, d: DType) -> Built {
@@ -162,7 +169,7 @@ fn binary(op: BinaryOp, d: DType) -> Built {
     let body = move |cx: &mut Cx, x: &[Val]| vec![cx.binary(AT, op, x[0], x[1])];
     let name = format!("op_{}", op.name());
     let range = [trial.from, trial.to];
-    case(&name, d.name(), range, Range::All, &[d, d], error(d, trial.error), vec![(d, reference)], &body)
+    case((&name, d.name()), range, Range::All, &[d, d], error(d, trial.error), vec![(d, reference)], &body)
 }
 
 /// All comparisons of one type.
@@ -172,7 +179,7 @@ fn compare(d: DType) -> Built {
         (DType::Bool, reference)
     });
     let body = |cx: &mut Cx, x: &[Val]| CmpOp::ALL.iter().map(|op| cx.compare(AT, *op, x[0], x[1])).collect();
-    case("op_compare", d.name(), [-2.0, 2.0], Range::Moderate, &[d, d], 0.0, outs.collect(), &body)
+    case(("op_compare", d.name()), [-2.0, 2.0], Range::Moderate, &[d, d], 0.0, outs.collect(), &body)
 }
 
 /// The value of a number converted between element types.
@@ -196,7 +203,7 @@ fn casts(from: DType) -> Built {
         (to, reference)
     });
     let body = |cx: &mut Cx, x: &[Val]| DType::ALL.iter().map(|to| cx.cast(AT, x[0], *to)).collect();
-    case("op_cast", from.name(), [-7.0, 7.0], Range::Moderate, &[from], 0.0, outs.into(), &body)
+    case(("op_cast", from.name()), [-7.0, 7.0], Range::Moderate, &[from], 0.0, outs.into(), &body)
 }
 
 /// All reductions of one type along one axis, of each tile. Elements outside of the array are zeros.

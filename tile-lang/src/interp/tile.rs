@@ -352,14 +352,14 @@ fn lanes<T: Element>(row: &[T], f: impl Fn(T, T) -> T) -> T {
 fn index_of(run: &mut Run<'_>, step: &Step, along_row: bool, wins: CmpOp) -> Result<Value, InterpError> {
     /// A search that waits for the comparison.
     struct Search<'r, 'a, 's, T>(&'r mut Run<'a>, &'s Step, bool, Rc<Vec<T>>);
-    impl<T: Element + PartialEq> Zip<T, bool> for Search<'_, '_, '_, T> {
+    impl<T: Element + PartialOrd> Zip<T, bool> for Search<'_, '_, '_, T> {
         type Out = Value;
         fn with(self, f: impl Fn(T, T) -> bool) -> Value {
             let Search(run, step, along_row, t) = self;
             let [rows, cols] = step.ins[0].shape;
             let (count, length, outer, inner) = if along_row { (rows, cols, cols, 1) } else { (cols, rows, 1, cols) };
-            // Only a NaN differs from itself.
-            let better = |x: T, best: T| f(x, best) || (best != best && x == x);
+            let nan = |x: T| x.partial_cmp(&x).is_none();
+            let better = |x: T, best: T| f(x, best) || (nan(best) && !nan(x));
             let out = run.pool.build(count, |out: &mut [i32]| {
                 for (i, o) in out.iter_mut().enumerate() {
                     let at = |j: usize| t[i * outer + j * inner];

@@ -379,7 +379,8 @@ fn reads_around_releases<const EARLY: usize>(w: &Weight<bf16, 2>, y: &mut Global
 #[test]
 fn reads_before_a_release_or_on_another_way_are_accepted() {
     let w = bf16s(&[16, 64], 3);
-    let outputs = [0, 1].map(|early| run(&staged(reads_around_releases::instance(early)), &[w.clone()], &[16, 64]));
+    let outputs =
+        [0, 1].map(|early| run(&staged(reads_around_releases::instance(early)), std::slice::from_ref(&w), &[16, 64]));
     assert_eq!(outputs[0], outputs[1]);
     let all = data(16 * 64, 3).into_iter().map(interp::round_bf16).collect::<Vec<f32>>();
     for (at, got) in outputs[0].iter().enumerate() {

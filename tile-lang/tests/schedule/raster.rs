@@ -15,7 +15,7 @@ fn order(raster: Raster, extents: [usize; 3]) -> Vec<[usize; 3]> {
     ir::verify(&lowered).unwrap_or_else(|e| panic!("{e}\n{lowered:#}"));
     assert_eq!(lowered.schedule.as_ref().and_then(|s| s.raster), None, "it is carried out once");
     let [_, m, n] = extents;
-    let array = Arc::new(Array::zeros(DType::I32, &extents));
+    let array = Arc::new(Array::zeros(DType::I32, extents));
     let mut seen = vec![0; extents.iter().product()];
     let mut out = Vec::new();
     for item in 0..seen.len() {
