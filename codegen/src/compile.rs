@@ -129,7 +129,9 @@ fn machine_code(compiled: &mut Compiled, kernels: &[Kernel], target: &'static Ta
     if let Some(code) = &compiled.sass {
         let group = target.machine().group_bytes;
         let roles = kernels.iter().map(|k| passes::lower_to_roles(k, group)).collect::<Result<Vec<_>, _>>()?;
-        found.0.extend(sass::missing(code, &sass::intents(&roles, target)));
+        let mut wanted = sass::intents(&roles, target);
+        wanted.retain(|w| w.is_asked_for(&compiled.image.ptx));
+        found.0.extend(sass::missing(code, &wanted));
     }
     if found.0.iter().any(Diagnostic::is_error) {
         return Err(CodegenError::Program(found));

@@ -1,6 +1,7 @@
 //! The register budget of a CTA.
 //!
-//! A CTA starts with as many registers for each of its threads as its launch bounds allow, a multiple of 8. `setmaxnreg` then moves
+//! A CTA starts with as many registers for each of its threads as its launch bounds allow, a multiple of 8, but no more than the largest
+//! number that `setmaxnreg` names (what ptxas was seen to give: 168 at 384 threads, 224 at 256). `setmaxnreg` then moves
 //! registers between warpgroups: a group that wants more waits until another has given them back. So what the groups end
 //! with must fit in what the CTA started with, or the kernel hangs; the assembler says nothing about it.
 
@@ -41,7 +42,7 @@ pub fn check(r: &Registers, warps: usize, out: &mut Findings) -> usize {
     if threads == 0 {
         return 0;
     }
-    let entry = (r.file / threads / STEP * STEP).min(MOST);
+    let entry = (r.file / threads / STEP * STEP).min(MOST).min(r.producer.max(r.consumer));
     let want = r.producer * r.producer_threads + r.consumer * r.consumer_threads;
     if want > entry * threads {
         let legal = alternatives(r, entry * threads);

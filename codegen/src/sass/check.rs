@@ -26,6 +26,17 @@ pub struct Intent {
     pub span: Span,
 }
 
+impl Intent {
+    /// Whether the PTX still asks for it: a product whose result nothing needs is gone before ptxas sees it.
+    pub fn is_asked_for(&self, ptx: &str) -> bool {
+        match self.any {
+            PRODUCTS => ptx.contains("mma.sync"),
+            WARPGROUP_PRODUCTS => ptx.contains("wgmma.mma_async"),
+            _ => true,
+        }
+    }
+}
+
 /// Tensor core products from registers; several generations call them differently.
 const PRODUCTS: &[&str] = &["HMMA", "QMMA", "OMMA", "IMMA"];
 const SETS_REGISTERS: &[&str] = &["USETMAXREG"];
