@@ -16,3 +16,4 @@ pub mod ptx;
 pub mod random;
 pub mod results;
 pub mod sass;
+pub mod targets;

@@ -4,11 +4,12 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tile_codegen::Compiled;
+use tile_codegen::target::{self, Target};
 use tile_models::graph::GraphOptions;
 use tile_tests::cases::{self, Case};
 use tile_tests::generated;
 use tile_tests::model;
-use tile_tests::pack;
+use tile_tests::{pack, targets};
 
 /// Compiles the device suite's kernels, and models, into a folder.
 #[derive(Parser)]
@@ -30,6 +31,10 @@ struct Args {
     /// Positions of the models' caches.
     #[arg(long, default_value_t = 512)]
     context: usize,
+    /// The architecture; `device-suite` is told the same. A GPU runs what is made for its own, and compiles the PTX of older ones
+    /// (`sm_80`, `sm_89`) when it loads it.
+    #[arg(long, default_value = target::DEFAULT.name, value_parser = targets::named)]
+    target: &'static Target,
 }
 
 /// What a kernel may take on its way to PTX.
@@ -40,13 +45,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let compiler = pack::compiler()?;
     std::fs::create_dir_all(&args.folder)?;
     let start = Instant::now();
-    let (mut count, mut fresh, mut failed, mut slow) = (0, 0, 0, Duration::ZERO);
+    let (mut count, mut fresh, mut failed, mut refused, mut slow) = (0, 0, 0, 0, Duration::ZERO);
     let mut pack = |case: Case| {
         if args.only.as_ref().is_some_and(|only| !case.name.contains(only)) {
             return;
         }
+        if let Some(reason) = targets::refusal(&case.plan, args.target) {
+            refused += 1;
+            println!("not for {}: {}: {reason}", args.target.name, case.name);
+            return;
+        }
         count += 1;
-        match pack::save(&case.plan, &args.folder, &case.name, &compiler) {
+        match pack::save(&case.plan, &args.folder, &case.name, &compiler, args.target) {
             Ok(None) => {}
             Ok(Some(compiled)) => {
                 fresh += 1;
@@ -64,14 +74,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         pack(make()?);
     }
     println!(
-        "{count} cases, {fresh} compiled, {failed} failed, in {:.1?}; slowest to PTX {slow:.2?}{}",
+        "{count} cases for {}, {fresh} compiled, {failed} failed, {refused} not for this target, in {:.1?}; slowest to PTX {slow:.2?}{}",
+        args.target.name,
         start.elapsed(),
         if slow > LIMIT { " (limit 1 s)" } else { "" }
     );
-    let mut kernels = 0;
+    let (mut kernels, mut unfit) = (0, 0);
     for seed in 0..args.generated {
         let case = generated::case(seed)?;
-        match pack::save(&case.plan, &args.folder, &case.name, &compiler) {
+        if targets::refusal(&case.plan, args.target).is_some() {
+            unfit += 1;
+            continue;
+        }
+        match pack::save(&case.plan, &args.folder, &case.name, &compiler, args.target) {
             Ok(_) => kernels += 1,
             Err(e) => {
                 failed += 1;
@@ -80,13 +95,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     if args.generated > 0 {
-        println!("{kernels} of {} generated kernels", args.generated);
+        println!("{kernels} of {} generated kernels, {unfit} not for this target", args.generated);
     }
     for folder in &args.models {
         let opened = model::Model::open(folder)?;
         let options = GraphOptions { context: args.context, ..GraphOptions::default() };
         let plan = opened.plan(options)?;
-        match pack::save(&plan, &args.folder, &opened.name, &compiler)? {
+        match pack::save(&plan, &args.folder, &opened.name, &compiler, args.target)? {
             Some(compiled) => report(&opened.name, &compiled),
             None => println!("{}: unchanged", opened.name),
         }

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
+use tile_codegen::target::{self, Target};
 use tile_lang::artifact::Artifact;
 use tile_lang::exec::Executor;
 use tile_lang::sim::{Precision, SimExecutor};
@@ -13,6 +14,7 @@ use tile_tests::generated::{self, Compared};
 use tile_tests::lockstep::{self, Difference};
 use tile_tests::model::{Failure, Model};
 use tile_tests::results::{CEILING, Row, Run};
+use tile_tests::targets;
 
 /// Runs what `device-pack` compiled into a folder.
 #[derive(Parser)]
@@ -46,6 +48,28 @@ struct Common {
     /// The device's number.
     #[arg(long, default_value_t = 0)]
     device: usize,
+    /// What `device-pack` compiled for. What that target can't do is left out.
+    #[arg(long, default_value = target::DEFAULT.name, value_parser = targets::named)]
+    target: &'static Target,
+}
+
+impl Common {
+    /// The name of a suite's results: those of the tuned target are not mixed with others.
+    fn suite(&self, name: &str) -> String {
+        if self.target == target::DEFAULT { name.into() } else { format!("{name}-{}", self.target.name) }
+    }
+
+    /// The artifact of a plan.
+    fn artifact(&self, folder: &Path, name: &str) -> Result<Artifact, Failure> {
+        let artifact = Artifact::load(&folder.join(format!("{name}.tile")))?;
+        if artifact.image.target != self.target.name {
+            let (made, asked) = (&artifact.image.target, self.target.name);
+            return Err(
+                format!("`{name}` is packed for {made}, not for {asked}; say `--target {made}` or pack again").into()
+            );
+        }
+        Ok(artifact)
+    }
 }
 
 #[derive(Subcommand)]
@@ -106,12 +130,16 @@ fn main() {
 
 /// Runs generated kernels; how many disagree with the interpreter or fail.
 fn generated_kernels(folder: &Path, count: u64, common: &Common) -> Result<usize, Failure> {
-    let run = Run::new("generated", common.results.clone(), common.commit.clone());
-    let (mut total, mut failed, mut machine) = (Compared::default(), 0, String::new());
+    let run = Run::new(&common.suite("generated"), common.results.clone(), common.commit.clone());
+    let (mut total, mut failed, mut unfit, mut machine) = (Compared::default(), 0, 0, String::new());
     for seed in 0..count {
         let case = generated::case(seed)?;
+        if targets::refusal(&case.plan, common.target).is_some() {
+            unfit += 1;
+            continue;
+        }
         let outcome = (|| -> Result<Compared, Failure> {
-            let artifact = Artifact::load(&folder.join(format!("{}.tile", case.name)))?;
+            let artifact = common.artifact(folder, &case.name)?;
             if artifact.plan != case.plan {
                 return Err("the artifact is of another plan; pack again".into());
             }
@@ -139,11 +167,15 @@ fn generated_kernels(folder: &Path, count: u64, common: &Common) -> Result<usize
         }
     }
     println!(
-        "{count} generated kernels on {machine}: {} elements, {} disagree, approximations {:.2} of their bound",
-        total.elements, total.disagreements, total.worst
+        "{} generated kernels on {machine}: {} elements, {} disagree, approximations {:.2} of their bound; {unfit} are not for {}",
+        count - unfit,
+        total.elements,
+        total.disagreements,
+        total.worst,
+        common.target.name
     );
     if failed == 0 {
-        let shape = format!("{count} programs, {} elements", total.elements);
+        let shape = format!("{} programs, {} elements", count - unfit, total.elements);
         run.write(Row { work: "generated".into(), shape, error: Some(total.worst), machine, ..Row::default() })?;
     }
     Ok(failed)
@@ -168,7 +200,7 @@ impl Outcome {
 
 fn kernels(args: &Args) -> Result<usize, Failure> {
     let folder = args.folder.as_ref().ok_or("a folder of artifacts is needed; `device-pack` makes one")?;
-    let run = Run::new("device", args.common.results.clone(), args.common.commit.clone());
+    let run = Run::new(&args.common.suite("device"), args.common.results.clone(), args.common.commit.clone());
     let mut failed = 0;
     println!(
         "{:4} {:64} {:>9} {:>7} {:>9} {:>9} {:>9} {:>6}",
@@ -176,6 +208,10 @@ fn kernels(args: &Args) -> Result<usize, Failure> {
     );
     let mut measure = |case: Case| -> Result<(), Failure> {
         if args.only.as_ref().is_some_and(|only| !case.name.contains(only)) {
+            return Ok(());
+        }
+        if let Some(reason) = targets::refusal(&case.plan, args.common.target) {
+            println!("none {}: {reason}", case.name);
             return Ok(());
         }
         match one(args, folder, &case) {
@@ -203,7 +239,7 @@ fn kernels(args: &Args) -> Result<usize, Failure> {
 }
 
 fn one(args: &Args, folder: &Path, case: &Case) -> Result<Outcome, Failure> {
-    let artifact = Artifact::load(&folder.join(format!("{}.tile", case.name)))?;
+    let artifact = args.common.artifact(folder, &case.name)?;
     if artifact.plan != case.plan {
         return Err("the artifact is of another plan; pack again".into());
     }
@@ -270,11 +306,11 @@ fn models(
     measure: usize,
     common: &Common,
 ) -> Result<usize, Failure> {
-    let run = Run::new("device", common.results.clone(), common.commit.clone());
+    let run = Run::new(&common.suite("device"), common.results.clone(), common.commit.clone());
     let mut failed = 0;
     for folder in folders {
         let model = Model::open(folder)?;
-        let artifact = Artifact::load(&artifacts.join(format!("{}.tile", model.name)))?;
+        let artifact = common.artifact(artifacts, &model.name)?;
         let mut gpu = GpuExecutor::new(common.device, &artifact, &model.source()?)?;
         println!("{}: {} instructions on {}", model.name, artifact.plan.program.len(), gpu.device());
         let report = model.verify(&mut gpu)?;

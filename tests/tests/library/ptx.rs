@@ -57,7 +57,8 @@ fn every_kernel_has_run_on_a_device() {
     }
     let mut last = HashMap::new();
     for file in &files {
-        for row in results::read(file).unwrap() {
+        // Other targets have suites of their own.
+        for row in results::read(file).unwrap().into_iter().filter(|row| row.suite == "device") {
             last.insert((row.work, row.shape), (row.ptx_sha256, row.date, row.machine));
         }
     }
