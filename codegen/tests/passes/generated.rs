@@ -1,12 +1,16 @@
-//! Generated kernels mean the same before and after every pass, and code can be made for all of them.
+//! Generated kernels mean the same before and after every pass, the checkers have nothing against them, and they run in roles
+//! under an adversary to the same results.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tile_codegen::lower::{self, Machine, ParamFacts};
+use tile_codegen::lower::Machine;
 use tile_codegen::passes::{explicit_roles, lower_to_roles};
-use tile_lang::generate::{self, Program};
+use tile_codegen::{check, protocol, target};
+use tile_lang::generate::{self, Case, Output, Program};
 use tile_lang::ir::{self, Kernel, Stage};
+use tile_lang::sim::Precision;
+use tile_lang::sim::checked::{CheckedExecutor, Settings};
 
 /// Programs that every run of the tests compares.
 const PROGRAMS: u64 = 1000;
@@ -50,9 +54,25 @@ fn compare(kernel: &Kernel) -> Result<(), String> {
         same(&format!("roles, {group} bytes"), &lowered)?;
         same("allocated", &Kernel { stage: Stage::Allocated, ..lowered })?;
     }
-    let facts = vec![vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()]];
-    lower::assemble(&kernel.name, std::slice::from_ref(kernel), &facts, Machine::SM_90A).map_err(|e| at("code", &e))?;
-    Ok(())
+    in_roles(kernel, want)
+}
+
+/// The whole program of a kernel: assembled, checked, and run in roles on two CTAs. The grid and the length of the kernel decide
+/// how the adversary begins, so that programs meet all strategies.
+fn in_roles(kernel: &Kernel, want: Vec<Output>) -> Result<(), String> {
+    let at = |stage: &str, e: &dyn std::fmt::Display| format!("{stage}: {e}");
+    let case = Case::expecting("generated", &[("generated".into(), kernel.clone())], vec![want])?;
+    let protocol = protocol::derive(&case.plan, Machine::SM_90A).map_err(|e| at("code", &e))?;
+    let layouts = check::assignments(&protocol, target::DEFAULT);
+    check::program(&case.plan, &protocol, &layouts).map_err(|e| at("static checkers", &e))?;
+    let settings = Settings { seed: kernel.ops.len() as u64, ..Settings::default() };
+    let checked = CheckedExecutor::new(case.plan.clone(), &case.weights, Precision::Native, protocol, settings);
+    let mut checked = checked.map_err(|e| at("checked simulator", &e))?;
+    let compared = case.compare(&mut checked).map_err(|e| at("checked simulator", &e))?;
+    match compared.iter().find(|c| c.disagreements > 0 || c.worst > 0.0) {
+        Some(c) => Err(format!("checked simulator: {} of {} elements differ", c.disagreements, c.elements)),
+        None => Ok(()),
+    }
 }
 
 fn folder() -> PathBuf {

@@ -12,6 +12,7 @@
 //! function's range where it is made, more than their declarations allow on a device.
 
 mod arrays;
+mod case;
 mod facts;
 mod grow;
 mod ops;
@@ -19,6 +20,7 @@ mod run;
 mod shrink;
 
 pub use arrays::{Contents, Input, NEAR, inputs, near_bound};
+pub use case::{Case, Compared, Weights};
 pub use run::{Output, run};
 pub use shrink::shrink;
 
