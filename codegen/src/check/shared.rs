@@ -122,11 +122,6 @@ fn users(p: &Protocol, out: &mut Findings) {
                 format!("a slot of {name} has {} bytes; bulk copies need multiples of {COPY}", shape.slot_bytes);
             out.error("E21", message, Vec::new());
         }
-        if shape.slots < 2 {
-            let message =
-                format!("the ring of {name} has {} slots; with fewer than 2 nothing is fetched ahead", shape.slots);
-            out.error("E21", message, Vec::new());
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tile_codegen::Compiled;
 use tile_codegen::target::{self, Target};
@@ -79,24 +80,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         start.elapsed(),
         if slow > LIMIT { " (limit 1 s)" } else { "" }
     );
-    let (mut kernels, mut unfit) = (0, 0);
-    for seed in 0..args.generated {
-        let case = generated::case(seed)?;
-        if targets::refusal(&case.plan, args.target).is_some() {
-            unfit += 1;
-            continue;
-        }
-        match pack::save(&case.plan, &args.folder, &case.name, &compiler, args.target) {
-            Ok(_) => kernels += 1,
-            Err(e) => {
-                failed += 1;
-                println!("FAIL {e}");
-            }
-        }
-    }
-    if args.generated > 0 {
-        println!("{kernels} of {} generated kernels, {unfit} not for this target", args.generated);
-    }
+    failed += generated_kernels(&args, &compiler);
     for folder in &args.models {
         let opened = model::Model::open(folder)?;
         let options = GraphOptions { context: args.context, ..GraphOptions::default() };
@@ -107,6 +91,40 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     std::process::exit(i32::from(failed > 0));
+}
+
+/// Packs generated kernels, as many programs at a time as there are processors; how many programs failed.
+fn generated_kernels(args: &Args, compiler: &str) -> usize {
+    if args.generated == 0 {
+        return 0;
+    }
+    let (start, batches) = (Instant::now(), generated::batches(args.generated, args.target));
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let one = |seeds: &[u64]| -> Result<(), String> {
+        let batch = generated::batch(seeds)?;
+        let saved = pack::save(&batch.case.plan, &args.folder, &batch.name, compiler, args.target);
+        saved.map(drop).map_err(|e| e.to_string())
+    };
+    std::thread::scope(|s| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            s.spawn(|| {
+                while let Some(seeds) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(e) = one(seeds) {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                        println!("FAIL generated kernels {seeds:?}: {e}");
+                    }
+                }
+            });
+        }
+    });
+    let (failed, kernels) = (failed.into_inner(), batches.iter().map(|b| b.len() as u64).sum::<u64>());
+    println!(
+        "{kernels} generated kernels in {} programs, {failed} failed, in {:.1?}; {} are not for this target",
+        batches.len(),
+        start.elapsed(),
+        args.generated - kernels
+    );
+    failed
 }
 
 fn report(name: &str, c: &Compiled) {

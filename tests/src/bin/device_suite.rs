@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use tile_codegen::target::{self, Target};
 use tile_lang::artifact::Artifact;
 use tile_lang::exec::Executor;
+use tile_lang::generate::Compared;
 use tile_lang::sim::{Precision, SimExecutor};
 use tile_runtime::{GpuExecutor, Timing, TimingOptions};
 use tile_tests::behaviour;
 use tile_tests::cases::{self, Case};
 use tile_tests::compare::{Errors, compare};
-use tile_tests::generated::{self, Compared};
+use tile_tests::generated;
 use tile_tests::lockstep::{self, Difference};
 use tile_tests::model::{Failure, Model};
 use tile_tests::results::{CEILING, Row, Run};
@@ -131,38 +132,38 @@ fn main() {
 /// Runs generated kernels; how many disagree with the interpreter or fail.
 fn generated_kernels(folder: &Path, count: u64, common: &Common) -> Result<usize, Failure> {
     let run = Run::new(&common.suite("generated"), common.results.clone(), common.commit.clone());
-    let (mut total, mut failed, mut unfit, mut machine) = (Compared::default(), 0, 0, String::new());
-    for seed in 0..count {
-        let case = generated::case(seed)?;
-        if targets::refusal(&case.plan, common.target).is_some() {
-            unfit += 1;
-            continue;
-        }
-        let outcome = (|| -> Result<Compared, Failure> {
-            let artifact = common.artifact(folder, &case.name)?;
-            if artifact.plan != case.plan {
+    let (mut total, mut failed, mut machine) = (Compared::default(), 0, String::new());
+    let batches = generated::batches(count, common.target);
+    let unfit = count - batches.iter().map(|b| b.len() as u64).sum::<u64>();
+    for seeds in batches {
+        let batch = generated::batch(&seeds)?;
+        let outcome = (|| -> Result<Vec<Compared>, Failure> {
+            let artifact = common.artifact(folder, &batch.name)?;
+            if artifact.plan != batch.case.plan {
                 return Err("the artifact is of another plan; pack again".into());
             }
-            let mut gpu = GpuExecutor::new(common.device, &artifact, &case.weights)?;
+            let mut gpu = GpuExecutor::new(common.device, &artifact, &batch.case.weights)?;
             machine = gpu.device();
-            Ok(case.compare(&mut gpu)?)
+            Ok(batch.case.compare(&mut gpu)?)
         })();
         match outcome {
-            Ok(c) => {
-                total.elements += c.elements;
-                total.disagreements += c.disagreements;
-                total.worst = total.worst.max(c.worst);
-                if c.disagreements > 0 {
-                    failed += 1;
-                    println!(
-                        "FAIL {}: {} of {} elements, {:.2} of the bound",
-                        case.name, c.disagreements, c.elements, c.worst
-                    );
+            Ok(list) => {
+                for (seed, c) in seeds.iter().zip(list) {
+                    total.elements += c.elements;
+                    total.disagreements += c.disagreements;
+                    total.worst = total.worst.max(c.worst);
+                    if c.disagreements > 0 {
+                        failed += 1;
+                        println!(
+                            "FAIL seed {seed}: {} of {} elements, {:.2} of the bound",
+                            c.disagreements, c.elements, c.worst
+                        );
+                    }
                 }
             }
             Err(e) => {
-                failed += 1;
-                println!("FAIL {}: {e}", case.name);
+                failed += seeds.len();
+                println!("FAIL {}, seeds {seeds:?}: {e}", batch.name);
             }
         }
     }

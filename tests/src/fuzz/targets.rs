@@ -76,7 +76,7 @@ impl Target {
             Target::Safetensors => seeds.push(small_checkpoint()),
             Target::Artifact => {
                 let file = std::env::temp_dir().join(format!("monotile-fuzz-seed-{}.tile", std::process::id()));
-                let case = crate::generated::case(3).map_err(std::io::Error::other)?;
+                let case = crate::generated::batch(&[3]).map_err(std::io::Error::other)?.case;
                 for plan in [Plan::new("empty"), case.plan] {
                     Artifact::new(plan, image()).save(&file).map_err(std::io::Error::other)?;
                     seeds.push(std::fs::read(&file)?.split_off(ARTIFACT_HEAD));

@@ -1,7 +1,8 @@
 //! Seeded small kernels, to compare passes, simulators and devices on more programs than people write.
 //!
 //! A [`Program`] is a list of steps; each makes one op, or a few that belong together, of whatever values there are, so every list
-//! is a kernel and [`shrink`] may drop any step. The kernel's generics say how large its arrays are and what they hold, so
+//! is a kernel and [`shrink`] may drop any step. A list of [`Pin`]s becomes a schedule in the same way, and [`mistakes`] has schedules
+//! that no compiler may accept. The kernel's generics say how large its arrays are and what they hold, so
 //! that a `.tile` file of it can be run by itself: [`inputs()`].
 //!
 //! **What may be compared exactly.** Everything but the output `near`. The grower knows of each real value whether it is the
@@ -15,12 +16,16 @@ mod arrays;
 mod case;
 mod facts;
 mod grow;
+mod mistakes;
 mod ops;
+mod pins;
 mod run;
 mod shrink;
 
 pub use arrays::{Contents, Input, NEAR, inputs, near_bound};
 pub use case::{Case, Compared, Weights};
+pub use mistakes::{Mistake, mistakes};
+pub use pins::{Decision, Pin};
 pub use run::{Output, run};
 pub use shrink::shrink;
 
@@ -159,7 +164,7 @@ pub struct Shape {
     pub items: [usize; 2],
 }
 
-/// A kernel as a list of steps.
+/// A kernel as a list of steps, with a schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// Keys the contents of its arrays.
@@ -168,6 +173,8 @@ pub struct Program {
     pub shape: Shape,
     /// The steps.
     pub steps: Vec<Step>,
+    /// What its schedule pins.
+    pub pins: Vec<Pin>,
 }
 
 /// Deepest nesting of loops and conditions.
@@ -184,15 +191,22 @@ impl Program {
             items: [1 + random.below(4), 1 + random.below(2)],
         };
         let count = 3 + random.below(18);
-        Program { seed, shape, steps: steps(&mut random, count, 0) }
+        let steps = steps(&mut random, count, 0);
+        Program { seed, shape, steps, pins: pins::pins(&mut random) }
     }
 
-    /// The kernel.
+    /// The kernel, with its schedule if that pins anything.
     ///
     /// # Panics
-    /// The builder refuses what the grower made: a fault of this module.
+    /// The builder refuses what the grower made, or names of the schedule mean no ops of the kernel: a fault of this module or of them.
     pub fn kernel(&self) -> Kernel {
-        grow::kernel(self)
+        let kernel = grow::kernel(self);
+        let schedule = pins::schedule(&kernel, &self.pins);
+        if schedule.is_empty() {
+            return kernel;
+        }
+        let text = schedule.to_string();
+        schedule.attach(kernel).unwrap_or_else(|e| panic!("seed {}: a schedule does not fit:\n{e}\n{text}", self.seed))
     }
 
     /// Steps, nested ones included.
@@ -279,6 +293,26 @@ mod tests {
                 assert!(ops.contains(&format!("{:?}", OpKind::Reduce(*op, axis))), "{op:?} along {axis}");
             }
         }
+    }
+
+    #[test]
+    fn schedules_pin_every_decision() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..400 {
+            let Some(s) = Program::random(seed).kernel().schedule else { continue };
+            let has = [
+                (Decision::Ring, s.rings.iter().any(|r| r.ops.len() > 1)),
+                (Decision::Stages, s.rings.iter().any(|r| r.stages.is_some())),
+                (Decision::Roles, s.roles.iter().filter(|r| !r.ops.is_empty()).count() == 2),
+                (Decision::Warps, s.roles.iter().any(|r| r.warps == Some(4))),
+                (Decision::Registers, s.roles.iter().any(|r| r.registers.is_some())),
+                (Decision::Split, s.splits.iter().any(|s| s.rows * s.columns * s.depth > 1)),
+                (Decision::Raster, s.raster.is_some()),
+                (Decision::Trivial, s.cluster.is_some() && !s.inflight.is_empty()),
+            ];
+            seen.extend(has.into_iter().filter(|h| h.1).map(|h| h.0));
+        }
+        assert_eq!(seen, Decision::ALL.into());
     }
 
     #[test]
