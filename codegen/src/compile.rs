@@ -9,6 +9,7 @@ use crate::{CodegenError, check, mlir, passes, ptxas};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use tile_lang::artifact::Image;
+use tile_lang::debug::without;
 use tile_lang::diag::{Diagnostic, Diagnostics};
 use tile_lang::ir::Kernel;
 use tile_lang::plan::Plan;
@@ -47,13 +48,31 @@ pub struct Times {
     pub ptxas: Duration,
 }
 
-/// Compiles a plan into one persistent kernel. With ptxas at hand the image holds machine code too.
+/// What becomes of `device_assert!`, `dbg_tile!` and `mark!`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Debug {
+    /// No code is made of them: what is shipped.
+    #[default]
+    Strip,
+    /// They say what they have to say.
+    Keep,
+}
+
+/// Compiles a plan into one persistent kernel, as it is shipped. With ptxas at hand the image holds machine code too.
 ///
 /// # Errors
 /// A kernel that can't be lowered, a program that the static checkers reject, PTX that ptxas rejects or can't honour (E40),
 /// machine code without the instructions that were meant (E41).
 pub fn compile(plan: &Plan, target: &'static Target) -> Result<Compiled, CodegenError> {
-    program(Some(plan), &plan.name, &plan.kernels, &lower::facts(plan), target)
+    compile_with(plan, target, Debug::Strip)
+}
+
+/// As [`compile`], with or without what kernels say about themselves.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_with(plan: &Plan, target: &'static Target, debug: Debug) -> Result<Compiled, CodegenError> {
+    program(Some(plan), &plan.name, &plan.kernels, &lower::facts(plan), target, debug)
 }
 
 /// As [`compile`], for kernels by themselves and what is known of their arguments.
@@ -65,8 +84,9 @@ pub fn compile_kernels(
     kernels: &[Kernel],
     facts: &[Vec<ParamFacts>],
     target: &'static Target,
+    debug: Debug,
 ) -> Result<Compiled, CodegenError> {
-    program(None, name, kernels, facts, target)
+    program(None, name, kernels, facts, target, debug)
 }
 
 fn program(
@@ -75,7 +95,16 @@ fn program(
     kernels: &[Kernel],
     facts: &[Vec<ParamFacts>],
     target: &'static Target,
+    debug: Debug,
 ) -> Result<Compiled, CodegenError> {
+    let stripped: Vec<Kernel>;
+    let kernels = match debug {
+        Debug::Keep => kernels,
+        Debug::Strip => {
+            stripped = kernels.iter().map(without).collect();
+            &stripped
+        }
+    };
     let mut times = Times::default();
     let begin = Instant::now();
     let machine = target.machine();
@@ -103,6 +132,7 @@ fn program(
         boxes: assembled.boxes,
         registers: 0,
         spills: 0,
+        sites: assembled.sites,
     };
     let warnings = Diagnostics::default();
     let mut compiled =

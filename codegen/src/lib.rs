@@ -25,4 +25,4 @@ mod compile;
 pub mod mlir;
 
 #[cfg(feature = "llvm")]
-pub use compile::{Compiled, Times, compile, compile_kernels};
+pub use compile::{Compiled, Debug, Times, compile, compile_kernels, compile_with};

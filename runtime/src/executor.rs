@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tile_lang::DType;
 use tile_lang::artifact::Artifact;
+use tile_lang::debug::{self, Marked, Saying, Site};
 use tile_lang::exec::{Data, ExecError, Executor, Mailbox, RunStats, WeightSource};
 use tile_lang::plan::{Plan, Visibility};
 use tile_lang::record::{COUNTER, RECORD_BYTES, control};
@@ -31,13 +32,15 @@ pub struct Options {
     pub timeout: Duration,
     /// CTAs of the grid; all multiprocessors when none are given. More than there are multiprocessors is refused.
     pub ctas: Option<u32>,
+    /// Bytes for what kernels show and mark in one run, if the image has any of that.
+    pub debug_bytes: usize,
     /// A fault for tests of the watchdog: this instruction's signals are lost, as if it never ended.
     pub lost_signal: Option<usize>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { timeout: Duration::from_secs(4), ctas: None, lost_signal: None }
+        Options { timeout: Duration::from_secs(4), ctas: None, debug_bytes: 4 << 20, lost_signal: None }
     }
 }
 
@@ -73,6 +76,9 @@ pub struct GpuExecutor {
     _maps: DeviceMemory,
     control: DeviceMemory,
     cancel: HostMemory,
+    /// What kernels say about themselves, and where what they show and mark goes.
+    sites: Vec<Site>,
+    said: Option<DeviceMemory>,
     pub(crate) context: Rc<Context>,
 }
 
@@ -164,6 +170,11 @@ impl GpuExecutor {
         let records = DeviceMemory::zeroed(&context, &stream, bytes.len())?;
         records.write(&stream, 0, &bytes)?;
         let control = DeviceMemory::zeroed(&context, &stream, Layout::control_bytes(&plan))?;
+        let shows = image.sites.iter().any(|s| !matches!(s.saying, Saying::Assertion(..)));
+        let said = match shows {
+            true => Some(DeviceMemory::zeroed(&context, &stream, options.debug_bytes.max(64).next_multiple_of(16))?),
+            false => None,
+        };
         let cancel = HostMemory::zeroed(&context, 4)?;
         if let Some(word) = cancel.word(0) {
             word.store(CANCEL, Ordering::Release);
@@ -187,6 +198,8 @@ impl GpuExecutor {
             _maps: maps,
             control,
             cancel,
+            sites: image.sites.clone(),
+            said,
             context,
         })
     }
@@ -225,7 +238,29 @@ impl GpuExecutor {
         if self.context.is_lost() {
             return Err(lost());
         }
-        self.control.clear(&self.stream)
+        self.control.clear(&self.stream)?;
+        let Some(memory) = &self.said else { return Ok(()) };
+        memory.clear(&self.stream)?;
+        let words = [memory.address(), memory.bytes() as u64];
+        self.control.write(&self.stream, 4 * control::DEBUG, &words.map(u64::to_le_bytes).concat())
+    }
+
+    /// After a launch: what kernels showed is shown; the marks. Nothing where none was to be had.
+    pub(crate) fn listen(&self) -> Result<Vec<Marked>, ExecError> {
+        let Some(memory) = &self.said else { return Ok(Vec::new()) };
+        let mut bytes = vec![0u8; memory.bytes()];
+        memory.read(&self.stream, 0, &mut bytes)?;
+        let words: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)).collect();
+        let said = debug::read_buffer(&words, &self.sites);
+        said.tiles.iter().for_each(|text| debug::show(text));
+        if let Some(wanted) = said.cut {
+            debug::show(&format!(
+                "plan `{}`: kernels showed and marked {wanted} bytes in this run, of which {} were kept",
+                self.plan.name,
+                memory.bytes()
+            ));
+        }
+        Ok(said.marks)
     }
 
     /// Queues one launch.
@@ -249,16 +284,21 @@ impl GpuExecutor {
         self.module.launch(&self.stream, self.loaded.ctas, &arguments)
     }
 
-    /// After a launch: whether a wait in it ran out of time.
+    /// After a launch: whether an assertion failed in it or a wait ran out of time.
     pub(crate) fn verdict(&self) -> Result<(), ExecError> {
-        let mut head = [0u8; 4 * control::REPORT + 8];
+        let mut head = [0u8; control::BYTES];
         self.control.read(&self.stream, 0, &mut head)?;
-        let (words, key) = head.split_at(4 * control::REPORT);
-        let abort = words.as_chunks::<4>().0.first().map_or(0, |w| u32::from_le_bytes(*w));
-        if abort != 1 {
+        let words: Vec<u32> = head.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)).collect();
+        if words[control::ABORT] != 1 {
             return Ok(());
         }
-        let report = Report::of(key.as_chunks::<8>().0.first().map_or(0, |k| u64::from_le_bytes(*k)));
+        if let Some((instr, found)) = debug::failure(&words[control::FAILURE..], &self.sites) {
+            let label =
+                self.plan.program.get(instr).map_or_else(|| format!("instruction {instr}"), |i| i.label.clone());
+            return Err(ExecError::Program(format!("`{label}`: {found}")));
+        }
+        let key = u64::from(words[control::REPORT]) | u64::from(words[control::REPORT + 1]) << 32;
+        let report = Report::of(key);
         let mut value = [0u8; 4];
         let counter = report.counter.min(self.plan.program.len());
         self.control.read(&self.stream, control::BYTES + control::COUNTER_STRIDE * counter, &mut value)?;
@@ -391,6 +431,7 @@ impl Executor for GpuExecutor {
         if let Some(fault) = mailbox.fault {
             return Err(fault);
         }
+        self.listen()?;
         self.verdict()?;
         Ok(RunStats { elapsed: self.ended.since(&self.begun)?, cancelled: cancelled.is_some() })
     }

@@ -264,6 +264,7 @@ mod tests {
             boxes: vec![vec![None; 4]],
             registers: 0,
             spills: 0,
+            sites: Vec::new(),
         };
         (plan, image)
     }

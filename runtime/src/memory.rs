@@ -34,6 +34,11 @@ impl DeviceMemory {
         self.address
     }
 
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Queues zeroing.
     pub fn clear(&self, stream: &Stream) -> Result<(), RuntimeError> {
         self.fill(stream, 0)

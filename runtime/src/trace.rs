@@ -3,6 +3,7 @@
 use crate::executor::GpuExecutor;
 use crate::memory::DeviceMemory;
 use std::ops::Range;
+use tile_lang::debug::Marked;
 use tile_lang::exec::ExecError;
 use tile_lang::record::trace;
 
@@ -16,6 +17,8 @@ pub struct Trace {
     pub range: Range<usize>,
     /// Per CTA, per instruction of the range.
     pub times: Vec<Vec<Times>>,
+    /// Phases that kernels marked (`mark!`), in the order of CTAs and of their clocks; only where code was made with them.
+    pub marks: Vec<Marked>,
 }
 
 /// How far the producer runs ahead at the borders between instructions.
@@ -56,20 +59,23 @@ impl GpuExecutor {
     /// A range outside the program, too little memory, or a failed launch.
     pub fn trace(&mut self, range: Range<usize>) -> Result<Trace, ExecError> {
         let ctas = self.loaded().ctas as usize;
-        let Some(span) = self.span(&range, 1)? else { return Ok(Trace { range, times: vec![Vec::new(); ctas] }) };
+        let Some(span) = self.span(&range, 1)? else {
+            return Ok(Trace { range, times: vec![Vec::new(); ctas], marks: Vec::new() });
+        };
         let row = range.len() * 8 * trace::WORDS;
         let memory = DeviceMemory::zeroed(&self.context, &self.stream, ctas * row)?;
         self.reset()?;
         self.launch_traced(span, memory.address())?;
         let mut bytes = vec![0u8; ctas * row];
         memory.read(&self.stream, 0, &mut bytes)?;
+        let marks = self.listen()?;
         self.verdict()?;
         let words: Vec<u64> = bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
         let times = words
             .chunks(range.len() * trace::WORDS)
             .map(|cta| cta.as_chunks::<{ trace::WORDS }>().0.to_vec())
             .collect();
-        Ok(Trace { range, times })
+        Ok(Trace { range, times, marks })
     }
 }
 
@@ -80,7 +86,7 @@ mod tests {
     #[test]
     fn counts_borders_with_requests() {
         let times = vec![vec![[1, 2, 10, 20], [0; 4], [15, 16, 30, 40], [50, 51, 60, 70]]];
-        let t = Trace { range: 0..4, times };
+        let t = Trace { range: 0..4, times, marks: Vec::new() };
         assert_eq!(t.run_ahead(|_| true), RunAhead { borders: 2, early: 1 });
         assert_eq!(t.run_ahead(|i| i == 2), RunAhead { borders: 1, early: 1 });
     }

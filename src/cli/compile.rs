@@ -21,6 +21,9 @@ pub struct Args {
     /// Positions that the caches hold [default: 4096, or fewer if the model has fewer]
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
+    /// Keep `device_assert!`, `dbg_tile!` and `mark!`, which are left out of what is shipped
+    #[arg(long)]
+    pub debug: bool,
     /// Print the summary as JSON
     #[arg(long)]
     pub json: bool,
@@ -47,7 +50,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> Result<(), CliError> {
     let context = model.context(args.context)?;
     let plan = model.plan(&weights, context)?;
     let planning = begin.elapsed();
-    let compiled = tile_codegen::compile(&plan, target)?;
+    let debug = if args.debug { tile_codegen::Debug::Keep } else { tile_codegen::Debug::Strip };
+    let compiled = tile_codegen::compile_with(&plan, target, debug)?;
     let begin = Instant::now();
     let artifact = Artifact::new(plan, compiled.image.clone());
     artifact.save(&args.out)?;

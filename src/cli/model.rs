@@ -205,7 +205,7 @@ impl Program {
                 list_devices()?;
                 let artifact = match self {
                     Program::Artifact(artifact) => *artifact,
-                    Program::Planned(plan) => assemble(plan)?,
+                    Program::Planned(plan) => assemble(plan, Debugging::Strip)?,
                 };
                 Ok(Box::new(GpuExecutor::new(ordinal, &artifact, weights)?))
             }
@@ -225,16 +225,29 @@ pub fn checked(
     CheckedExecutor::new(plan, weights, precision, protocol, settings).map_err(|e| CliError::input(e.to_string()))
 }
 
+/// What becomes of what kernels say about themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Debugging {
+    /// It is left out.
+    Strip,
+    /// It is said.
+    Keep,
+}
+
 /// Compiles a plan in this process.
 #[cfg(feature = "llvm")]
-pub fn assemble(plan: Plan) -> Result<Artifact, CliError> {
-    let compiled = tile_codegen::compile(&plan, tile_codegen::target::DEFAULT)?;
+pub fn assemble(plan: Plan, debugging: Debugging) -> Result<Artifact, CliError> {
+    let debug = match debugging {
+        Debugging::Strip => tile_codegen::Debug::Strip,
+        Debugging::Keep => tile_codegen::Debug::Keep,
+    };
+    let compiled = tile_codegen::compile_with(&plan, tile_codegen::target::DEFAULT, debug)?;
     Ok(Artifact::new(plan, compiled.image))
 }
 
 /// Says that this build can't.
 #[cfg(not(feature = "llvm"))]
-pub fn assemble(_: Plan) -> Result<Artifact, CliError> {
+pub fn assemble(_: Plan, _: Debugging) -> Result<Artifact, CliError> {
     Err(CliError::input(
         "this monotile was built without LLVM and can't compile; make an artifact elsewhere with `monotile compile` \
          and give it with --artifact",

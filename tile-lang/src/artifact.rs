@@ -3,6 +3,7 @@
 //! File: the magic line, a SHA-256 of everything after it, the length of a JSON header (u64, little endian), the header
 //! (format version, target, compiler, plan, image facts), then the PTX and the cubin.
 
+use crate::debug::Site;
 use crate::packing::Packing;
 use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// Version of the file format and of the record layout.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// What every artifact begins with; a SHA-256 of the rest follows it.
 pub const MAGIC: &[u8; 16] = b"monotile-image\r\n";
 
@@ -39,6 +40,8 @@ pub struct Image {
     pub registers: u32,
     /// Spilled bytes.
     pub spills: u32,
+    /// Ops that say something about the run, by the numbers that the code gives them; none in what is shipped.
+    pub sites: Vec<Site>,
 }
 
 /// What one bulk tensor copy brings: `rows` × `columns` elements of an array's last two axes.
@@ -191,6 +194,7 @@ mod tests {
             boxes: Vec::new(),
             registers: 168,
             spills: 0,
+            sites: Vec::new(),
         };
         Artifact::new(Plan::new("sample"), image)
     }

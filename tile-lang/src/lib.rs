@@ -6,6 +6,7 @@
 
 pub mod artifact;
 pub mod build;
+pub mod debug;
 pub mod diag;
 pub mod dsl;
 pub mod dtype;

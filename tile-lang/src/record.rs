@@ -47,10 +47,65 @@ pub mod control {
     pub const COUNTER_SHIFT: u32 = 40;
     /// Lowest bit of the instruction's part.
     pub const RECORD_SHIFT: u32 = 16;
+    /// Address (u64) of the debug buffer, 0 for none, and its bytes (u64) behind it.
+    pub const DEBUG: usize = 8;
+    /// The first assertion that failed, as [`failure`](super::failure) says.
+    pub const FAILURE: usize = 32;
     /// Bytes before the first counter.
     pub const BYTES: usize = 1024;
     /// Bytes from one counter to the next: one cache line each.
     pub const COUNTER_STRIDE: usize = 128;
+}
+
+/// Words of an assertion that failed, in the control block.
+pub mod failure {
+    /// Its site, from 1; 0 for none.
+    pub const SITE: usize = 0;
+    /// Instruction.
+    pub const RECORD: usize = 1;
+    /// CTA.
+    pub const CTA: usize = 2;
+    /// Element of the condition, row after row.
+    pub const ELEMENT: usize = 3;
+    /// Axes of the grid of work items.
+    pub const AXES: usize = 4;
+    /// Coordinates of the work item.
+    pub const ITEM: usize = 8;
+    /// Most coordinates.
+    pub const ITEM_WORDS: usize = super::MAX_EXTENTS;
+    /// Values of the message.
+    pub const VALUES: usize = 12;
+    /// Most values.
+    pub const MOST_VALUES: usize = 8;
+    /// All of them.
+    pub const WORDS: usize = VALUES + MOST_VALUES;
+}
+
+/// Words of the debug buffer: the bytes that entries want (u64), and from [`FIRST`] on the entries.
+pub mod debug {
+    /// Where the first entry begins.
+    pub const FIRST: usize = 4;
+    /// In an entry: its site, from 1.
+    pub const SITE: usize = 0;
+    /// Words of its payload: elements row after row, or of a mark the SM's clock and the GPU's.
+    pub const PAYLOAD_WORDS: usize = 1;
+    /// Instruction.
+    pub const RECORD: usize = 2;
+    /// CTA.
+    pub const CTA: usize = 3;
+    /// Axes of the grid of work items.
+    pub const AXES: usize = 4;
+    /// Coordinates of the work item.
+    pub const ITEM: usize = 8;
+    /// Most coordinates.
+    pub const ITEM_WORDS: usize = super::MAX_EXTENTS;
+    /// Where the payload begins.
+    pub const PAYLOAD: usize = 12;
+
+    /// Words of an entry: entries begin at multiples of 16 bytes.
+    pub const fn entry_words(payload: usize) -> usize {
+        (PAYLOAD + payload).next_multiple_of(4)
+    }
 }
 
 /// The optional trace: for each CTA and each instruction of the range, four times in cycles of the SM's clock. Zero where

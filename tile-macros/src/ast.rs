@@ -215,6 +215,12 @@ pub enum ExprKind {
     Role { name: Box<Expr>, warps: Box<Expr>, registers: Box<Expr>, body: Block },
     /// `require!(…)`: each clause and its text.
     Require(Vec<(Expr, String)>),
+    /// `device_assert!(…)`: condition, message and the values it shows.
+    Assert { condition: Box<Expr>, message: String, values: Vec<Expr> },
+    /// `dbg_tile!(…)`: label and value.
+    Dbg(String, Box<Expr>),
+    /// `mark!("…")`.
+    Mark(String),
     /// Another macro, host code.
     Macro(syn::Macro, Vec<(VarId, Span)>),
 }

@@ -41,6 +41,7 @@ impl Times<'_> {
         match &e.kind {
             ExprKind::Var(v, _) => self.vars[*v].device,
             ExprKind::Leaf(_) | ExprKind::Opaque(..) | ExprKind::Macro(..) | ExprKind::Require(_) => false,
+            ExprKind::Assert { .. } | ExprKind::Dbg(..) | ExprKind::Mark(_) => false,
             ExprKind::For { .. } | ExprKind::Assign { .. } | ExprKind::Role { .. } => false,
             ExprKind::Unary(_, x)
             | ExprKind::Prefix(_, x)
@@ -86,6 +87,7 @@ impl Times<'_> {
                 (unit && self.device(recv)) || (name == "mma" && args.len() == 2)
             }
             ExprKind::Assign { .. } | ExprKind::For { .. } | ExprKind::Require(_) | ExprKind::Role { .. } => true,
+            ExprKind::Assert { .. } | ExprKind::Dbg(..) | ExprKind::Mark(_) => true,
             ExprKind::Block(b) => self.unit_block(b),
             ExprKind::If { then, otherwise, .. } => otherwise.is_none() || self.unit_block(then),
             ExprKind::Match(_, arms) => arms.iter().all(|a| self.unit(&a.body)),
@@ -217,7 +219,13 @@ pub enum Child<'a> {
 pub fn for_children<'a>(e: &'a Expr, f: &mut dyn FnMut(Child<'a>)) {
     match &e.kind {
         ExprKind::Var(..) | ExprKind::Leaf(_) | ExprKind::Opaque(..) | ExprKind::Macro(..) | ExprKind::Ring { .. } => {}
-        ExprKind::Tiles(x, _)
+        ExprKind::Mark(_) => {}
+        ExprKind::Assert { condition, values, .. } => {
+            f(Child::Expr(condition));
+            values.iter().for_each(|e| f(Child::Expr(e)));
+        }
+        ExprKind::Dbg(_, x)
+        | ExprKind::Tiles(x, _)
         | ExprKind::Unary(_, x)
         | ExprKind::Prefix(_, x)
         | ExprKind::Cast(x, _)

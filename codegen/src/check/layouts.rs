@@ -228,13 +228,15 @@ impl Checker<'_> {
             OpKind::Mma => self.product(id, op),
             OpKind::Reduce(_, axis) => self.reduce(id, op, *axis),
             OpKind::Store | OpKind::StoreMasked => self.store(id, op),
-            OpKind::Gather | OpKind::Scan(..) => match self.native(op.results[0]) {
-                None => self.wrong(id, format!("{} has no layout", self.name(op.results[0]))),
-                Some(d) => {
-                    let tiles = op.operands.iter().filter(|v| matches!(self.k.ty(**v), Type::Tile(..)));
-                    tiles.for_each(|v| self.need(id, *v, &d, "an index or element beside its result"));
+            OpKind::Gather | OpKind::Scan(..) | OpKind::Atomic(..) | OpKind::AtomicCas(_) => {
+                match self.native(op.results[0]) {
+                    None => self.wrong(id, format!("{} has no layout", self.name(op.results[0]))),
+                    Some(d) => {
+                        let tiles = op.operands.iter().filter(|v| matches!(self.k.ty(**v), Type::Tile(..)));
+                        tiles.for_each(|v| self.need(id, *v, &d, "an index or element beside its result"));
+                    }
                 }
-            },
+            }
             OpKind::Transpose if self.is_tile(op.results[0]) => {
                 if let Some(d) = self.native(op.results[0]) {
                     self.need(id, op.operands[0], &d.swapped(), "the transpose's operand");

@@ -151,10 +151,19 @@ impl Assigner<'_> {
                 }
                 self.set(op.results[0], l);
             }
-            OpKind::Scatter | OpKind::Atomic(_) => {
+            OpKind::Scatter | OpKind::Atomic(..) | OpKind::AtomicCas(_) => {
                 let l = moved_from(self.native(op.operands[1]), self.k.ty(op.operands[1]), self.warps);
                 for x in &op.operands[1..] {
                     self.demand(*x, &l);
+                }
+                if let Some(old) = op.results.first() {
+                    self.set(*old, l);
+                }
+            }
+            OpKind::DeviceAssert(_) | OpKind::DbgTile(_) if self.is_tile(op.operands[0]) => {
+                let l = moved_from(self.native(op.operands[0]), self.k.ty(op.operands[0]), self.warps);
+                for x in op.operands.iter().filter(|x| self.is_tile(**x)).copied().collect::<Vec<_>>() {
+                    self.demand(x, &l);
                 }
             }
             OpKind::Store | OpKind::StoreMasked => {

@@ -7,6 +7,7 @@ use super::program::SharedMap;
 use crate::CodegenError;
 use crate::layout::{Assignment, Layout};
 use std::collections::{HashMap, HashSet};
+use tile_lang::debug::Site;
 use tile_lang::dtype::DType;
 use tile_lang::ir::{BlockId, Kernel, Literal, OpData, OpId, OpKind, Role, Type, ValueId};
 use tile_lang::packing::Packing;
@@ -83,6 +84,13 @@ pub(super) struct Body<'a> {
     pub notes: Notes<'a>,
     /// Consumer warps.
     pub warps: usize,
+    /// This CTA.
+    pub cta: Ssa,
+    /// The record at hand, in shared memory.
+    pub record: Ssa,
+    /// Index of the kernel in the program, and the program's ops that say something.
+    pub number: usize,
+    pub sites: &'a [Site],
 }
 
 impl Body<'_> {
@@ -155,8 +163,8 @@ impl Body<'_> {
             OpKind::Reshape | OpKind::Join(_) => self.broken("only tiles in registers are reshaped and joined"),
             OpKind::Scan(kind, axis) => self.scan(op, *kind, *axis),
             OpKind::Gather => self.gather(op),
-            OpKind::Scatter => self.scatter(op, None),
-            OpKind::Atomic(kind) => self.scatter(op, Some(*kind)),
+            OpKind::Scatter => self.scatter(op),
+            OpKind::Atomic(..) | OpKind::AtomicCas(_) => self.atomic(op),
             OpKind::Slice(at) => {
                 let Some(mut tile) = self.shared.get(&op.operands[0]).cloned() else {
                     return self.broken("slice of something that is not in shared memory");
@@ -174,6 +182,9 @@ impl Body<'_> {
             OpKind::Stage => self.broken("a staged load survived specialisation"),
             OpKind::Read => self.read_tile(op),
             OpKind::Mma => self.product(id, op),
+            OpKind::DeviceAssert(_) => self.device_assert(id, op),
+            OpKind::DbgTile(_) => self.dbg_tile(id, op),
+            OpKind::Mark(_) => self.mark(id),
             OpKind::For { .. } => self.for_loop(op),
             OpKind::If => self.if_else(op),
             OpKind::RingFill(_) | OpKind::RingWait(_) | OpKind::RingRelease => {
@@ -354,6 +365,13 @@ impl Body<'_> {
     /// Element type of a value.
     pub fn dtype(&self, v: ValueId) -> DType {
         self.k.ty(v).dtype().unwrap_or(DType::F32)
+    }
+
+    /// Whether any op uses a value.
+    pub fn is_used(&self, v: ValueId) -> bool {
+        let mut used = false;
+        self.k.walk(|_, op| used |= op.operands.contains(&v));
+        used
     }
 
     /// Whether a value is a register tile.

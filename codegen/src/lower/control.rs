@@ -5,7 +5,7 @@ use super::emit::Ssa;
 use super::notes::Here;
 use crate::CodegenError;
 use std::collections::HashMap;
-use tile_lang::ir::{OpData, OpKind, Type, ValueId};
+use tile_lang::ir::{OpData, Type, ValueId};
 
 /// Carried values with the block arguments that stand for them.
 type Bound = Vec<(ValueId, Vec<Ssa>)>;
@@ -61,9 +61,9 @@ impl Body<'_> {
     fn touched(&self, block: tile_lang::ir::BlockId, written: &mut Vec<ValueId>, read: &mut Vec<ValueId>) {
         for &id in &self.k.block(block).ops {
             let op = self.k.op(id);
-            match op.kind {
-                OpKind::Store | OpKind::StoreMasked | OpKind::Set => written.push(op.operands[0]),
-                OpKind::Load | OpKind::At => read.push(op.operands[0]),
+            match &op.kind {
+                kind if kind.writes_array() => written.push(op.operands[0]),
+                kind if kind.reads_array() => read.push(op.operands[0]),
                 _ => {}
             }
             for &b in &op.blocks {

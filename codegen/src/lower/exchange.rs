@@ -132,6 +132,29 @@ impl Body<'_> {
             .collect()
     }
 
+    /// Of elements that only the first thread of those with copies holds: a copy for each of them, through the exchange area.
+    pub fn from_first_copy(&mut self, x: &[Ssa], layout: &Layout, d: DType) -> Vec<Ssa> {
+        let bytes = layout.shape.iter().product::<usize>() * exchange_size(d);
+        self.reserve_exchange(bytes);
+        self.barrier();
+        self.notes.note(Action::ExchangeWrite { bytes });
+        let strides = strides(&layout.shape);
+        match self.one_copy(layout) {
+            None => self.spill(x, layout, d, 0, &strides),
+            Some(first) => {
+                let (write, done) = (self.e.label(), self.e.label());
+                self.e.cond_br(&first, &write, &done);
+                self.e.block(&write, "");
+                self.spill(x, layout, d, 0, &strides);
+                self.e.br(&done, &[]);
+                self.e.block(&done, "");
+            }
+        }
+        self.barrier();
+        self.notes.note(Action::ExchangeRead { bytes });
+        self.fetch(layout, d, 0, &strides)
+    }
+
     /// Ops that move elements between threads: the operands meet in the exchange area, the result is read out of it.
     pub fn moved(&mut self, op: &OpData) -> Result<(), CodegenError> {
         let y = op.results[0];

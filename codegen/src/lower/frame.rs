@@ -11,6 +11,7 @@ use crate::CodegenError;
 use crate::layout::assign;
 use crate::target::Copies;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use tile_lang::debug::Site;
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Role, Type};
 use tile_lang::protocol::{self, Action, Barrier, KernelProtocol, RingId, RingShape, Side, Who};
@@ -37,6 +38,8 @@ pub(super) struct Frame {
     pub bodies: Vec<KernelProtocol>,
     /// Largest use of the exchange area so far, in bytes.
     pub exchange_bytes: usize,
+    /// Ops of the program that say something.
+    pub sites: Vec<Site>,
 }
 
 impl Frame {
@@ -364,6 +367,10 @@ impl Frame {
             actions: &p.protocol,
             notes: Notes::new(&mut self.bodies[number]),
             warps: self.warps,
+            cta: self.cta.clone(),
+            record: record.clone(),
+            number,
+            sites: &self.sites,
         };
         body.block(block)?;
         self.e.at("", 0, 0);

@@ -6,7 +6,7 @@ use super::global::memory_size;
 use crate::CodegenError;
 use crate::layout::{Layout, moved_from};
 use tile_lang::dtype::DType;
-use tile_lang::ir::{AtomicOp, OpData, ValueId};
+use tile_lang::ir::{AtomicFold, AtomicOp, OpData, OpKind, Sync, ValueId};
 
 impl Body<'_> {
     /// The address of each register's element, and whether it is inside the array.
@@ -60,41 +60,146 @@ impl Body<'_> {
         self.define(result, Held::Elements(out))
     }
 
-    /// Writes each element at its index, or joins it with what is there.
-    pub fn scatter(&mut self, op: &OpData, atomic: Option<AtomicOp>) -> Result<(), CodegenError> {
+    /// Writes each element at its index.
+    pub fn scatter(&mut self, op: &OpData) -> Result<(), CodegenError> {
         let (global, x) = (op.operands[0], op.operands[1]);
         let d = self.dtype(x);
         let layout = moved_from(self.layouts.native.get(&x).cloned(), self.k.ty(x), self.warps);
         let elements = self.elements(x, &layout)?;
         self.before_write(global);
-        let array = self.array(global)?;
-        let places = self.places(&array, &op.operands[2..], &layout, d)?;
-        let copies = self.one_copy(&layout);
-        for (v, (pointer, inside)) in elements.iter().zip(places) {
-            let ok = match &copies {
-                Some(first) => self.e.bin("and", &inside, first, "i1"),
-                None => inside,
-            };
-            match atomic {
-                None => self.store_vector(std::slice::from_ref(v), d, memory_size(d), &pointer, Some(&ok)),
-                Some(op) => self.atomic(op, v, d, &pointer, &ok),
-            }
+        let places = self.written_places(global, &op.operands[2..], &layout, d)?;
+        for (v, (pointer, ok)) in elements.iter().zip(places) {
+            self.store_vector(std::slice::from_ref(v), d, memory_size(d), &pointer, Some(&ok));
         }
         Ok(())
     }
 
-    /// One reduction in memory, where the condition holds. Other CTAs see it by the counters that instructions wait for.
-    fn atomic(&mut self, op: AtomicOp, v: &Ssa, d: DType, pointer: &Ssa, ok: &Ssa) {
-        let flag = self.e.op(&format!("llvm.zext {ok} : i1 to i32"));
-        let ty = match (op, d) {
-            (_, DType::F32) => "f32",
-            (AtomicOp::And | AtomicOp::Or, _) => "b32",
-            _ => "s32",
+    /// As [`Self::places`], with the condition that this thread is the one that writes the element.
+    fn written_places(
+        &mut self,
+        global: ValueId,
+        index: &[ValueId],
+        layout: &Layout,
+        d: DType,
+    ) -> Result<Vec<(Ssa, Ssa)>, CodegenError> {
+        let array = self.array(global)?;
+        let places = self.places(&array, index, layout, d)?;
+        let Some(first) = self.one_copy(layout) else { return Ok(places) };
+        Ok(places.into_iter().map(|(pointer, inside)| (pointer, self.e.bin("and", &inside, &first, "i1"))).collect())
+    }
+
+    /// Changes each element at its index in one step; the result, where it is used, is what was there.
+    ///
+    /// The order is that of the whole team: all its accesses before the op are done when the first thread releases, and none
+    /// after it begins before the last one has acquired.
+    pub fn atomic(&mut self, op: &OpData) -> Result<(), CodegenError> {
+        let (global, result) = (op.operands[0], op.results[0]);
+        let (change, sync, index) = match &op.kind {
+            OpKind::Atomic(op, sync) => (Some(*op), *sync, 2),
+            OpKind::AtomicCas(sync) => (None, *sync, 3),
+            _ => return self.broken("an atomic op of another kind"),
         };
-        let constraint = if d == DType::F32 { "f" } else { "r" };
-        let text =
-            format!("{{ .reg .pred p; setp.ne.b32 p, $2, 0; @p red.relaxed.gpu.global.{}.{ty} [$0], $1; }}", op.name());
-        let operands = [(pointer.as_str(), "!llvm.ptr<1>"), (v.as_str(), register_type(d)), (flag.as_str(), "i32")];
-        self.e.asm(&text, &format!("l,{constraint},r"), &operands, None);
+        let d = self.dtype(result);
+        let Some(layout) = self.layouts.native.get(&result).cloned() else {
+            return self.broken("an atomic op without layout");
+        };
+        let operands =
+            op.operands[1..index].iter().map(|v| self.elements(*v, &layout)).collect::<Result<Vec<_>, _>>()?;
+        self.before_write(global);
+        if sync.order.releases() {
+            self.barrier();
+        }
+        let places = self.written_places(global, &op.operands[index..], &layout, d)?;
+        let used = self.is_used(result);
+        let mut old = Vec::with_capacity(places.len());
+        for (r, (pointer, ok)) in places.into_iter().enumerate() {
+            let x: Vec<Ssa> = operands.iter().map(|tile| tile[r].clone()).collect();
+            old.push(match change {
+                Some(op) if d == DType::F32 && !op.native_on_f32() => {
+                    self.atomic_loop(op, sync, &x[0], &pointer, &ok)?
+                }
+                Some(op) => self.atomic_instruction(op, sync, d, &x[0], &pointer, &ok, used),
+                None => self.compare_and_swap(sync, &x[0], &x[1], &pointer, &ok),
+            });
+        }
+        self.notes.own();
+        if used && self.one_copy(&layout).is_some() {
+            old = self.from_first_copy(&old, &layout, d);
+        } else if sync.order.acquires() {
+            self.barrier();
+        }
+        if used { self.define(result, Held::Elements(old)) } else { Ok(()) }
+    }
+
+    /// One instruction where the condition holds; what was there, or 0. Where that isn't used it is a `red`, which returns nothing.
+    #[allow(clippy::too_many_arguments, reason = "an instruction's qualifiers and operands")]
+    fn atomic_instruction(
+        &mut self,
+        op: AtomicOp,
+        sync: Sync,
+        d: DType,
+        x: &Ssa,
+        pointer: &Ssa,
+        ok: &Ssa,
+        used: bool,
+    ) -> Ssa {
+        let flag = self.e.op(&format!("llvm.zext {ok} : i1 to i32"));
+        let (name, ty) = match (op, d) {
+            (AtomicOp::Exchange, _) => ("exch", "b32"),
+            (_, DType::F32) => (op.name(), "f32"),
+            (AtomicOp::And | AtomicOp::Or | AtomicOp::Xor, _) => (op.name(), "b32"),
+            _ => (op.name(), "s32"),
+        };
+        let how = format!("{}.{}.global.{name}.{ty}", sync.order.name(), sync.scope.ptx());
+        let (of, reg) = (register_type(d), if d == DType::F32 { "f" } else { "r" });
+        if !used && op != AtomicOp::Exchange && !sync.order.acquires() {
+            let text = format!("{{ .reg .pred p; setp.ne.b32 p, $2, 0; @p red.{how} [$0], $1; }}");
+            let operands = [(pointer.as_str(), "!llvm.ptr<1>"), (x.as_str(), of), (flag.as_str(), "i32")];
+            return self.e.asm(&text, &format!("l,{reg},r"), &operands, None);
+        }
+        let text = format!("{{ .reg .pred p; setp.ne.b32 p, $3, 0; mov.b32 $0, 0; @p atom.{how} $0, [$1], $2; }}");
+        let operands = [(pointer.as_str(), "!llvm.ptr<1>"), (x.as_str(), of), (flag.as_str(), "i32")];
+        self.e.asm(&text, &format!("=&{reg},l,{reg},r"), &operands, Some(of))
+    }
+
+    /// `atom.cas` on 32 bits where the condition holds; what was there, or 0.
+    fn compare_and_swap(&mut self, sync: Sync, expected: &Ssa, new: &Ssa, pointer: &Ssa, ok: &Ssa) -> Ssa {
+        let flag = self.e.op(&format!("llvm.zext {ok} : i1 to i32"));
+        let text = format!(
+            "{{ .reg .pred p; setp.ne.b32 p, $4, 0; mov.b32 $0, 0; @p atom.{}.{}.global.cas.b32 $0, [$1], $2, $3; }}",
+            sync.order.name(),
+            sync.scope.ptx()
+        );
+        let operands = [
+            (pointer.as_str(), "!llvm.ptr<1>"),
+            (expected.as_str(), "i32"),
+            (new.as_str(), "i32"),
+            (flag.as_str(), "i32"),
+        ];
+        self.e.asm(&text, "=&r,l,r,r,r", &operands, Some("i32"))
+    }
+
+    /// An op on f32 that the machine doesn't have: computes the new element and puts it there, until nobody else was faster.
+    fn atomic_loop(&mut self, op: AtomicOp, sync: Sync, x: &Ssa, pointer: &Ssa, ok: &Ssa) -> Result<Ssa, CodegenError> {
+        let AtomicFold::Join(join) = op.fold() else { return self.broken("a loop for an op without one") };
+        let (first, again, done) = (self.e.label(), self.e.label(), self.e.label());
+        let (zero, expected, bits) = (self.e.i32(0), self.e.fresh(), self.e.fresh());
+        self.e.cond_br(ok, &first, &format!("{done}({zero} : i32)"));
+        self.e.block(&first, "");
+        let text = format!("ld.relaxed.{}.global.b32 $0, [$1];", sync.scope.ptx());
+        let guess = self.e.asm(&text, "=r,l", &[(pointer, "!llvm.ptr<1>")], Some("i32"));
+        self.e.br(&again, &[(guess, "i32")]);
+        self.e.block(&again, &format!("({expected}: i32)"));
+        let old = self.e.bitcast(&expected, "i32", "f32");
+        let new = self.recipe(join.name(), join.code(), &[old, x.clone()], DType::F32)?;
+        let new = self.e.bitcast(&new, "f32", "i32");
+        let sure = self.e.bool(true);
+        let found = self.compare_and_swap(sync, &expected, &new, pointer, &sure);
+        let same = self.e.icmp("eq", &found, &expected, "i32");
+        self.e.cond_br(&same, &format!("{done}({found} : i32)"), &format!("{again}({found} : i32)"));
+        self.e.block(&done, &format!("({bits}: i32)"));
+        // Lanes leave the loop one by one; products and shuffles need them together again.
+        self.e.asm("bar.warp.sync 0xffffffff;", "", &[], None);
+        Ok(self.e.bitcast(&bits, "i32", "f32"))
     }
 }

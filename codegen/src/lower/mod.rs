@@ -8,6 +8,7 @@ mod actions;
 mod body;
 mod control;
 mod convert;
+mod debug;
 mod elementwise;
 mod emit;
 mod exchange;

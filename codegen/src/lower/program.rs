@@ -18,6 +18,7 @@ use crate::schedule::with_pinned_split;
 use crate::target::{self, Target};
 use crate::{CodegenError, protocol};
 use tile_lang::artifact::TensorBox;
+use tile_lang::debug::Site;
 use tile_lang::diag::Diagnostics;
 use tile_lang::ir::{Kernel, Role};
 use tile_lang::packing::Packing;
@@ -64,6 +65,8 @@ pub struct Assembled {
     pub boxes: Vec<Vec<Option<TensorBox>>>,
     /// What the roles do to each other, as it is emitted.
     pub protocol: Protocol,
+    /// Ops that say something about the run.
+    pub sites: Vec<Site>,
 }
 
 /// Addresses in shared memory, and pointers to each role's ring position.
@@ -140,6 +143,7 @@ pub fn assemble(
         },
     };
     Ok(Assembled {
+        sites: Site::all(&protocol.kernels),
         mlir: emitted.mlir,
         shared_bytes: RING_BASE + slots * slot_bytes + exchange,
         slots,
@@ -233,6 +237,7 @@ fn emit(
         actions: protocol::frame(threads.warps),
         bodies: prepared.iter().map(|p| p.protocol.clone()).collect(),
         exchange_bytes: 0,
+        sites: Site::all(prepared.iter().map(|p| &p.kernel)),
     };
     f.initialise(&states);
     let (producer, consumer, exit) = (f.e.label(), f.e.label(), f.e.label());

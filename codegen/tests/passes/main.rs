@@ -9,5 +9,6 @@ mod page;
 mod programs;
 mod protocol;
 mod ptxas;
+mod says;
 mod schedules;
 mod specialise;

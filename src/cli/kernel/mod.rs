@@ -135,9 +135,10 @@ fn lower(kernel: &Kernel, target: &'static Target) -> Result<lower::Assembled, C
 /// As [`lower`], on to machine code.
 #[cfg(feature = "llvm")]
 fn compile(kernel: &Kernel, target: &'static Target) -> Result<tile_codegen::Compiled, CliError> {
+    use tile_codegen::Debug;
     ir::verify(kernel)?;
     let facts = nothing_known(kernel);
-    Ok(tile_codegen::compile_kernels(&kernel.name, std::slice::from_ref(kernel), &facts, target)?)
+    Ok(tile_codegen::compile_kernels(&kernel.name, std::slice::from_ref(kernel), &facts, target, Debug::Keep)?)
 }
 
 fn nothing_known(kernel: &Kernel) -> Vec<Vec<ParamFacts>> {

@@ -1,7 +1,7 @@
 //! `monotile kernel run` and `bench`: random inputs, one instruction.
 
 use super::super::error::CliError;
-use super::super::model::{Device, assemble, checked};
+use super::super::model::{Debugging, Device, assemble, checked};
 use super::super::{Instance, Io};
 use super::case::{Case, CaseArgs};
 use super::contents::{RandomWeights, fill};
@@ -184,7 +184,7 @@ fn simulator(case: &Case, weights: &RandomWeights) -> Result<SimExecutor, CliErr
 
 fn gpu(case: &Case, weights: &RandomWeights, ordinal: usize) -> Result<GpuExecutor, CliError> {
     list_devices()?;
-    let artifact = assemble(case.plan.clone())?;
+    let artifact = assemble(case.plan.clone(), Debugging::Keep)?;
     Ok(GpuExecutor::new(ordinal, &artifact, weights)?)
 }
 

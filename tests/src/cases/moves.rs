@@ -8,7 +8,7 @@ use crate::random::Random;
 use tile_lang::DType;
 use tile_lang::build::{Arg, Cx, Space, Val};
 use tile_lang::interp::round_to;
-use tile_lang::ir::{Access, AtomicOp, Fold, ReduceOp};
+use tile_lang::ir::{Access, AtomicOp, Class, Fold, Order, ReduceOp, Scope};
 
 const ARRAY: [usize; 2] = [37, 50];
 const ROWS: usize = 16;
@@ -211,9 +211,9 @@ fn atomics(d: DType) -> Built {
         for i in 0..ROWS * COLS {
             let Some(p) = place(rows[i], cols[i]) else { continue };
             after[p] = if d == DType::I32 {
-                f64::from(op.join().eval_int(after[p] as i32, tile[i] as i32).unwrap_or_default())
+                f64::from(op.eval_int(after[p] as i32, tile[i] as i32).unwrap_or_default())
             } else {
-                f64::from(op.join().eval_real(after[p] as f32, tile[i] as f32).unwrap_or(f32::NAN))
+                f64::from(op.eval_real(after[p] as f32, tile[i] as f32).unwrap_or(f32::NAN))
             };
         }
         Made(d, ARRAY.to_vec(), all.clone(), after)
@@ -230,6 +230,57 @@ fn atomics(d: DType) -> Built {
     })
 }
 
+/// What the atomic ops of one type give back, on places of which none is named twice: a tile of which each thread holds its own
+/// elements, and one of which many hold copies.
+fn atomics_old(d: DType, n: usize) -> Built {
+    let mut random = Random(15);
+    let values = |random: &mut Random| -> Vec<f64> { (0..n).map(|_| (random.bits() % 9) as f64 - 4.0).collect() };
+    let (before, x, expected) = (values(&mut random), values(&mut random), values(&mut random));
+    // Backwards, and the last element outside.
+    let to: Vec<f64> = (0..n).map(|i| if i == 0 { n as f64 } else { (n - i) as f64 }).collect();
+    let ops: Vec<AtomicOp> = AtomicOp::ALL.iter().copied().filter(|op| op.class().holds(d)).collect();
+    let cas = Class::Int.holds(d);
+    let (mut made, zeros) = (Vec::new(), vec![0.0; n]);
+    let mut expect = |next: &dyn Fn(f64, usize) -> f64| {
+        let (mut after, mut old) = (before.clone(), zeros.clone());
+        for i in 1..n {
+            let p = n - i;
+            old[i] = after[p];
+            after[p] = next(after[p], i);
+        }
+        made.push(Made(d, vec![n], before.clone(), after));
+        made.push(Made(d, vec![n], zeros.clone(), old));
+    };
+    for op in &ops {
+        expect(&|old, i| match d {
+            DType::I32 => f64::from(op.eval_int(old as i32, x[i] as i32).unwrap_or_default()),
+            _ => f64::from(op.eval_real(old as f32, x[i] as f32).unwrap_or(f32::NAN)),
+        });
+    }
+    if cas {
+        expect(&|old, i| if old == expected[i] { x[i] } else { old });
+    }
+    let given = vec![Given(d, vec![n], x.clone()), Given(d, vec![n], expected.clone()), Given(DType::I32, vec![n], to)];
+    case("op_atomic_old", &format!("{d}_{n}"), 0.0, given, made, &|cx, x, y| {
+        let zero = || Arg::List(vec![Arg::Int(0)]);
+        let mut load = |x: Val, d: DType| cx.method(AT, x, "load", &[spec(Space::Tile, d, &[n]).into()], vec![zero()]);
+        let (t, expected, to) = (load(x[0], d), load(x[1], d), load(x[2], DType::I32));
+        let index = || Arg::List(vec![to.into()]);
+        let calls = ops.iter().map(|op| (format!("atomic_{}", op.name()), vec![index(), t.into()]));
+        let cas = cas.then(|| ("atomic_cas".to_owned(), vec![index(), expected.into(), t.into()]));
+        for ((name, mut args), y) in calls.chain(cas).zip(y.chunks(2)) {
+            // The strictest form of every other one.
+            let ordered = name.len() % 2 == 0;
+            if ordered {
+                args.extend([Order::AcqRel.into(), Scope::System.into()]);
+            }
+            let name = if ordered { name + "_ordered" } else { name };
+            let old = cx.method(AT, y[0], &name, &[], args);
+            cx.method(AT, y[1], "store", &[], vec![zero(), old.into()]);
+        }
+    })
+}
+
 pub(super) fn cases() -> Result<Vec<Case>, String> {
     let mut out = Vec::new();
     for d in DType::ALL.into_iter().filter(|d| *d != DType::E8m0) {
@@ -241,6 +292,8 @@ pub(super) fn cases() -> Result<Vec<Case>, String> {
     for d in [DType::F32, DType::I32] {
         out.extend([scans(d, 0)?, scans(d, 1)?]);
     }
-    out.extend([atomics(DType::F32)?, atomics(DType::I32)?]);
+    for d in [DType::F32, DType::I32] {
+        out.extend([atomics(d)?, atomics_old(d, 512)?, atomics_old(d, 16)?]);
+    }
     Ok(out)
 }

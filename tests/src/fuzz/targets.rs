@@ -187,6 +187,7 @@ fn image() -> Image {
         packings: vec![vec![None]],
         registers: 168,
         spills: 0,
+        sites: Vec::new(),
         boxes: Vec::new(),
     }
 }

@@ -111,6 +111,7 @@ fn files_that_are_no_kernels_are_refused() {
         packings: Vec::new(),
         registers: 0,
         spills: 0,
+        sites: Vec::new(),
     };
     monotile::artifact::Artifact::new(monotile::plan::Plan::new("p"), image).save(&artifact).expect("saved");
     monotile(&line("kernel check {}", &artifact)).refused(&["a.tile", "compiled artifact"]);

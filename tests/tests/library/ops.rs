@@ -2,7 +2,8 @@
 //! are one program: most of a small program is its frame.
 
 use std::fmt::Write;
-use tile_codegen::{compile, target};
+use tile_codegen::lower::ParamFacts;
+use tile_codegen::{Debug, compile, compile_kernels, target};
 use tile_lang::plan::{Operand, Plan};
 use tile_tests::cases::{self, Case};
 use tile_tests::ptx;
@@ -58,4 +59,35 @@ fn every_op_assembles_to_the_instructions_it_did() {
         }
     }
     insta::assert_snapshot!("ops", out);
+}
+
+mod said {
+    use monotile::prelude::*;
+
+    #[tile::kernel]
+    pub fn said(w: &Weight<bf16, 2>, kinds: &Global<i32, 1>, y: &mut Global<f32, 2>) {
+        let [i] = work([cdiv(w.dim(0), 16)]);
+        mark!("load");
+        let kind = kinds.load::<Tile<i32, 16>>([i]);
+        device_assert!(kind.ge(0), "kind {} of item {}", kind, i);
+        let rows = w.stage::<Smem<bf16, 16, 64>>([i, 0]).cast::<f32>();
+        device_assert!(i < 1000);
+        dbg_tile!("rows", rows);
+        dbg_tile!(i);
+        y.store([i, 0], rows);
+    }
+}
+
+/// ptxas takes what assertions, shown tiles and marks become, and nothing of them is in what is shipped.
+#[test]
+fn what_kernels_say_assembles() {
+    let kernel = said::said::instance().unwrap();
+    let facts = vec![vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()]];
+    let made = |debug| compile_kernels("said", std::slice::from_ref(&kernel), &facts, target::DEFAULT, debug).unwrap();
+    let (kept, shipped) = (made(Debug::Keep), made(Debug::Strip));
+    assert_eq!((kept.image.sites.len(), shipped.image.sites.len()), (5, 0));
+    for text in ["atom.relaxed.gpu.global.cas.b32", "atom.relaxed.gpu.global.add.u64", "%globaltimer"] {
+        let count = |ptx: &str| ptx.matches(text).count();
+        assert!(count(&kept.image.ptx) > count(&shipped.image.ptx), "{text}");
+    }
 }

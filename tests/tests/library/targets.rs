@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 use tile_codegen::lower::ParamFacts;
 use tile_codegen::target::{TARGETS, Target};
-use tile_codegen::{CodegenError, compile_kernels};
+use tile_codegen::{CodegenError, Debug, compile_kernels};
 use tile_lang::ir::Kernel;
 use tile_models::kernels::library::samples;
 
@@ -16,7 +16,7 @@ fn facts(kernel: &Kernel) -> Vec<ParamFacts> {
 /// What becomes of a kernel: its ring and what it spills, or the codes of the errors, each at a place.
 fn cell(kernel: &Kernel, target: &'static Target) -> String {
     let on = |what: &dyn std::fmt::Display| format!("{} on {}: {what}", kernel.name, target.name);
-    match compile_kernels(&kernel.name, std::slice::from_ref(kernel), &[facts(kernel)], target) {
+    match compile_kernels(&kernel.name, std::slice::from_ref(kernel), &[facts(kernel)], target, Debug::Keep) {
         Ok(compiled) => {
             assert!(!compiled.image.cubin.is_empty(), "ptxas is missing: `cargo xtask setup` installs it");
             assert!(compiled.image.ptx.contains(&format!(".target {}", target.name)), "{}", on(&"another target"));
@@ -70,7 +70,8 @@ fn the_oldest_target_copies_by_lanes() {
     let sample = samples().into_iter().find(|s| s.def.name == "linear").unwrap();
     let kernel = sample.def.instance(&sample.generics).unwrap();
     let target = TARGETS.iter().find(|t| t.name == "sm_80").unwrap();
-    let compiled = compile_kernels("linear", std::slice::from_ref(&kernel), &[facts(&kernel)], target).unwrap();
+    let compiled =
+        compile_kernels("linear", std::slice::from_ref(&kernel), &[facts(&kernel)], target, Debug::Keep).unwrap();
     let ptx = &compiled.image.ptx;
     for newer in ["cp.async.bulk", "setmaxnreg", "try_wait", "expect_tx", "fence.proxy", "e4m3"] {
         assert!(!ptx.contains(newer), "{newer} for sm_80");

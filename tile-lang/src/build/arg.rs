@@ -2,7 +2,7 @@
 
 use crate::diag::Diagnostics;
 use crate::dtype::DType;
-use crate::ir::{Kernel, ValueId};
+use crate::ir::{Kernel, Order, Scope, ValueId};
 
 /// A value of the kernel under construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,22 @@ pub enum Arg {
     Bool(bool),
     /// An index list, `[i, k]`.
     List(Vec<Arg>),
+    /// What an atomic op orders.
+    Order(Order),
+    /// Among whom.
+    Scope(Scope),
+}
+
+impl From<Order> for Arg {
+    fn from(order: Order) -> Arg {
+        Arg::Order(order)
+    }
+}
+
+impl From<Scope> for Arg {
+    fn from(scope: Scope) -> Arg {
+        Arg::Scope(scope)
+    }
 }
 
 macro_rules! arg_from {

@@ -3,7 +3,7 @@
 use super::ops::Index;
 use super::{Arg, Cx, Generic, Space, TypeSpec, Val};
 use crate::dtype::DType;
-use crate::ir::{AtomicOp, BinaryOp, CmpOp, OpKind, ReduceOp, Type, UnaryOp};
+use crate::ir::{BinaryOp, CmpOp, OpKind, ReduceOp, Type, UnaryOp};
 use crate::span::Span;
 
 impl Cx {
@@ -118,16 +118,10 @@ impl Cx {
             ("scatter", [], 2) => {
                 let (index, x) = (args.remove(0), args.remove(0));
                 let x = self.lift(span, x);
-                self.scatter(span, global, index, x, None);
+                self.scatter(span, global, index, x);
                 self.poison()
             }
-            (_, [], 2) if name.strip_prefix("atomic_").and_then(AtomicOp::from_name).is_some() => {
-                let (index, x) = (args.remove(0), args.remove(0));
-                let d = self.ty(global).dtype().unwrap_or(DType::F32);
-                let x = self.lift_like(span, x, d);
-                self.scatter(span, global, index, x, name.strip_prefix("atomic_").and_then(AtomicOp::from_name));
-                self.poison()
-            }
+            (_, [], _) if name.starts_with("atomic_") => self.atomic_method(span, global, name, args),
             ("at", [], 1) => {
                 let Some(index) = self.offsets(span, global, args.remove(0), None) else { return self.poison() };
                 let Type::Global(d, ..) = *self.ty(global) else { return self.poison() };

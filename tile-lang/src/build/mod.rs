@@ -6,6 +6,7 @@
 
 mod arg;
 mod control;
+mod debug;
 mod methods;
 mod ops;
 mod roles;
@@ -140,6 +141,7 @@ impl Cx {
             Arg::Float(x) => self.literal(span, Literal::F32(x as f32)),
             Arg::Bool(b) => self.literal(span, Literal::Bool(b)),
             Arg::List(_) => self.error(span, "E50", "a list of indices is no value", &[]),
+            Arg::Order(_) | Arg::Scope(_) => self.error(span, "E50", "an order or scope is no value", &[]),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Arg, Cx, Val};
 use crate::dtype::DType;
-use crate::ir::{Access, AtomicOp, Class, Fold, OpKind, ReduceOp, Type};
+use crate::ir::{Access, AtomicOp, Class, Fold, OpKind, ReduceOp, Sync, Type};
 use crate::span::Span;
 
 impl Cx {
@@ -113,31 +113,79 @@ impl Cx {
         self.emit(span, OpKind::Gather, &operands, Type::Tile(d, shape))
     }
 
-    /// Writes each element at its index, or joins it with what is there.
-    pub(super) fn scatter(&mut self, span: Span, global: Val, index: Arg, x: Val, atomic: Option<AtomicOp>) {
-        let x = self.registers(span, x);
-        let Some((tiles, shape)) = self.index_tiles(span, global, index) else { return };
-        let Type::Global(d, _, access) = *self.ty(global) else { return };
+    /// Writes each element at its index.
+    pub(super) fn scatter(&mut self, span: Span, global: Val, index: Arg, x: Val) {
+        if let Some((operands, _)) = self.indexed(span, global, index, [x]) {
+            self.push(span, OpKind::Scatter, &operands, &[]);
+        }
+    }
+
+    /// `array.atomic_…(index, elements…)`, with `_ordered` behind the name also an order and a scope.
+    pub(super) fn atomic_method(&mut self, span: Span, global: Val, name: &str, mut args: Vec<Arg>) -> Val {
+        let what = name.strip_prefix("atomic_").unwrap_or(name);
+        let (what, sync) = match (what.strip_suffix("_ordered"), &args[..]) {
+            (Some(what), [.., Arg::Order(order), Arg::Scope(scope)]) => {
+                let sync = Sync { order: *order, scope: *scope };
+                args.truncate(args.len() - 2);
+                (what, sync)
+            }
+            _ => (what, Sync::default()),
+        };
+        let d = self.ty(global).dtype().unwrap_or(DType::F32);
+        let elements = args.split_off(1.min(args.len()));
+        let elements: Vec<Val> = elements.into_iter().map(|x| self.lift_like(span, x, d)).collect();
+        let index = args.pop();
+        match (AtomicOp::from_name(what), what, index, &elements[..]) {
+            (Some(op), _, Some(index), [x]) => {
+                if !op.class().holds(d) {
+                    return self.undefined(span, name, op.class(), d);
+                }
+                let found = self.indexed(span, global, index, [*x]);
+                found.map(|(operands, ty)| self.push(span, OpKind::Atomic(op, sync), &operands, &[ty])[0])
+            }
+            (None, "cas", Some(index), [expected, new]) => {
+                if !Class::Int.holds(d) {
+                    return self.undefined(span, name, Class::Int, d);
+                }
+                let found = self.indexed(span, global, index, [*expected, *new]);
+                found.map(|(operands, ty)| self.push(span, OpKind::AtomicCas(sync), &operands, &[ty])[0])
+            }
+            _ => {
+                let names: Vec<String> = AtomicOp::ALL.iter().map(|op| format!("atomic_{}", op.name())).collect();
+                let message = format!("arrays have no method `{name}` with these arguments");
+                let fix = format!("there are {}, atomic_cas; each also as …_ordered", names.join(", "));
+                return self.error(span, "E01", message, &[fix]);
+            }
+        }
+        .unwrap_or_else(|| self.poison())
+    }
+
+    /// Array, elements and index tiles of an op that writes elements at indices, and the type of a tile of such elements.
+    fn indexed<const N: usize>(
+        &mut self,
+        span: Span,
+        global: Val,
+        index: Arg,
+        elements: [Val; N],
+    ) -> Option<(Vec<Val>, Type)> {
+        let elements = elements.map(|x| self.registers(span, x));
+        let (tiles, shape) = self.index_tiles(span, global, index)?;
+        let Type::Global(d, _, access) = *self.ty(global) else { return None };
         if access != Access::Write {
             self.error(span, "E14", "this array is read only", &["declare the parameter `&mut Global`".into()]);
-            return;
+            return None;
         }
-        let x = self.spread(span, x, &shape);
-        if *self.ty(x) != Type::Tile(d, shape.clone()) {
-            if !self.is_poison(x) {
-                let message = format!("{} for indices of shape {shape:?} into an array of {d}", self.ty(x));
-                self.error(span, "E04", message, &["elements and indices have one shape".into()]);
+        let ty = Type::Tile(d, shape.clone());
+        let elements = elements.map(|x| self.spread(span, x, &shape));
+        for x in elements {
+            if *self.ty(x) != ty {
+                if !self.is_poison(x) {
+                    let message = format!("{} for indices of shape {shape:?} into an array of {d}", self.ty(x));
+                    self.error(span, "E04", message, &["elements and indices have one shape".into()]);
+                }
+                return None;
             }
-            return;
         }
-        if let Some(op) = atomic
-            && !op.class().holds(d)
-        {
-            self.undefined(span, &format!("atomic_{}", op.name()), op.class(), d);
-            return;
-        }
-        let kind = atomic.map_or(OpKind::Scatter, OpKind::Atomic);
-        let operands = [&[global, x], &tiles[..]].concat();
-        self.push(span, kind, &operands, &[]);
+        Some(([&[global], &elements[..], &tiles[..]].concat(), ty))
     }
 }

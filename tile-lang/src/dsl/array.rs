@@ -1,7 +1,7 @@
 //! Arrays in global memory.
 
 use super::{Elem, Int, Like, Smem, Tile, Word, stub};
-use crate::ir::atomic_ops;
+use crate::ir::{Order, Scope, atomic_ops};
 use std::marker::PhantomData;
 
 /// An array in global memory with `R` axes, dense and row-major, extents known at launch. `&Global` is read only,
@@ -109,19 +109,60 @@ impl<T: Elem, const R: usize> Global<T, R> {
 }
 
 macro_rules! atomics {
-    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident { on: $class:ident, $by:expr, $method:ident })*) => {$(
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident {
+        on: $class:ident, $fold:ident $(($by:expr))?, $method:ident $ordered:ident, $machine:ident })*) => {$(
         impl<T: $class, const R: usize> Global<T, R> {
             $(#[doc = $doc])*
             ///
             /// Of each element with the one at its index, in one step that no other work item divides; nothing outside the
-            /// array.
-            pub fn $method<const A: usize, const B: usize>(&mut self, _index: [Tile<i32, A, B>; R], _x: impl Like<T, A, B>) {
+            /// array. Gives the elements that were there before, 0 outside.
+            pub fn $method<const A: usize, const B: usize>(
+                &mut self,
+                _index: [Tile<i32, A, B>; R],
+                _x: impl Like<T, A, B>,
+            ) -> Tile<T, A, B> {
+                stub()
+            }
+
+            #[doc = concat!("As `", stringify!($method), "`, ordered against other accesses.")]
+            pub fn $ordered<const A: usize, const B: usize>(
+                &mut self,
+                _index: [Tile<i32, A, B>; R],
+                _x: impl Like<T, A, B>,
+                _order: Order,
+                _scope: Scope,
+            ) -> Tile<T, A, B> {
                 stub()
             }
         }
     )*};
 }
 atomic_ops!(atomics);
+
+impl<T: Int, const R: usize> Global<T, R> {
+    /// Puts a new element where the one at the index is the one expected, in one step; gives what was there before, 0 outside
+    /// of the array.
+    pub fn atomic_cas<const A: usize, const B: usize>(
+        &mut self,
+        _index: [Tile<i32, A, B>; R],
+        _expected: impl Like<T, A, B>,
+        _new: impl Like<T, A, B>,
+    ) -> Tile<T, A, B> {
+        stub()
+    }
+
+    /// As `atomic_cas`, ordered against other accesses.
+    pub fn atomic_cas_ordered<const A: usize, const B: usize>(
+        &mut self,
+        _index: [Tile<i32, A, B>; R],
+        _expected: impl Like<T, A, B>,
+        _new: impl Like<T, A, B>,
+        _order: Order,
+        _scope: Scope,
+    ) -> Tile<T, A, B> {
+        stub()
+    }
+}
 
 impl<T: Elem, const R: usize> Weight<T, R> {
     /// Extent of an axis.

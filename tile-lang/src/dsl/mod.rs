@@ -7,15 +7,21 @@
 //! axis, `Tile<T, A, B>` two. What can't be said in types (one axis or two, powers of two) is checked while staging.
 
 mod array;
+mod debug;
 mod elem;
 mod elementwise;
 mod func;
 mod roles;
 mod tile;
 
+pub use crate::__tile_dbg as dbg_tile;
+pub use crate::__tile_device_assert as device_assert;
+pub use crate::__tile_mark as mark;
 pub use crate::__tile_require as require;
+pub use crate::ir::{Order, Scope};
 pub use crate::schedule::{Raster, Schedule};
 pub use array::{Global, Shape, Staged, Weight};
+pub use debug::{Condition, Shown, asserted, shown};
 pub use elem::{Elem, Number, Scalar, Word, bf16, e2m1, e4m3, e5m2, e8m0, f16};
 pub use elementwise::{Bits, Float, Int, Like, Truth};
 pub use func::{

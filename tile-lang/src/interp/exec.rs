@@ -4,7 +4,7 @@ use super::launch::Bound;
 use super::prepare::{Prepared, Step};
 use super::roles::Producer;
 use super::value::{Operand, Pool, Value};
-use super::{InterpError, elementwise, indexed, memory, tile};
+use super::{InterpError, debug, elementwise, indexed, memory, tile};
 use crate::ir::{Literal, OpKind};
 use std::cell::RefCell;
 
@@ -194,8 +194,9 @@ impl<'a> Run<'a> {
             OpKind::Join(axis) => tile::join(self, step, *axis)?,
             OpKind::Scan(op, axis) => tile::scan(self, step, *op, *axis)?,
             OpKind::Gather => indexed::gather(self, step)?,
-            OpKind::Scatter => return indexed::scatter(self, step, None),
-            OpKind::Atomic(op) => return indexed::scatter(self, step, Some(*op)),
+            OpKind::Scatter => return indexed::scatter(self, step),
+            OpKind::Atomic(op, _) => indexed::atomic(self, step, *op)?,
+            OpKind::AtomicCas(_) => indexed::cas(self, step)?,
             OpKind::Mma => tile::mma(self, step)?,
             OpKind::Load => memory::load(self, step)?,
             OpKind::Stage => memory::stage(self, step)?,
@@ -205,6 +206,10 @@ impl<'a> Run<'a> {
             OpKind::Set => return memory::set(self, step),
             OpKind::For { .. } => return self.for_loop(step),
             OpKind::If => return self.if_else(step),
+            OpKind::DeviceAssert(_) => return debug::assert(self, step),
+            OpKind::DbgTile(_) => return debug::show(self, step),
+            // The timeline is a GPU's.
+            OpKind::Mark(_) => return Ok(()),
             OpKind::Yield => {
                 for i in 0..step.ins.len() {
                     let value = self.take(step, i);

@@ -63,53 +63,83 @@ pub(super) fn gather(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpErro
     })
 }
 
-/// Writes elements at their indices, or joins them with what is there.
-pub(super) fn scatter(run: &mut Run<'_>, step: &Step, atomic: Option<AtomicOp>) -> Result<(), InterpError> {
-    let view = run.array(step)?;
-    let Some(shape) = step.ins.get(1).map(|x| x.shape) else { return Err(run.malformed(step)) };
-    let places = run.peek_places(step, 2, view, shape[0] * shape[1])?;
-    match class(view.array.dtype()) {
+/// Writes elements at their indices.
+pub(super) fn scatter(run: &mut Run<'_>, step: &Step) -> Result<(), InterpError> {
+    let old = match class(run.array(step)?.array.dtype()) {
         Class::Real => {
             let x = run.real(step, 1)?;
-            let join =
-                |old: u32, x: f32| atomic.and_then(|op| op.join().eval_real(f32::from_bits(old), x)).unwrap_or(x);
-            write(run, step, view, &places, x, |old, x| join(old, x).to_bits())
+            change(run, step, 2, [x], |_, [x]| x.to_bits(), f32::from_bits)
         }
         Class::Int => {
             let x = run.int(step, 1)?;
-            let join = |old: u32, x: i32| atomic.and_then(|op| op.join().eval_int(old as i32, x)).unwrap_or(x);
-            write(run, step, view, &places, x, |old, x| join(old, x) as u32)
+            change(run, step, 2, [x], |_, [x]| x as u32, |old| old as i32)
         }
         Class::Truth => {
             let x = run.truth(step, 1)?;
-            write(run, step, view, &places, x, |_, x| u32::from(x))
+            change(run, step, 2, [x], |_, [x]| u32::from(x), |old| u8::from(old != 0))
         }
-    }
+    }?;
+    run.pool.recycle(old);
+    Ok(())
 }
 
-fn write<T: Element>(
+/// Joins elements with those at their indices; gives what was there.
+pub(super) fn atomic(run: &mut Run<'_>, step: &Step, op: AtomicOp) -> Result<Value, InterpError> {
+    if class(run.array(step)?.array.dtype()) == Class::Real {
+        let x = run.real(step, 1)?;
+        let join = |old: u32, [x]: [f32; 1]| op.eval_real(f32::from_bits(old), x).unwrap_or(x).to_bits();
+        return change(run, step, 2, [x], join, f32::from_bits);
+    }
+    let x = run.int(step, 1)?;
+    let join = |old: u32, [x]: [i32; 1]| op.eval_int(old as i32, x).unwrap_or(x) as u32;
+    change(run, step, 2, [x], join, |old| old as i32)
+}
+
+/// Puts new elements where those at their indices are the expected ones; gives what was there.
+pub(super) fn cas(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError> {
+    let (expected, new) = (run.int(step, 1)?, run.int(step, 2)?);
+    let next = |old: u32, [expected, new]: [i32; 2]| if old as i32 == expected { new as u32 } else { old };
+    change(run, step, 3, [expected, new], next, |old| old as i32)
+}
+
+/// Changes the element at each index to what `next` makes of it and the operands' elements; the indices are operands from
+/// `first` on. Gives what was there before, 0 outside of the array.
+fn change<T: Element, const N: usize>(
     run: &mut Run<'_>,
     step: &Step,
-    view: &View,
-    places: &[Option<usize>],
-    x: Operand<T>,
-    next: impl Fn(u32, T) -> u32,
-) -> Result<(), InterpError> {
-    for (i, place) in places.iter().enumerate() {
-        let Some(place) = place else { continue };
-        let x = match &x {
-            Operand::One(x) => *x,
-            Operand::Tile(t) => t[i],
-        };
-        let Some([cell]) = view.array.cells(view.offset + place, 1) else { return Err(run.malformed(step)) };
-        // Other work items may change the element in between.
-        let mut old = cell.load(Relaxed);
-        while let Err(now) = cell.compare_exchange_weak(old, next(old, x), Relaxed, Relaxed) {
-            old = now;
+    first: usize,
+    x: [Operand<T>; N],
+    next: impl Fn(u32, [T; N]) -> u32,
+    seen: impl Fn(u32) -> T,
+) -> Result<Value, InterpError> {
+    let view = run.array(step)?;
+    let Some(shape) = step.ins.get(1).map(|x| x.shape) else { return Err(run.malformed(step)) };
+    let places = run.peek_places(step, first, view, shape[0] * shape[1])?;
+    let mut writable = true;
+    let out = run.pool.build(places.len(), |out: &mut [T]| {
+        for (i, (place, out)) in places.iter().zip(out).enumerate() {
+            *out = T::default();
+            let Some(place) = place else { continue };
+            let elements = std::array::from_fn(|n| match &x[n] {
+                Operand::One(x) => *x,
+                Operand::Tile(t) => t[i],
+            });
+            let Some([cell]) = view.array.cells(view.offset + place, 1) else {
+                writable = false;
+                continue;
+            };
+            // Other work items may change the element in between.
+            let mut old = cell.load(Relaxed);
+            while let Err(now) = cell.compare_exchange_weak(old, next(old, elements), Relaxed, Relaxed) {
+                old = now;
+            }
+            *out = seen(old);
+        }
+    });
+    for x in x {
+        if let Operand::Tile(t) = x {
+            T::give(run.pool, t);
         }
     }
-    if let Operand::Tile(t) = x {
-        T::give(run.pool, t);
-    }
-    Ok(())
+    if writable { Ok(T::value(Operand::Tile(out))) } else { Err(run.malformed(step)) }
 }

@@ -5,6 +5,7 @@
 //! parallel. Rounding follows the device: f32 sums, values of narrower types rounded where they are made.
 
 mod array;
+mod debug;
 mod elementwise;
 mod exec;
 mod indexed;

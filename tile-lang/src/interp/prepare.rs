@@ -2,6 +2,7 @@
 //! this is its last use, so that buffers are updated in place or go back to the pool.
 
 use super::{ArgValue, InterpError, LaunchError};
+use crate::debug::Site;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::dtype::DType;
 use crate::ir::{self, Kernel, OpData, OpId, OpKind, RingPart, Role, Type, ValueId};
@@ -65,6 +66,8 @@ pub(crate) struct Step {
     /// Element type of the first operand.
     pub in_dtype: DType,
     pub span: Span,
+    /// What it says, if it is an op that does.
+    pub site: Option<Box<Site>>,
 }
 
 /// An operand.
@@ -286,6 +289,7 @@ impl Maker<'_> {
             dtype: result.and_then(Type::dtype).unwrap_or(DType::F32),
             in_dtype: op.operands.first().and_then(|v| self.kernel.ty(*v).dtype()).unwrap_or(DType::F32),
             span: op.span,
+            site: Site::of(self.kernel, 0, id, op).map(Box::new),
         }
     }
 
@@ -312,6 +316,7 @@ impl Maker<'_> {
                 dtype: part.dtype,
                 in_dtype: part.dtype,
                 span: op.span,
+                site: None,
             });
             at = end;
         }

@@ -354,7 +354,8 @@ impl<'a> Walk<'a> {
                     touch(writes, false, list)
                 }
                 // Atomic ops of several work items may meet: that is what they are for.
-                OpKind::Atomic(_)
+                OpKind::Atomic(..)
+                | OpKind::AtomicCas(_)
                 | OpKind::Const(_)
                 | OpKind::Work
                 | OpKind::Dim(_)
@@ -379,6 +380,9 @@ impl<'a> Walk<'a> {
                 | OpKind::Mma
                 | OpKind::For { .. }
                 | OpKind::If
+                | OpKind::DeviceAssert(_)
+                | OpKind::DbgTile(_)
+                | OpKind::Mark(_)
                 | OpKind::Yield
                 | OpKind::RingFill(_)
                 | OpKind::RingWait(_)
@@ -391,7 +395,7 @@ impl<'a> Walk<'a> {
 impl Step {
     /// Whether the op reads or writes global memory itself.
     pub fn touches_global(&self) -> bool {
-        self.kind.reads_array() || (self.kind.writes_array() && !matches!(self.kind, OpKind::Atomic(_)))
+        self.kind.reads_array() || (self.kind.writes_array() && !self.kind.is_atomic())
     }
 }
 

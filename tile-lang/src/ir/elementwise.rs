@@ -189,21 +189,26 @@ macro_rules! reduce_ops {
 }
 pub(crate) use reduce_ops;
 
-/// Hands the declarations of atomic ops to a macro: the op that joins the element in memory with the new one, and the
-/// types that the machine has it on. The spelling in source is `atomic_…`.
+/// Hands the declarations of atomic ops to a macro: the types it is on, and what becomes of the element in memory: it is joined
+/// with the new one by an op, or replaced. The last word says whether
+/// machines have the op on f32 as well (`native`), or on integers only: there it is a loop around `cas`. The spellings in source are `atomic_…` and `atomic_…_ordered`.
 macro_rules! atomic_ops {
     ($then:ident) => {
         $then! {
             /// Adds; in f32 the sum depends on the order, which is open.
-            add: Add { on: Word, BinaryOp::Add, atomic_add }
-            /// Keeps the larger.
-            max: Max { on: Int, BinaryOp::Max, atomic_max }
-            /// Keeps the smaller.
-            min: Min { on: Int, BinaryOp::Min, atomic_min }
+            add: Add { on: Word, Join(BinaryOp::Add), atomic_add atomic_add_ordered, native }
+            /// Keeps the larger; of a NaN and a number, the number.
+            max: Max { on: Word, Join(BinaryOp::Max), atomic_max atomic_max_ordered, integer }
+            /// Keeps the smaller; of a NaN and a number, the number.
+            min: Min { on: Word, Join(BinaryOp::Min), atomic_min atomic_min_ordered, integer }
             /// Bitwise or.
-            or: Or { on: Int, BinaryOp::Or, atomic_or }
+            or: Or { on: Int, Join(BinaryOp::Or), atomic_or atomic_or_ordered, integer }
             /// Bitwise and.
-            and: And { on: Int, BinaryOp::And, atomic_and }
+            and: And { on: Int, Join(BinaryOp::And), atomic_and atomic_and_ordered, integer }
+            /// Bitwise exclusive or.
+            xor: Xor { on: Int, Join(BinaryOp::Xor), atomic_xor atomic_xor_ordered, integer }
+            /// Puts the new element there.
+            exchange: Exchange { on: Word, Replace, atomic_exchange atomic_exchange_ordered, native }
         }
     };
 }
@@ -495,8 +500,27 @@ impl ReduceOp {
     }
 }
 
+/// What an atomic op makes of the element in memory and the new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtomicFold {
+    /// What this op gives of the two.
+    Join(BinaryOp),
+    /// The new one.
+    Replace,
+}
+
+macro_rules! on_reals {
+    (native) => {
+        true
+    };
+    (integer) => {
+        false
+    };
+}
+
 macro_rules! declare_atomic {
-    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident { on: $class:ident, $by:expr, $method:ident })*) => {
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident {
+        on: $class:ident, $fold:ident $(($by:expr))?, $method:ident $ordered:ident, $machine:ident })*) => {
         spelled! {
             /// Ops on elements of arrays that no other work item divides.
             AtomicOp { $($(#[doc = $doc])* $name = $variant,)* }
@@ -508,11 +532,34 @@ macro_rules! declare_atomic {
                 match self { $(AtomicOp::$variant => Class::$class),* }
             }
 
-            /// The op that joins two elements.
-            pub const fn join(self) -> BinaryOp {
-                match self { $(AtomicOp::$variant => $by),* }
+            /// What becomes of the element in memory.
+            pub const fn fold(self) -> AtomicFold {
+                match self { $(AtomicOp::$variant => AtomicFold::$fold $(($by))?),* }
+            }
+
+            /// Whether machines have it on f32.
+            pub const fn native_on_f32(self) -> bool {
+                match self { $(AtomicOp::$variant => on_reals!($machine)),* }
             }
         }
     };
 }
 atomic_ops!(declare_atomic);
+
+impl AtomicOp {
+    /// What it makes of a real number in memory and a new one.
+    pub fn eval_real(self, old: f32, new: f32) -> Option<f32> {
+        match self.fold() {
+            AtomicFold::Join(op) => op.eval_real(old, new),
+            AtomicFold::Replace => Some(new),
+        }
+    }
+
+    /// What it makes of an integer in memory and a new one.
+    pub fn eval_int(self, old: i32, new: i32) -> Option<i32> {
+        match self.fold() {
+            AtomicFold::Join(op) => op.eval_int(old, new),
+            AtomicFold::Replace => Some(new),
+        }
+    }
+}

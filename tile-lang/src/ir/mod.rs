@@ -22,13 +22,14 @@ mod prune;
 mod resources;
 mod rings;
 mod rules;
+mod sync;
 mod syntax;
 mod ty;
 mod verify;
 
 pub use class::{Class, Code, Map, Trial, Zip};
 pub use copy::copy_ops;
-pub use elementwise::{AtomicOp, BinaryOp, CmpOp, Fold, ReduceOp, UnaryOp};
+pub use elementwise::{AtomicFold, AtomicOp, BinaryOp, CmpOp, Fold, ReduceOp, UnaryOp};
 pub(crate) use elementwise::{atomic_ops, binary_ops, cmp_ops, reduce_ops, unary_ops};
 pub use entity::{BlockId, OpId, ValueId};
 pub use op::{Literal, MAX_SLOT_BYTES, OpKind, RingPart, part_align, slot_layout};
@@ -37,6 +38,7 @@ pub use product::{Product, product_of};
 pub use prune::{prune, prune_roles};
 pub use resources::{Resources, RoleResources};
 pub use rings::{check_rings, slots_held};
+pub use sync::{Order, Scope, Sync};
 pub use ty::{Access, Type};
 pub use verify::verify;
 

@@ -3,7 +3,7 @@
 //! through [`Attribute`], so neither knows single ops.
 
 use super::attribute::{Attr, Attribute};
-use super::{AtomicOp, BinaryOp, CmpOp, ReduceOp, Stage, UnaryOp};
+use super::{AtomicOp, BinaryOp, CmpOp, ReduceOp, Stage, Sync, UnaryOp};
 use crate::dtype::DType;
 use serde::{Deserialize, Serialize};
 
@@ -200,9 +200,13 @@ ops! {
         /// `(global, tile, index i32 tile × rank)`: writes each element at its index; outside the array none. Where indices
         /// are equal, any of the elements stays.
         Scatter = "scatter" in any, effect;
-        /// `(global, tile, index i32 tile × rank)`: joins each element with the one at its index, as one step that no other
-        /// work item divides; outside the array none.
-        Atomic(op: AtomicOp) = "atomic" in any, effect;
+        /// `(global, tile, index i32 tile × rank) → tile`: joins each element with the one at its index, as one step that no
+        /// other work item divides, and gives what was there before; outside the array none, and 0. Elements of one tile at
+        /// one index come one after the other, in any order.
+        Atomic(op: AtomicOp, sync: Sync) = "atomic" in any, effect;
+        /// `(global, expected tile, new tile, index i32 tile × rank) → tile`: as `Atomic`, but writes the new element only where
+        /// the one there is the one expected.
+        AtomicCas(sync: Sync) = "atomic_cas" in any, effect;
         /// `(global, index i32 × rank) → scalar`: one element; indices must be inside.
         At = "at" in any, pure;
         /// `(global, scalar, index i32 × rank)`: writes one element, seen by the host too.
@@ -215,6 +219,14 @@ ops! {
         /// `(accumulator [M, N], a [M, K], b [K, N]) → [M, N]`: a·b + accumulator, each operand a register tile or smem;
         /// element types are those of [`product_of`](super::product_of).
         Mma = "mma" in any, pure;
+        /// `(condition, values…)`: the condition, a bool or a tile of them, holds; where it doesn't the run ends with the
+        /// message, in which each `{}` stands for a value. Values are f32, i32 or bool, one number or a tile of the condition's
+        /// shape.
+        DeviceAssert(message: String) = "device_assert" in any, effect;
+        /// `(x)`: shows a tile or number of f32, i32 or bool under a label.
+        DbgTile(label: String) = "dbg_tile" in any, effect;
+        /// `()`: a phase of this name begins here on the timeline.
+        Mark(name: String) = "mark" in any, effect;
         /// `(values…)`: ends a nested block.
         Yield = "yield" in any, effect;
 
@@ -231,7 +243,17 @@ ops! {
 impl OpKind {
     /// Whether it writes the array that is its first operand.
     pub fn writes_array(&self) -> bool {
-        matches!(self, OpKind::Store | OpKind::StoreMasked | OpKind::Set | OpKind::Scatter | OpKind::Atomic(_))
+        matches!(self, OpKind::Store | OpKind::StoreMasked | OpKind::Set | OpKind::Scatter) || self.is_atomic()
+    }
+
+    /// Whether it changes elements of the array that is its first operand in one step.
+    pub fn is_atomic(&self) -> bool {
+        matches!(self, OpKind::Atomic(..) | OpKind::AtomicCas(_))
+    }
+
+    /// Whether it only says something about the run.
+    pub fn is_debug(&self) -> bool {
+        matches!(self, OpKind::DeviceAssert(_) | OpKind::DbgTile(_) | OpKind::Mark(_))
     }
 
     /// Whether it reads elements of the array that is its first operand, into registers.

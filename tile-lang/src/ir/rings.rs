@@ -186,7 +186,7 @@ impl Checker<'_> {
         k.walk_block(body, &mut |_, op: &OpData| {
             let tiles =
                 op.operands.iter().chain(&op.results).any(|v| matches!(k.ty(*v), Type::Tile(..) | Type::Smem(..)));
-            if tiles || op.kind.writes_array() {
+            if tiles || op.kind.writes_array() || op.kind.is_debug() {
                 wrong.push((op.span, op.kind.mnemonic()));
             }
         });

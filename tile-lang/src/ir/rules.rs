@@ -1,7 +1,9 @@
 //! The typing rule of every op, for the verifier.
 
 use super::{Access, Class, Fold, Kernel, OpData, OpKind, RingPart, Type, product_of};
+use crate::debug;
 use crate::dtype::DType;
+use crate::record::failure;
 
 const I32: Type = Type::Scalar(DType::I32);
 const BOOL: Type = Type::Scalar(DType::Bool);
@@ -113,10 +115,15 @@ fn results_of(kind: &OpKind, operands: &[&Type], have: &[&Type]) -> Result<Vec<T
         {
             vec![]
         }
-        (OpKind::Atomic(op), [Type::Global(d, rank, Access::Write), Type::Tile(x, s), at @ ..])
+        (OpKind::Atomic(op, _), [Type::Global(d, rank, Access::Write), Type::Tile(x, s), at @ ..])
             if d == x && op.class().holds(*d) && index_tiles(at, *rank) == Some(&s[..]) =>
         {
-            vec![]
+            vec![Type::Tile(*d, s.clone())]
+        }
+        (OpKind::AtomicCas(_), [Type::Global(d, rank, Access::Write), Type::Tile(x, s), new, at @ ..])
+            if d == x && operands[1] == *new && Class::Int.holds(*d) && index_tiles(at, *rank) == Some(&s[..]) =>
+        {
+            vec![Type::Tile(*d, s.clone())]
         }
         (OpKind::Slice(offsets), [Type::Smem(d, s) | Type::Tile(d, s)]) => {
             let inside = |(n, (o, w)): (&usize, (&usize, &usize))| o.checked_add(*w).is_some_and(|end| end <= *n);
@@ -176,6 +183,19 @@ fn results_of(kind: &OpKind, operands: &[&Type], have: &[&Type]) -> Result<Vec<T
         }
         // What the branches yield is compared with the results; here only their kind is in question.
         (OpKind::If, [c]) if **c == BOOL => have.iter().map(|t| (*t).clone()).collect(),
+        (OpKind::DeviceAssert(message), [c, values @ ..]) if elementwise(c) && c.dtype() == Some(DType::Bool) => {
+            let places = debug::places_of(message);
+            if places != values.len() || places > failure::MOST_VALUES {
+                let most = failure::MOST_VALUES;
+                return Err(format!("shows {places} values of {}, at most {most} are possible", values.len()));
+            }
+            if !values.iter().all(|v| said(v) && (v.shape().is_empty() || v.shape() == c.shape())) {
+                return bad();
+            }
+            vec![]
+        }
+        (OpKind::DbgTile(_), [x]) if said(x) => vec![],
+        (OpKind::Mark(_), []) => vec![],
         (OpKind::Yield, values) if values.iter().all(|t| local(t)) => vec![],
         (OpKind::RingFill(parts), mut rest) if !parts.is_empty() => {
             for part in parts {
@@ -214,6 +234,11 @@ fn small(shape: &[usize]) -> bool {
 /// Whether elementwise ops take it.
 fn elementwise(t: &Type) -> bool {
     matches!(t, Type::Scalar(_) | Type::Tile(..))
+}
+
+/// Whether it is a value as kernels show them.
+fn said(t: &Type) -> bool {
+    elementwise(t) && matches!(t.dtype(), Some(DType::F32 | DType::I32 | DType::Bool))
 }
 
 /// Whether its elements are of a class.

@@ -159,7 +159,13 @@ mod moves {
         y.atomic_min([r, c], t);
         y.atomic_or([r, c], t);
         y.atomic_and([r, c], t);
+        y.atomic_xor([r, c], t);
+        let before = y.atomic_exchange([r, c], t);
+        let seen = y.atomic_cas([r, c], before, 7);
+        y.atomic_cas_ordered([r, c], seen, t, Order::Acquire, Scope::Gpu);
         f.atomic_add([r], t.cast::<f32>());
+        f.atomic_max([r], 1.0);
+        f.atomic_min_ordered([r], t.cast::<f32>(), Order::Release, Scope::System);
     }
 
     #[tile::kernel(crate = tile_lang)]

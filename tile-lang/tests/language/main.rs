@@ -12,6 +12,7 @@
 )]
 
 mod control;
+mod debug;
 mod drift;
 mod errors;
 mod first_kernel;

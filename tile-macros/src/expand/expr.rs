@@ -126,6 +126,25 @@ impl Expand<'_> {
                 quote!(#cx.role(#at, #name, (#warps, #registers), |#cx| { #body; }))
             }
             ExprKind::Assign { place, op, value } => self.assign(e, place, op.as_ref(), value),
+            ExprKind::Assert { condition, message, values } => {
+                let (at, names): (_, Vec<Ident>) =
+                    (self.at(e), (0..values.len()).map(|i| hidden(&format!("x{i}"))).collect());
+                let (c, condition) = (hidden("holds"), self.lift(condition));
+                let values = values.iter().map(|x| self.lift(x));
+                quote!({
+                    let #c = #condition;
+                    #(let #names = #values;)*
+                    #cx.device_assert(#at, #c, #message, &[#(#names),*]);
+                })
+            }
+            ExprKind::Dbg(label, x) => {
+                let (at, x, name) = (self.at(e), self.lift(x), hidden("x"));
+                quote!({ let #name = #x; #cx.dbg_tile(#at, #label, #name); })
+            }
+            ExprKind::Mark(name) => {
+                let at = self.at(e);
+                quote!(#cx.mark(#at, #name))
+            }
             ExprKind::Require(clauses) => {
                 let clauses = clauses.iter().map(|(c, text)| {
                     let (at, holds) = (self.at(c), hidden("holds"));

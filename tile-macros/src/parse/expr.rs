@@ -257,6 +257,46 @@ impl Parser<'_> {
         Expr { kind: ExprKind::For { label, pat, iter, body }, span: f.for_token.span }
     }
 
+    /// `device_assert!`, `dbg_tile!` and `mark!`.
+    fn debug_call(&mut self, mac: &syn::Macro, name: &str) -> Expr {
+        let span = mac.path.span();
+        let Ok(mut args) = mac.parse_body_with(Args::parse_terminated) else {
+            let fix = "write `device_assert!(condition, \"message {}\", x)`, `dbg_tile!(x)` or `mark!(\"phase\")`";
+            return self.reject(span, "this macro takes expressions", fix);
+        };
+        args.iter_mut().for_each(paths::deepen_expr);
+        let args: Vec<&syn::Expr> = args.iter().collect();
+        let kind = match (name, &args[..]) {
+            ("mark", [phase]) if string(phase).is_some() => ExprKind::Mark(string(phase).unwrap_or_default()),
+            ("dbg_tile", [label, x]) if string(label).is_some() => {
+                ExprKind::Dbg(string(label).unwrap_or_default(), Box::new(self.expr(x)))
+            }
+            ("dbg_tile", [x]) => ExprKind::Dbg(text::tidy(&x.to_token_stream()), Box::new(self.expr(x))),
+            ("device_assert", [condition]) => {
+                let message = text::tidy(&condition.to_token_stream()).replace("{}", "{ }");
+                ExprKind::Assert { condition: Box::new(self.expr(condition)), message, values: Vec::new() }
+            }
+            ("device_assert", [condition, message, values @ ..]) if string(message).is_some() => {
+                let message = string(message).unwrap_or_default();
+                let condition = Box::new(self.expr(condition));
+                ExprKind::Assert { condition, message, values: values.iter().map(|e| self.expr(e)).collect() }
+            }
+            ("mark", _) => return self.reject(span, "`mark!` takes a name in quotes", "write `mark!(\"phase\")`"),
+            ("dbg_tile", _) => {
+                return self.reject(
+                    span,
+                    "`dbg_tile!` takes a value",
+                    "write `dbg_tile!(x)` or `dbg_tile!(\"label\", x)`",
+                );
+            }
+            _ => {
+                let fix = "write `device_assert!(condition, \"message {}\", x)`";
+                return self.reject(span, "`device_assert!` takes a condition, a message and values", fix);
+            }
+        };
+        Expr { kind, span }
+    }
+
     /// A macro call: `require!` and `vec!` are understood, others are host code.
     pub fn macro_call(&mut self, mac: &syn::Macro) -> Expr {
         let name = mac.path.segments.last().map(|s| s.ident.to_string()).unwrap_or_default();
@@ -268,6 +308,9 @@ impl Parser<'_> {
             clauses.iter_mut().for_each(paths::deepen_expr);
             let list = clauses.iter().map(|c| (self.expr(c), text::tidy(&c.to_token_stream()))).collect();
             return Expr { kind: ExprKind::Require(list), span };
+        }
+        if ["device_assert", "dbg_tile", "mark"].iter().any(|m| name == *m) {
+            return self.debug_call(mac, &name);
         }
         if name == "vec" {
             if let Ok(mut items) = mac.parse_body_with(Args::parse_terminated) {
@@ -284,6 +327,14 @@ impl Parser<'_> {
         }
         let vars = self.mentioned(mac.tokens.clone(), &[]);
         Expr { kind: ExprKind::Macro(mac.clone(), vars), span }
+    }
+}
+
+/// A string literal.
+fn string(e: &syn::Expr) -> Option<String> {
+    match e {
+        syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
+        _ => None,
     }
 }
 

@@ -393,7 +393,7 @@ impl Writer<'_> {
             }
             OpKind::Slice(_) | OpKind::Transpose => self.bind(&op.results, &op.operands),
             OpKind::Load | OpKind::At | OpKind::Gather => self.global(op.operands[0], false, false, place),
-            OpKind::Store | OpKind::StoreMasked | OpKind::Scatter | OpKind::Atomic(_) => {
+            OpKind::Store | OpKind::StoreMasked | OpKind::Scatter | OpKind::Atomic(..) | OpKind::AtomicCas(_) => {
                 self.global(op.operands[0], true, false, place)
             }
             OpKind::Set => self.global(op.operands[0], true, true, place),

@@ -2,7 +2,7 @@
 
 use super::block::{Pending, Text, Writer};
 use super::{part_types, tile_type};
-use tile_lang::ir::{BinaryOp, CmpOp, Literal, OpData, OpId, OpKind, Type, UnaryOp, ValueId};
+use tile_lang::ir::{BinaryOp, CmpOp, Literal, OpData, OpId, OpKind, Sync, Type, UnaryOp, ValueId};
 
 impl Writer<'_> {
     /// One op. `after` are those behind it in its block, `ends` what the block yields.
@@ -16,6 +16,23 @@ impl Writer<'_> {
                 let [condition] = self.plain(op);
                 self.take(&op.operands);
                 return self.line(&format!("require!({condition});"));
+            }
+            OpKind::DeviceAssert(message) => {
+                self.settle(&[&op.operands]);
+                let mut args = vec![self.text(op.operands[0]).plain(), format!("{message:?}")];
+                args.extend(op.operands[1..].iter().map(|v| self.text(*v).plain()));
+                self.take(&op.operands);
+                return self.line(&format!("device_assert!({});", args.join(", ")));
+            }
+            OpKind::DbgTile(label) => {
+                self.settle(&[&op.operands]);
+                let [x] = self.plain(op);
+                self.take(&op.operands);
+                return self.line(&format!("dbg_tile!({label:?}, {x});"));
+            }
+            OpKind::Mark(name) => {
+                self.flush();
+                return self.line(&format!("mark!({name:?});"));
             }
             OpKind::Dim(axis) => Text::Atom(format!("{}.dim({axis})", self.text(op.operands[0]).plain())),
             OpKind::Unary(unary) => self.unary(op, *unary),
@@ -80,8 +97,20 @@ impl Writer<'_> {
                 self.method(op, &format!("{along}_cum{}", reduce.name()))
             }
             OpKind::Gather => self.element(op, "gather"),
-            OpKind::Scatter => return self.scatter(op, "scatter"),
-            OpKind::Atomic(atomic) => return self.scatter(op, &format!("atomic_{}", atomic.name())),
+            OpKind::Scatter => return self.scatter(op, "scatter", 1, Sync::default()),
+            OpKind::Atomic(atomic, sync) => {
+                let name = format!("atomic_{}", atomic.name());
+                if self.count(op.results[0]) == 0 {
+                    return self.scatter(op, &name, 1, *sync);
+                }
+                self.indexed(op, &name, 1, *sync)
+            }
+            OpKind::AtomicCas(sync) => {
+                if self.count(op.results[0]) == 0 {
+                    return self.scatter(op, "atomic_cas", 2, *sync);
+                }
+                self.indexed(op, "atomic_cas", 2, *sync)
+            }
             OpKind::Load => {
                 let of = self.tile_of(op.results[0]);
                 self.element(op, &format!("load_at::<{of}>"))
@@ -114,12 +143,32 @@ impl Writer<'_> {
     }
 
     /// `array.name([…], x);`
-    fn scatter(&mut self, op: &OpData, name: &str) {
-        self.settle(&[&op.operands]);
-        let index: Vec<String> = op.operands[2..].iter().map(|v| self.text(*v).plain()).collect();
-        let (array, x) = (self.text(op.operands[0]).plain(), self.text(op.operands[1]).plain());
+    fn scatter(&mut self, op: &OpData, name: &str, elements: usize, sync: Sync) {
+        self.settle(&[&indexed_order(op, elements)]);
+        let text = self.indexed_text(op, name, elements, sync);
         self.take(&op.operands);
-        self.line(&format!("{array}.{name}([{}], {x});", index.join(", ")));
+        self.line(&format!("{text};"));
+    }
+
+    /// `array.name([…], x)`
+    fn indexed(&mut self, op: &OpData, name: &str, elements: usize, sync: Sync) -> Text {
+        self.arrange(&[&indexed_order(op, elements)]);
+        Text::Atom(self.indexed_text(op, name, elements, sync))
+    }
+
+    fn indexed_text(&self, op: &OpData, name: &str, elements: usize, sync: Sync) -> String {
+        let (suffix, mut last) = match sync {
+            sync if sync == Sync::default() => ("", Vec::new()),
+            Sync { order, scope } => {
+                ("_ordered", vec![format!("Order::{}", order.variant()), format!("Scope::{}", scope.variant())])
+            }
+        };
+        let text = |v: &ValueId| self.text(*v).plain();
+        let index: Vec<String> = op.operands[1 + elements..].iter().map(text).collect();
+        let mut args = vec![format!("[{}]", index.join(", "))];
+        args.extend(op.operands[1..1 + elements].iter().map(text));
+        args.append(&mut last);
+        format!("{}.{name}{suffix}({})", text(&op.operands[0]), args.join(", "))
     }
 
     /// The operands' texts as arguments.
@@ -444,6 +493,11 @@ const MOST_OFFSETS: usize = 64;
 struct Index {
     of: Option<ValueId>,
     number: i32,
+}
+
+/// Operands of an op at indices in the order of its text, the indices before the elements.
+fn indexed_order(op: &OpData, elements: usize) -> Vec<ValueId> {
+    [&op.operands[..1], &op.operands[1 + elements..], &op.operands[1..1 + elements]].concat()
 }
 
 /// A literal beside something whose type is known.
