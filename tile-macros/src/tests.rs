@@ -1,8 +1,13 @@
 //! The expansions on well-formed and on damaged input.
 
+mod damage;
+mod fuzz;
+
 use crate::ast::FunctionKind;
 use crate::{expand_function, model, schedule};
-use proc_macro2::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
+use damage::{Random, found, library, misplaced, survives};
+use proc_macro2::TokenStream;
+use quote::quote;
 
 const SOURCES: [&str; 5] = [
     r#"
@@ -56,125 +61,10 @@ const SOURCES: [&str; 5] = [
     }"#,
 ];
 
-/// A small generator of numbers, the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % n.max(1)
-    }
-
-    fn token(&mut self) -> TokenTree {
-        const WORDS: [&str; 16] = [
-            "x", "let", "for", "if", "match", "Tile", "mma", "super", "self", "load", "T", "return", "keep", "work",
-            "usize", "_",
-        ];
-        let ident = |text: &str| TokenTree::Ident(Ident::new(text, Span::call_site()));
-        let mut token = match self.below(5) {
-            0 => TokenTree::Literal(Literal::i32_unsuffixed(self.below(300) as i32)),
-            1 => {
-                let c = ['+', '=', '<', '>', '.', ',', ';', ':', '&', '!', '|', '?', '#', '-'][self.below(14)];
-                TokenTree::Punct(Punct::new(c, if self.below(2) == 0 { Spacing::Alone } else { Spacing::Joint }))
-            }
-            2 => {
-                let d = [Delimiter::Parenthesis, Delimiter::Brace, Delimiter::Bracket, Delimiter::None][self.below(4)];
-                TokenTree::Group(Group::new(d, TokenStream::new()))
-            }
-            _ => ident(WORDS[self.below(WORDS.len())]),
-        };
-        // A token of the user's has a place.
-        token.set_span(placed());
-        token
-    }
-
-    /// Damages one place of the stream, at any depth.
-    fn damage(&mut self, tokens: TokenStream) -> TokenStream {
-        let mut list: Vec<TokenTree> = tokens.into_iter().collect();
-        if list.is_empty() {
-            return std::iter::once(self.token()).collect();
-        }
-        let at = self.below(list.len());
-        let groups: Vec<usize> = (0..list.len()).filter(|i| matches!(list[*i], TokenTree::Group(_))).collect();
-        if !groups.is_empty() && self.below(4) > 0 {
-            let i = groups[self.below(groups.len())];
-            if let TokenTree::Group(g) = &list[i] {
-                let mut damaged = Group::new(g.delimiter(), self.damage(g.stream()));
-                damaged.set_span(g.span());
-                list[i] = TokenTree::Group(damaged);
-            }
-            return list.into_iter().collect();
-        }
-        match self.below(4) {
-            0 => drop(list.remove(at)),
-            1 => list.insert(at, list[at].clone()),
-            2 => list[at] = self.token(),
-            _ => {
-                let other = self.below(list.len());
-                list.swap(at, other);
-            }
-        }
-        list.into_iter().collect()
-    }
-}
-
-/// A place in some source.
-fn placed() -> Span {
-    tokens("x").into_iter().next().map_or_else(Span::call_site, |t| t.span())
-}
-
-/// The kernels, functions and models of the library, attributes left out.
-fn library() -> Vec<TokenStream> {
-    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/src");
-    let mut out = Vec::new();
-    for folder in ["kernels", "zoo"] {
-        let files = std::fs::read_dir(models.join(folder)).unwrap_or_else(|e| panic!("{folder}: {e}"));
-        let mut files: Vec<_> = files.flatten().map(|f| f.path()).collect();
-        files.sort();
-        for file in files {
-            let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-            let parsed = syn::parse_file(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-            out.extend(parsed.items.into_iter().filter_map(|item| match item {
-                syn::Item::Fn(mut f) if f.attrs.iter().any(|a| a.path().segments[0].ident == "tile") => {
-                    f.attrs.clear();
-                    Some(quote::quote!(#f))
-                }
-                _ => None,
-            }));
-        }
-    }
-    out
-}
-
-/// Errors in expanded code that point at no token of the user's.
-fn misplaced(expanded: TokenStream) -> usize {
-    expanded
-        .into_iter()
-        .map(|t| match t {
-            TokenTree::Group(g) => misplaced(g.stream()),
-            TokenTree::Ident(i) if i == "compile_error" => usize::from(i.span().byte_range().is_empty()),
-            _ => 0,
-        })
-        .sum()
-}
-
-/// Gives a damaged function to all attributes: code that parses, or errors that point at tokens.
-fn survives(item: &TokenStream) {
-    let is_function = syn::parse2::<syn::ItemFn>(item.clone()).is_ok();
-    for out in expand_all(item) {
-        let text = out.to_string();
-        if is_function {
-            assert!(syn::parse2::<syn::File>(out.clone()).is_ok(), "{item}\n\n{text}");
-        } else {
-            assert!(text.contains("compile_error"), "{item}\n\n{text}");
-        }
-        assert!(item.is_empty() || misplaced(out) == 0, "an error points nowhere\n{item}\n\n{text}");
-    }
-}
-
 #[test]
 fn damaged_kernels_of_the_library_never_panic() {
-    assert_eq!(misplaced(quote::quote!(compile_error!("nowhere"))), 1);
+    assert_eq!(misplaced(quote!(compile_error!("nowhere"))), 1);
+    found().iter().for_each(survives);
     let mut random = Random(23);
     let library = library();
     assert!(library.len() > 20, "{} functions", library.len());
@@ -190,39 +80,16 @@ fn damaged_kernels_of_the_library_never_panic() {
     }
 }
 
-/// As the test above, for the minutes that `MONOTILE_FUZZ_MINUTES` says; `cargo xtask fuzz macro`.
-#[test]
-#[ignore = "runs for minutes"]
-fn fuzz() {
-    let number = |name: &str, default: f64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
-    let end = std::time::Duration::from_secs_f64(60.0 * number("MONOTILE_FUZZ_MINUTES", 1.0));
-    let mut random = Random(number("MONOTILE_FUZZ_SEED", 1.0) as u64);
-    let sources: Vec<TokenStream> = library().into_iter().chain(SOURCES.map(tokens)).collect();
-    let (begin, mut inputs) = (std::time::Instant::now(), 0u64);
-    while begin.elapsed() < end {
-        let mut item = sources[random.below(sources.len())].clone();
-        for _ in 0..1 + random.below(8) {
-            item = random.damage(item);
-        }
-        let start = std::time::Instant::now();
-        survives(&item);
-        assert!(start.elapsed().as_secs() < 10, "takes too long: {item}");
-        inputs += 1;
-    }
-    println!("macro: {inputs} inputs, 0 panics, every error at a token");
-}
-
 fn tokens(source: &str) -> TokenStream {
     source.parse().unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn expand_all(item: &TokenStream) -> [TokenStream; 4] {
-    let args = || tokens("crate = tile_lang");
     [
-        expand_function(args(), item.clone(), FunctionKind::Kernel),
-        expand_function(args(), item.clone(), FunctionKind::Func),
+        expand_function(quote!(crate = tile_lang), item.clone(), FunctionKind::Kernel),
+        expand_function(quote!(crate = tile_lang), item.clone(), FunctionKind::Func),
         model::expand(TokenStream::new(), item.clone()),
-        schedule::expand(tokens("linear, crate = tile_lang"), item.clone()),
+        schedule::expand(quote!(linear, crate = tile_lang), item.clone()),
     ]
 }
 

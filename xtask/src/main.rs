@@ -14,7 +14,8 @@ const USAGE: &str = "usage: cargo xtask <chore>
   demo    set up, build, compile the model that ships with the sources and let it write
   test    set up, then formatting, tests, the build without LLVM, lints
   fuzz    [TARGET] [--minutes N] [--seed S]: mutated inputs for the macros (`macro`) and for the readers `tile`, `sched`,
-          `safetensors`, `config`, `tokenizer`, `artifact`; 10 minutes each
+          `safetensors`, `config`, `tokenizer`, `artifact`; 10 minutes each. --pack DIR: only build programs that do
+          the same on a machine without cargo (docs/fuzzing.md)
 ";
 
 fn main() -> ExitCode {

@@ -1,9 +1,10 @@
-//! Fuzzes the readers of outside input for a time; `cargo xtask fuzz` calls it.
+//! Fuzzes the readers of outside input for a time; `cargo xtask fuzz` calls it. It needs nothing but a copy of the repository.
 
 use clap::Parser;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tile_tests::fuzz::{Target, campaign};
+use tile_tests::fuzz::{Target, campaign, repository};
 
 /// Mutates seeds and gives them to a reader.
 #[derive(Parser)]
@@ -16,6 +17,9 @@ struct Args {
     /// Keys the mutations.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// A copy of the repository: seeds are read from it, findings are kept in its tests/fuzz.
+    #[arg(long, default_value_os_t = repository())]
+    repository: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -35,7 +39,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|info| println!("{info}")));
     let mut panics = 0;
     for target in targets {
-        match campaign(target, args.seed, Duration::from_secs_f64(60.0 * args.minutes.max(0.0))) {
+        match campaign(&args.repository, target, args.seed, Duration::from_secs_f64(60.0 * args.minutes.max(0.0))) {
             Ok(c) => {
                 panics += c.panics;
                 println!("{}: {} inputs, {} accepted, {} panics", target.name(), c.inputs, c.accepted, c.panics);

@@ -2,7 +2,8 @@
 //!
 //! Coverage-blind: seeds are mutated by bytes and by tokens. `cargo xtask fuzz` runs [`campaign`]; seeds beyond those that the
 //! repository has anyway, and all inputs that once failed, lie in `tests/fuzz/TARGET/` and are replayed by a test. The macros'
-//! target is in their own crate, since nothing else can call them.
+//! target is in their own crate, since nothing else can call them. How to fuzz on a machine without cargo is told in
+//! `docs/fuzzing.md`.
 
 mod mutate;
 mod targets;
@@ -32,17 +33,22 @@ pub struct Campaign {
     pub panics: u64,
 }
 
-/// The folder of a target in the repository.
-pub fn folder(target: Target) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(target.name())
+/// This checkout.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The folder of a target in a copy of the repository.
+pub fn folder(repository: &Path, target: Target) -> PathBuf {
+    repository.join("tests/fuzz").join(target.name())
 }
 
 /// What lies in a target's folder.
 ///
 /// # Errors
 /// A file can't be read.
-pub fn kept(target: Target) -> std::io::Result<Vec<(PathBuf, Vec<u8>)>> {
-    let Ok(entries) = std::fs::read_dir(folder(target)) else { return Ok(Vec::new()) };
+pub fn kept(repository: &Path, target: Target) -> std::io::Result<Vec<(PathBuf, Vec<u8>)>> {
+    let Ok(entries) = std::fs::read_dir(folder(repository, target)) else { return Ok(Vec::new()) };
     let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.is_file()).collect();
     files.sort();
     files.into_iter().map(|f| Ok((f.clone(), std::fs::read(f)?))).collect()
@@ -59,19 +65,23 @@ pub fn attempt(target: Target, scratch: &Path, input: &[u8]) -> Result<bool, Str
 /// An input that is being tried, for the watch.
 static CURRENT: Mutex<Option<(Instant, Target, Vec<u8>)>> = Mutex::new(None);
 
-/// Mutates seeds until the time is over. An input that panics is kept; one that takes too long or too much memory is kept and
+/// Mutates the seeds of a copy of the repository until the time is over. An input that panics is kept; one that takes too long or too much memory is kept and
 /// ends the process, since it can't be stopped otherwise.
 ///
 /// # Errors
 /// Seeds can't be read, or findings not be kept.
-pub fn campaign(target: Target, seed: u64, time: Duration) -> std::io::Result<Campaign> {
-    let seeds = target.seeds()?;
+pub fn campaign(repository: &Path, target: Target, seed: u64, time: Duration) -> std::io::Result<Campaign> {
+    let seeds = target.seeds(repository)?;
+    if seeds.is_empty() {
+        let folder = folder(repository, target);
+        return Err(std::io::Error::other(format!("there are no seeds in {}", folder.display())));
+    }
     let scratch = std::env::temp_dir().join(format!("monotile-fuzz-{}-{}", target.name(), std::process::id()));
     std::fs::create_dir_all(&scratch)?;
     let (mut mutator, mut done) = (Mutator::new(seed), Campaign::default());
     let over = AtomicBool::new(false);
     let result = std::thread::scope(|s| {
-        s.spawn(|| watch(&over));
+        s.spawn(|| watch(repository, &over));
         let begin = Instant::now();
         let mut outcome = Ok(());
         while begin.elapsed() < time && outcome.is_ok() {
@@ -85,7 +95,7 @@ pub fn campaign(target: Target, seed: u64, time: Duration) -> std::io::Result<Ca
                 Err(why) => {
                     done.panics += 1;
                     println!("{}: panicked: {why}", target.name());
-                    outcome = keep(target, "panic", &input).map(drop);
+                    outcome = keep(repository, target, "panic", &input).map(drop);
                 }
             }
         }
@@ -100,16 +110,16 @@ pub fn campaign(target: Target, seed: u64, time: Duration) -> std::io::Result<Ca
 }
 
 /// Keeps an input beside the seeds, named by what it holds.
-fn keep(target: Target, kind: &str, input: &[u8]) -> std::io::Result<PathBuf> {
+fn keep(repository: &Path, target: Target, kind: &str, input: &[u8]) -> std::io::Result<PathBuf> {
     let key = input.iter().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
-    let file = folder(target).join(format!("{kind}-{key:016x}"));
-    std::fs::create_dir_all(folder(target))?;
+    let file = folder(repository, target).join(format!("{kind}-{key:016x}"));
+    std::fs::create_dir_all(folder(repository, target))?;
     std::fs::write(&file, input)?;
     println!("kept as {}", file.display());
     Ok(file)
 }
 
-fn watch(over: &AtomicBool) {
+fn watch(repository: &Path, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(100));
         let Ok(current) = CURRENT.lock() else { return };
@@ -119,7 +129,7 @@ fn watch(over: &AtomicBool) {
             () if resident_kib() > MEMORY_KIB => "memory",
             () => continue,
         };
-        let _ = keep(*target, kind, input);
+        let _ = keep(repository, *target, kind, input);
         eprintln!("{}: an input took more than {LIMIT:?} or {MEMORY_KIB} KiB", target.name());
         std::process::exit(1);
     }
@@ -145,7 +155,7 @@ mod tests {
             let scratch =
                 std::env::temp_dir().join(format!("monotile-replay-{}-{}", target.name(), std::process::id()));
             std::fs::create_dir_all(&scratch).unwrap_or_else(|e| panic!("{e}"));
-            let seeds = target.seeds().unwrap_or_else(|e| panic!("{}: {e}", target.name()));
+            let seeds = target.seeds(&repository()).unwrap_or_else(|e| panic!("{}: {e}", target.name()));
             let accepted = seeds.iter().filter(|s| attempt(target, &scratch, s) == Ok(true)).count();
             assert!(accepted > 0, "{}: no seed is well-formed", target.name());
             let mut mutator = Mutator::new(1);

@@ -51,14 +51,13 @@ impl Target {
         }
     }
 
-    /// Seeds: what the repository has of this form, and what the target's folder holds.
+    /// Seeds: what a copy of the repository has of this form, and what the target's folder in it holds.
     ///
     /// # Errors
     /// A file can't be read.
-    pub fn seeds(self) -> std::io::Result<Vec<Vec<u8>>> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    pub fn seeds(self, root: &Path) -> std::io::Result<Vec<Vec<u8>>> {
         let golden = root.join("models/tests/golden");
-        let mut seeds: Vec<Vec<u8>> = kept(self)?.into_iter().map(|(_, bytes)| bytes).collect();
+        let mut seeds: Vec<Vec<u8>> = kept(root, self)?.into_iter().map(|(_, bytes)| bytes).collect();
         let mut files: Vec<PathBuf> = Vec::new();
         match self {
             Target::Tile => {
