@@ -59,9 +59,11 @@ pub fn pointing(what: &str, file: &str, span: Span) -> String {
     out
 }
 
-/// The text of one line, when the source is at hand (it is not on a machine that only runs artifacts).
+/// The text of one line, when the source is at hand (it is not on a machine that only runs artifacts). Paths that rustc gives are
+/// relative to the workspace's folder, which may lie above this one.
 fn source_line(file: &str, line: u32) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
+    let here = std::env::current_dir().unwrap_or_default();
+    let text = here.ancestors().find_map(|folder| std::fs::read_to_string(folder.join(file)).ok())?;
     text.lines().nth(line as usize - 1).map(str::to_owned)
 }
 

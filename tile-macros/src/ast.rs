@@ -197,12 +197,12 @@ pub enum ExprKind {
     Tuple(Vec<Expr>),
     /// `{ … }`.
     Block(Block),
-    /// `if`.
-    If { condition: Box<Expr>, then: Block, otherwise: Option<Box<Expr>> },
+    /// `if`, with the last token of its condition.
+    If { condition: Box<Expr>, then: Block, otherwise: Option<Box<Expr>>, last: Span },
     /// `match`, and `if let`: scrutinee and arms.
     Match(Box<Expr>, Vec<Arm>),
-    /// `for`, with its label's name.
-    For { label: Option<String>, pat: Pat, iter: Box<Expr>, body: Block },
+    /// `for`, with its label's name and the last token of its range.
+    For { label: Option<String>, pat: Pat, iter: Box<Expr>, body: Block, last: Span },
     /// `a..b`.
     Range { from: Option<Box<Expr>>, to: Option<Box<Expr>>, limits: syn::RangeLimits },
     /// `place = x`, `place += x`.

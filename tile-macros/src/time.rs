@@ -61,7 +61,7 @@ impl Times<'_> {
             ExprKind::Array { items, .. } | ExprKind::Tuple(items) => self.any(items),
             ExprKind::Repeat { item, .. } => self.device(item),
             ExprKind::Block(b) => self.block_device(b),
-            ExprKind::If { condition, then, otherwise } => {
+            ExprKind::If { condition, then, otherwise, .. } => {
                 let valued = then.tail.is_some() && otherwise.is_some();
                 let branches = self.block_device(then) || otherwise.as_ref().is_some_and(|e| self.device(e));
                 valued && !self.unit_block(then) && (self.device(condition) || branches)
@@ -253,7 +253,7 @@ pub fn for_children<'a>(e: &'a Expr, f: &mut dyn FnMut(Child<'a>)) {
             f(Child::Expr(len));
         }
         ExprKind::Block(b) => f(Child::Block(b)),
-        ExprKind::If { condition, then, otherwise } => {
+        ExprKind::If { condition, then, otherwise, .. } => {
             f(Child::Expr(condition));
             f(Child::Block(then));
             otherwise.iter().for_each(|e| f(Child::Expr(e)));
@@ -368,7 +368,7 @@ impl Marks<'_> {
                     self.pat(pat, iter);
                 }
             }
-            ExprKind::If { condition, then, otherwise } if self.times.device(condition) => {
+            ExprKind::If { condition, then, otherwise, .. } if self.times.device(condition) => {
                 self.device.extend(carried(&[then]));
                 otherwise.iter().for_each(|e| self.device.extend(carried_by(e)));
             }

@@ -107,8 +107,8 @@ fn instruction(kernel: &Kernel, instr: &Instr, dims: &[&[usize]], out: &mut Find
                 let place = |e: &Extent| {
                     let axes: Vec<String> = e.axes.iter().map(|(from, to)| format!("{from}..{to}")).collect();
                     let verb = if e.writes { "writes" } else { "reads" };
-                    let span = kernel.op(e.op).span;
-                    format!("item {} {verb} [{}] at line {}", e.item, axes.join(", "), span.line)
+                    let what = format!("item {} {verb} [{}]", e.item, axes.join(", "));
+                    Findings::points(kernel, e.op, &what)
                 };
                 let message = format!("two work items of `{}` touch the same elements of `{name}`", instr.label);
                 let notes = vec![place(&a), place(&b), fix.clone()];

@@ -17,7 +17,7 @@ use crate::layout::{Assignment, assign};
 use crate::target::Target;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
-use tile_lang::diag::{Diagnostic, Diagnostics};
+use tile_lang::diag::{Diagnostic, Diagnostics, pointing};
 use tile_lang::ir::{Kernel, OpId, Role};
 use tile_lang::plan::{Instr, Plan};
 use tile_lang::protocol::Protocol;
@@ -93,6 +93,11 @@ fn run(plan: Option<&Plan>, protocol: &Protocol, layouts: &[Assignment]) -> Resu
     if found.errors.is_empty() { Ok(report) } else { Err(Diagnostics(found.errors)) }
 }
 
+/// Where an instruction was written.
+fn span_of(instr: &Instr) -> Span {
+    Span { file: 0, line: instr.line, col: 1, len: 1 }
+}
+
 /// What checkers find.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -122,10 +127,15 @@ impl Findings {
         self.push(Diagnostic { code, message, file, span, notes });
     }
 
+    /// A note on what happens at an op, with its place.
+    pub fn points(kernel: &Kernel, op: OpId, what: &str) -> String {
+        let span = kernel.op(op).span;
+        pointing(what, kernel.files.get(span.file as usize).map_or("", String::as_str), span)
+    }
+
     /// An error at an instruction of a plan.
     pub fn instruction(&mut self, instr: &Instr, code: &'static str, message: String, notes: Vec<String>) {
-        let span = Span { file: 0, line: instr.line, col: 1, len: 1 };
-        self.push(Diagnostic { code, message, file: instr.file.clone(), span, notes });
+        self.push(Diagnostic { code, message, file: instr.file.clone(), span: span_of(instr), notes });
     }
 
     /// Something that can't be decided about an instruction.

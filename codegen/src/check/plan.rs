@@ -6,7 +6,8 @@
 //! behalf of one that has none, and its counter's target is zero. A pass ends when the last instruction's counter stands; what
 //! the last instruction doesn't reach may still run while the next pass begins.
 
-use super::Findings;
+use super::{Findings, span_of};
+use tile_lang::diag::pointing;
 use tile_lang::ir::{Access, Type};
 use tile_lang::plan::{ElementRef, Instr, Operand, Plan};
 use tile_lang::record::{MAX_DEPS, MAX_EXTENTS, RECORD_BYTES, control, param_offsets};
@@ -18,6 +19,9 @@ struct Touch {
     end: usize,
     writes: bool,
 }
+
+/// What to do about operands: plans are made by the library.
+const FIX: &str = "give what the kernel's parameters declare; `Plan::push` accepts nothing else";
 
 /// How many pairs without order are named; one missing edge makes many.
 const NAMED: usize = 4;
@@ -48,12 +52,12 @@ pub fn check(plan: &Plan, out: &mut Findings) -> usize {
 fn operands(plan: &Plan, instr: &Instr, out: &mut Findings) {
     let Some(kernel) = plan.kernels.get(instr.kernel) else {
         let message = format!("`{}` runs kernel {}, the plan has {}", instr.label, instr.kernel, plan.kernels.len());
-        return out.instruction(instr, "E38", message, Vec::new());
+        return out.instruction(instr, "E38", message, vec![FIX.into()]);
     };
     if kernel.params.len() != instr.operands.len() {
         let (want, got) = (kernel.params.len(), instr.operands.len());
         let message = format!("`{}` gives {got} operands to `{}`, which takes {want}", instr.label, kernel.name);
-        return out.instruction(instr, "E38", message, Vec::new());
+        return out.instruction(instr, "E38", message, vec![FIX.into()]);
     }
     for (param, operand) in kernel.params.iter().zip(&instr.operands) {
         let access = match kernel.ty(param.value) {
@@ -83,7 +87,7 @@ fn operands(plan: &Plan, instr: &Instr, out: &mut Findings) {
         };
         if let Some(wrong) = wrong {
             let message = format!("operand `{}` of `{}`: {wrong}", param.name, instr.label);
-            out.instruction(instr, "E38", message, Vec::new());
+            out.instruction(instr, "E38", message, vec![FIX.into()]);
         }
     }
 }
@@ -193,7 +197,7 @@ fn within_a_pass(plan: &Plan, done: &[Vec<u64>], out: &mut Findings) {
                     verb(a.writes)
                 );
                 let notes = vec![
-                    format!("`{}` is instruction {}, at {}:{}", first.label, a.instr, first.file, first.line),
+                    pointing(&format!("`{}` is instruction {}", first.label, a.instr), &first.file, span_of(first)),
                     format!("`{}` is instruction {} and waits for {:?}", second.label, b.instr, second.after),
                     format!("let instruction {} wait for instruction {}", b.instr, a.instr),
                 ];
@@ -202,7 +206,8 @@ fn within_a_pass(plan: &Plan, done: &[Vec<u64>], out: &mut Findings) {
         }
     }
     if found > NAMED {
-        out.error("E27", format!("{} more pairs of instructions are not ordered", found - NAMED), Vec::new());
+        let fix = "`Plan::link` derives what each instruction waits for".to_owned();
+        out.error("E27", format!("{} more pairs of instructions are not ordered", found - NAMED), vec![fix]);
     }
 }
 

@@ -20,16 +20,16 @@ pub fn check(r: &Registers, warps: usize, out: &mut Findings) -> usize {
     // Where every thread keeps what it starts with nothing is moved, and roles need no whole warpgroups.
     let moved = r.producer != r.consumer;
     let (unit, unit_name) = if moved { (GROUP, "warpgroups") } else { (WARP, "warps") };
-    for (role, n) in [("producer", r.producer_threads), ("consumers", r.consumer_threads)] {
+    for (who, n) in [("the producer has", r.producer_threads), ("the consumers have", r.consumer_threads)] {
         if n == 0 || !n.is_multiple_of(unit) {
-            let message = format!("the {role} have {n} threads; registers belong to whole {unit_name} of {unit}");
+            let message = format!("{who} {n} threads; registers belong to whole {unit_name} of {unit}");
             out.error("E31", message, vec![format!("use {} threads", n.max(1).next_multiple_of(unit))]);
         }
     }
     if r.consumer_threads != 32 * warps {
         let message =
             format!("{warps} consumer warps are {} threads, the budget has {}", 32 * warps, r.consumer_threads);
-        out.error("E31", message, Vec::new());
+        out.error("E31", message, vec![format!("count {} consumer threads", 32 * warps)]);
     }
     for (role, n) in [("producer", r.producer), ("consumer", r.consumer)] {
         if !n.is_multiple_of(STEP) || !(LEAST..=MOST).contains(&n) {

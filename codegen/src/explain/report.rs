@@ -43,7 +43,7 @@ pub struct SharedMap {
     pub ring: Region,
     /// Its slots.
     pub slots: usize,
-    /// Bytes of each.
+    /// Room of each: the largest transaction of the program, or the least that a slot takes.
     pub slot_bytes: usize,
     /// The area for changes of layout and for partial sums.
     pub exchange: Region,

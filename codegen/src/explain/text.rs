@@ -22,7 +22,7 @@ impl fmt::Display for SharedMap {
         writeln!(f, "  {:>6} .. {:<6} barriers and instruction records", c.offset, end(c.offset, c.bytes))?;
         writeln!(
             f,
-            "  {:>6} .. {:<6} ring of {} slots of {} bytes",
+            "  {:>6} .. {:<6} ring of {} slots with room for {} bytes each",
             r.offset,
             end(r.offset, r.bytes),
             self.slots,
@@ -43,7 +43,7 @@ impl fmt::Display for RoleReport {
 
 impl fmt::Display for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes a slot, {}", self.bytes, self.place)?;
+        write!(f, "fills {} bytes of a slot, {}", self.bytes, self.place)?;
         for p in &self.parts {
             let shape: Vec<String> = p.shape.iter().map(usize::to_string).collect();
             let kind = if p.weight { "weight" } else { "array" };

@@ -9,6 +9,7 @@ use crate::passes::lower_to_roles;
 use crate::protocol::ring_actions;
 use crate::schedule::unconvertible;
 use tile_lang::artifact::TensorBox;
+use tile_lang::diag::{Diagnostics, pointing};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Access, BlockId, Kernel, OpData, OpKind, Role, Type, ValueId};
 use tile_lang::packing::{PANEL_BYTES, Packing, TileOrder, fragment_width};
@@ -88,17 +89,13 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], machine: Machine) -
                 let wanted = tensor_box(&packing, part.dtype)
                     .map_err(|m| staged(kernel, slot, "E18", m, "stage a tile with fewer rows or columns"))?;
                 if boxes[slot].is_some_and(|b| b != wanted) {
-                    let message = "it is staged in tiles of different shapes".to_owned();
-                    return Err(staged(kernel, slot, "E18", message, "use one shape, or two parameters"));
+                    return Err(two_shapes(kernel, slot, "E18"));
                 }
                 boxes[slot] = Some(wanted);
                 aligned_rows(kernel, slot, part.dtype, &facts[slot])?;
             } else {
                 if packings[slot].as_ref().is_some_and(|p| *p != packing) {
-                    return Err(CodegenError::Plan(format!(
-                        "kernel `{}`: weight `{}` is staged in tiles of different shapes; use one shape, or two parameters",
-                        kernel.name, kernel.params[slot].name
-                    )));
+                    return Err(two_shapes(kernel, slot, "E12"));
                 }
                 packings[slot] = Some(packing.clone());
             }
@@ -150,17 +147,41 @@ fn aligned_rows(kernel: &Kernel, slot: usize, dtype: DType, facts: &ParamFacts) 
 
 /// An error about a staged parameter, at the place where it is staged first.
 fn staged(kernel: &Kernel, slot: usize, code: &'static str, message: String, fix: &str) -> CodegenError {
-    let param = &kernel.params[slot];
-    let mut span = Span::NONE;
-    kernel.walk(|_, op| {
-        if matches!(op.kind, OpKind::Stage | OpKind::RingFill(_))
-            && op.operands.contains(&param.value)
-            && !span.is_known()
-        {
-            span = op.span;
+    let span = stagings(kernel, slot).first().map_or(Span::NONE, |(span, _)| *span);
+    CodegenError::at(kernel, span, code, format!("`{}` can't be staged: {message}", kernel.params[slot].name), fix)
+}
+
+/// The error of a parameter whose tiles have several shapes: its elements have one order in memory, or one box.
+fn two_shapes(kernel: &Kernel, slot: usize, code: &'static str) -> CodegenError {
+    let list = stagings(kernel, slot);
+    let mut error =
+        staged(kernel, slot, code, "its tiles have different shapes".into(), "use one shape, or two parameters");
+    let other = list.iter().find(|(_, shape)| *shape != list[0].1);
+    if let (CodegenError::Program(Diagnostics(errors)), Some((span, shape))) = (&mut error, other) {
+        let file = kernel.files.get(span.file as usize).map_or("", String::as_str);
+        errors[0].notes.insert(0, pointing(&format!("here it is {shape:?}, there {:?}", list[0].1), file, *span));
+    }
+    error
+}
+
+/// Where a parameter is staged, and in which shapes.
+fn stagings(kernel: &Kernel, slot: usize) -> Vec<(Span, Vec<usize>)> {
+    let value = kernel.params[slot].value;
+    let mut out = Vec::new();
+    kernel.walk(|_, op| match &op.kind {
+        OpKind::Stage if op.operands[0] == value => out.push((op.span, kernel.ty(op.results[0]).shape().to_vec())),
+        OpKind::RingFill(parts) => {
+            let mut at = 0;
+            for part in parts {
+                if op.operands[at] == value {
+                    out.push((op.span, part.shape.clone()));
+                }
+                at += 1 + part.rank;
+            }
         }
+        _ => {}
     });
-    CodegenError::at(kernel, span, code, format!("`{}` can't be staged: {message}", param.name), fix)
+    out
 }
 
 fn ops_in(k: &Kernel, block: BlockId, f: &mut dyn FnMut(&OpData)) {

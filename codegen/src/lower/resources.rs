@@ -5,7 +5,7 @@ use super::program::MAX_SLOTS;
 use crate::CodegenError;
 use crate::layout::{WARP_CHOICES, WARPS};
 use crate::target::Target;
-use tile_lang::diag::{Diagnostic, Diagnostics};
+use tile_lang::diag::{Diagnostic, Diagnostics, pointing};
 use tile_lang::ir::{Kernel, Role, RoleResources, slots_held};
 use tile_lang::span::Span;
 
@@ -220,7 +220,7 @@ pub(super) fn ring_slots(name: &str, kernels: &[&Kernel], space: &RingSpace) -> 
             let message =
                 format!("kernel `{}` asks for a ring of {have} slots, kernel `{}` for {want}", other.name, first.name);
             let notes = vec![
-                format!("`{}` asks for it at {}", first.name, place(first, first.resources.slots_span)),
+                points(first, first.resources.slots_span, &format!("`{}` asks for it here", first.name)),
                 "a program has one ring: ask for the same number, or leave it to the compiler with 0".to_owned(),
             ];
             errors.push(at(other, span, "E30", message, notes));
@@ -246,12 +246,17 @@ pub(super) fn ring_slots(name: &str, kernels: &[&Kernel], space: &RingSpace) -> 
     }
     let slots = first.map_or(room, |k| k.resources.slots.min(room));
     if slots < 2 && first.is_none() {
-        return Err(CodegenError::Plan(format!(
-            "`{name}`: shared memory of {} bytes holds {} bytes of barriers and exchange area and no two ring slots of {} bytes",
-            space.shared_bytes,
-            space.control_bytes + space.exchange_bytes,
-            space.slot_bytes
-        )));
+        let RingSpace { shared_bytes, control_bytes, exchange_bytes, slot_bytes, .. } = space;
+        let message = format!("`{name}`: no two ring slots of {slot_bytes} bytes fit into shared memory");
+        let notes = vec![
+            format!(
+                "{shared_bytes} bytes: {control_bytes} for barriers and records, {exchange_bytes} for changes of layout, {} wanted for the ring",
+                2 * slot_bytes
+            ),
+            "stage smaller tiles, or spread the work over fewer warps along the terms".to_owned(),
+        ];
+        let error = Diagnostic { code: "E21", message, file: String::new(), span: Span::NONE, notes };
+        return Err(CodegenError::Program(Diagnostics(vec![error])));
     }
     for k in kernels {
         let held = slots_held(k);
@@ -301,9 +306,8 @@ fn first_wait(k: &Kernel) -> Span {
     span
 }
 
-fn place(k: &Kernel, span: Span) -> String {
-    let file = k.files.get(span.file as usize).map_or("", String::as_str);
-    format!("{file}:{}:{}", span.line, span.col)
+fn points(k: &Kernel, span: Span, what: &str) -> String {
+    pointing(what, k.files.get(span.file as usize).map_or("", String::as_str), span)
 }
 
 fn at(k: &Kernel, span: Span, code: &'static str, message: String, notes: Vec<String>) -> Diagnostic {

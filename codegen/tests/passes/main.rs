@@ -2,6 +2,7 @@
 
 mod checked;
 mod checkers;
+mod codes;
 mod generated;
 mod kernels;
 mod mutants;

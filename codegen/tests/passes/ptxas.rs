@@ -7,7 +7,7 @@ use tile_codegen::sass::Sass;
 use tile_lang::ir::{Kernel, parse as parse_kernel};
 
 /// A kernel of 128 threads whose body stands at lines of `data/kernel.rs`; file 2 is the frame.
-fn ptx(target: &str, directives: &str, body: &str) -> String {
+pub fn ptx(target: &str, directives: &str, body: &str) -> String {
     format!(
         ".version 8.6\n.target {target}\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u64 q)\n{directives}\n{{\n\
          \t.reg .f32 %f<200>;\n\t.reg .b64 %rd<8>;\n\t.reg .b32 %r<8>;\n\t.reg .pred %p<4>;\n\
@@ -17,7 +17,7 @@ fn ptx(target: &str, directives: &str, body: &str) -> String {
 }
 
 /// One CTA a multiprocessor, of 128 threads.
-const BOUND: &str = ".reqntid 128, 1, 1\n.minnctapersm 1";
+pub const BOUND: &str = ".reqntid 128, 1, 1\n.minnctapersm 1";
 
 fn run(ptx: &str, target: &str) -> Assembly {
     assert!(find("ptxas").is_some(), "ptxas is missing: `cargo xtask setup` installs it");
@@ -25,7 +25,7 @@ fn run(ptx: &str, target: &str) -> Assembly {
 }
 
 /// A kernel that knows the length of the text at line 5, column 9.
-fn kernels() -> Vec<Kernel> {
+pub fn kernels() -> Vec<Kernel> {
     let text = "kernel @k(%x: global<f32, 1>) stage tile {\n  %n = dim[0] %x : i32\n}\n";
     let mut kernel = parse_kernel(text, "k.tile").unwrap();
     kernel.files = vec!["tests/data/kernel.rs".into()];

@@ -92,7 +92,7 @@ fn roles_that_do_not_fit_together_are_refused() {
     let dim = text.lines().find(|l| l.contains("= dim[1] %w")).unwrap();
     let shorter = errors(&text.replacen(dim, &dim.replace("dim[1] %w", "dim[0] %w"), 1));
     assert!(shorter.contains("error[E24]: the loops around this ring's slots run over different ranges"), "{shorter}");
-    assert!(shorter.contains("the consumer's loop is at codegen/tests/passes/kernels.rs:"), "{shorter}");
+    assert!(shorter.contains("the consumer's loop is here: codegen/tests/passes/kernels.rs:"), "{shorter}");
 }
 
 #[test]

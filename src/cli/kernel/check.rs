@@ -1,13 +1,14 @@
 //! `monotile kernel check`: everything that needs no MLIR, for each kernel.
 
 use super::super::error::CliError;
-use super::super::{Instance, Io};
+use super::super::{Instance, Io, target};
 use super::case::CaseArgs;
 use super::{lower, schedules, select, title};
 use std::time::Instant;
 use tile_codegen::check::{self, Report};
-use tile_codegen::target;
+use tile_codegen::target::{DEFAULT, Target};
 use tile_lang::ir::{Kernel, Places};
+use tile_lang::protocol::Protocol;
 use tile_lang::schedule::ScheduleDef;
 
 /// Arguments.
@@ -21,6 +22,9 @@ pub struct Args {
     /// A schedule of the one kernel, as for `explain`
     #[arg(long, value_name = "NAME|FILE.sched")]
     schedule: Option<String>,
+    /// GPU architecture that the kernels must compile for
+    #[arg(long, default_value = DEFAULT.name)]
+    target: String,
 }
 
 /// Checks kernels; all that is wrong is printed.
@@ -30,6 +34,7 @@ pub fn run(args: &Args, kernels: &[Instance], schedules: &[ScheduleDef], io: &mu
             return Err(CliError::input(format!("{what}: name the one kernel that it is for")));
         }
     }
+    let target = target(&args.target)?;
     let mut names = args.kernels.clone();
     if names.is_empty() {
         names = kernels.iter().map(|k| k.name.clone()).collect();
@@ -43,7 +48,7 @@ pub fn run(args: &Args, kernels: &[Instance], schedules: &[ScheduleDef], io: &mu
                     Some(name) => schedules::with_schedule(kernel, name, schedules)?,
                     None => kernel,
                 };
-                one(&kernel, alone, io)
+                one(&kernel, target, alone, io)
             })
         });
         if let Err(e) = checked {
@@ -61,11 +66,11 @@ pub fn run(args: &Args, kernels: &[Instance], schedules: &[ScheduleDef], io: &mu
 }
 
 /// One kernel; with what each checker did if it is the only one.
-fn one(kernel: &Kernel, alone: bool, io: &mut Io<'_>) -> Result<(), CliError> {
+fn one(kernel: &Kernel, target: &'static Target, alone: bool, io: &mut Io<'_>) -> Result<(), CliError> {
     let begin = Instant::now();
-    let assembled = lower(kernel, target::DEFAULT)?;
+    let assembled = lower(kernel, target)?;
     let lowered = begin.elapsed();
-    let report = checked(kernel, &assembled.protocol)?;
+    let report = checked(kernel, target, &assembled.protocol)?;
     io.line(format_args!(
         "ok  {}: {} ring slots, {} KiB of shared memory",
         title(kernel),
@@ -84,8 +89,8 @@ fn one(kernel: &Kernel, alone: bool, io: &mut Io<'_>) -> Result<(), CliError> {
 }
 
 /// The static checkers, on a plan of one instruction where extents can be made up.
-fn checked(kernel: &Kernel, protocol: &tile_lang::protocol::Protocol) -> Result<Report, CliError> {
-    let layouts = check::assignments(protocol, target::DEFAULT);
+fn checked(kernel: &Kernel, target: &Target, protocol: &Protocol) -> Result<Report, CliError> {
+    let layouts = check::assignments(protocol, target);
     let case = CaseArgs { args: Vec::new(), seed: 0 }.case(kernel.clone());
     Ok(match case {
         Ok(case) => check::program(&case.plan, protocol, &layouts)?,

@@ -6,12 +6,14 @@ use super::super::{Instance, Io};
 use super::case::{Case, CaseArgs};
 use super::contents::{RandomWeights, fill};
 use super::select::KernelArgs;
-use super::title;
+use super::{lower, title};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::time::Instant;
+use tile_codegen::target;
 use tile_lang::artifact::hex;
 use tile_lang::exec::{Data, Executor};
+use tile_lang::ir::{Kernel, Resources};
 use tile_lang::schedule::ScheduleDef;
 use tile_lang::sim::{Precision, SimExecutor};
 use tile_runtime::{GpuExecutor, Timing, TimingOptions, list_devices};
@@ -64,6 +66,7 @@ struct Output {
 /// Runs a kernel once; on a GPU or under an adversary also compares it with the simulator.
 pub fn run(args: &RunArgs, kernels: &[Instance], schedules: &[ScheduleDef], io: &mut Io<'_>) -> Result<(), CliError> {
     let kernel = args.kernel.find(kernels, schedules)?;
+    honoured(&kernel)?;
     let title = title(&kernel);
     let case = args.case.case(kernel)?;
     let seed = args.case.seed;
@@ -118,6 +121,7 @@ pub fn bench(
     io: &mut Io<'_>,
 ) -> Result<(), CliError> {
     let kernel = args.kernel.find(kernels, schedules)?;
+    honoured(&kernel)?;
     let title = title(&kernel);
     let case = args.case.case(kernel)?;
     let weights = RandomWeights::new(&case.plan, args.case.seed);
@@ -175,6 +179,14 @@ pub fn bench(
 /// What reads of the device's memory were measured to reach, in GB/s.
 fn ceiling(device: &str) -> Option<f64> {
     device.contains("H200").then_some(4711.0)
+}
+
+/// What a kernel pins must be possible on a GPU, also where it runs on the simulator, which has no memory to run out of.
+fn honoured(kernel: &Kernel) -> Result<(), CliError> {
+    if kernel.schedule.is_some() || kernel.resources != Resources::default() {
+        lower(kernel, target::DEFAULT)?;
+    }
+    Ok(())
 }
 
 fn simulator(case: &Case, weights: &RandomWeights) -> Result<SimExecutor, CliError> {

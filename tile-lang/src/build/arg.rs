@@ -189,7 +189,9 @@ pub struct KernelDef {
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
     /// Number or kind of generic arguments.
-    #[error("kernel `{kernel}` takes generics ({expected}), got {got}")]
+    #[error(
+        "error[E56]: kernel `{kernel}` takes generics ({expected}), got {got}\n  = give all of them, in this order"
+    )]
     Generics {
         /// Kernel name.
         kernel: String,

@@ -76,7 +76,7 @@ impl Cx {
             ("mma", [], [Arg::Val(a), Arg::Val(b)]) => self.mma(span, Some(recv), *a, *b),
             _ => {
                 let message = format!("`{}` has no method `{name}` with these arguments", self.ty(recv));
-                self.error(span, "E01", message, &[])
+                self.error(span, "E01", message, &["docs/language.md lists the methods of tiles".into()])
             }
         }
     }
@@ -88,11 +88,12 @@ impl Cx {
                 Arg::Int(axis) => {
                     let Type::Global(_, rank, _) = *self.ty(global) else { return self.poison() };
                     if axis < 0 || axis as usize >= rank {
-                        return self.error(span, "E03", format!("axis {axis} of an array with {rank} axes"), &[]);
+                        let fix = format!("axes count from 0 to {}", rank - 1);
+                        return self.error(span, "E03", format!("axis {axis} of an array with {rank} axes"), &[fix]);
                     }
                     self.emit(span, OpKind::Dim(axis as usize), &[global], Type::Scalar(DType::I32))
                 }
-                _ => self.error(span, "E03", "the axis must be known while compiling", &[]),
+                _ => self.error(span, "E03", "the axis must be known while compiling", &["write a number".into()]),
             },
             ("load" | "load_at" | "stage" | "stage_at", [Generic::Spec(spec)], 1) => {
                 let want = if name.starts_with("stage") { Space::Smem } else { Space::Tile };
@@ -188,7 +189,7 @@ impl Cx {
                 span,
                 "E01",
                 format!("the language has no function `{name}` with {} arguments", args.len()),
-                &[],
+                &["docs/language.md lists the functions".into()],
             ),
         }
     }
@@ -213,7 +214,7 @@ impl Cx {
                 span,
                 "E01",
                 format!("tiles have no constructor `{name}` with {} arguments", args.len()),
-                &[],
+                &["there are `zero()`, `full(x)`, `row_index()` and `col_index()`".into()],
             ),
         }
     }

@@ -136,12 +136,27 @@ impl Cx {
             Arg::Val(v) => v,
             Arg::Int(i) => match i32::try_from(i) {
                 Ok(i) => self.literal(span, Literal::I32(i)),
-                Err(_) => self.error(span, "E50", format!("{i} does not fit in i32"), &[]),
+                Err(_) => self.error(
+                    span,
+                    "E50",
+                    format!("{i} does not fit in i32"),
+                    &["device integers have 32 bits".into()],
+                ),
             },
             Arg::Float(x) => self.literal(span, Literal::F32(x as f32)),
             Arg::Bool(b) => self.literal(span, Literal::Bool(b)),
-            Arg::List(_) => self.error(span, "E50", "a list of indices is no value", &[]),
-            Arg::Order(_) | Arg::Scope(_) => self.error(span, "E50", "an order or scope is no value", &[]),
+            Arg::List(_) => self.error(
+                span,
+                "E50",
+                "a list of indices is no value",
+                &["give lists to ops that take indices".into()],
+            ),
+            Arg::Order(_) | Arg::Scope(_) => self.error(
+                span,
+                "E50",
+                "an order or scope is no value",
+                &["give it to an atomic op, after the element".into()],
+            ),
         }
     }
 

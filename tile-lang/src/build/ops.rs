@@ -5,6 +5,9 @@ use crate::dtype::DType;
 use crate::ir::{Access, BinaryOp, Class, CmpOp, OpKind, ReduceOp, Type, UnaryOp, product_of};
 use crate::span::Span;
 
+/// The fix where a number, an array or a tile of another rank stands in a tile's place.
+pub(super) const NO_TILE: &str = "load or stage a tile first, or make one of a number with `Tile::full`";
+
 impl Cx {
     /// Elementwise op of one operand.
     pub fn unary(&mut self, span: Span, op: UnaryOp, x: impl Into<Arg>) -> Val {
@@ -61,7 +64,12 @@ impl Cx {
             return self.poison();
         }
         if ct != at.with_dtype(DType::Bool) {
-            return self.error(span, "E03", format!("condition is {ct}, values are {at}"), &[]);
+            return self.error(
+                span,
+                "E03",
+                format!("condition is {ct}, values are {at}"),
+                &["compare tiles of the values' shape".into()],
+            );
         }
         self.emit(span, OpKind::Select, &[c, a, b], at)
     }
@@ -164,7 +172,8 @@ impl Cx {
                 self.emit(span, OpKind::Broadcast(axis), &[x], Type::Tile(d, shape))
             }
             other => {
-                self.error(span, "E03", format!("only a tile with one axis can be broadcast, this is {other}"), &[])
+                let fix = "reduce one axis first, or leave the broadcast out".to_owned();
+                self.error(span, "E03", format!("only a tile with one axis can be broadcast, this is {other}"), &[fix])
             }
         }
     }
@@ -184,7 +193,7 @@ impl Cx {
                 s[last] = extent;
                 self.emit(span, OpKind::Repeat(times), &[x], Type::Tile(d, s))
             }
-            other => self.error(span, "E03", format!("`repeat` needs a tile, got {other}"), &[]),
+            other => self.error(span, "E03", format!("`repeat` needs a tile, got {other}"), &[NO_TILE.into()]),
         }
     }
 
@@ -198,7 +207,7 @@ impl Cx {
             Type::Smem(d, s) if s.len() == 2 => {
                 self.emit(span, OpKind::Transpose, &[x], Type::Smem(d, vec![s[1], s[0]]))
             }
-            other => self.error(span, "E03", format!("`t` needs a tile with two axes, got {other}"), &[]),
+            other => self.error(span, "E03", format!("`t` needs a tile with two axes, got {other}"), &[NO_TILE.into()]),
         }
     }
 
@@ -223,7 +232,7 @@ impl Cx {
                 };
                 self.emit(span, OpKind::Slice(offsets.to_vec()), &[x], part)
             }
-            other => self.error(span, "E03", format!("`slice` needs a tile, got {other}"), &[]),
+            other => self.error(span, "E03", format!("`slice` needs a tile, got {other}"), &[NO_TILE.into()]),
         }
     }
 
@@ -282,7 +291,12 @@ impl Cx {
         };
         let have = self.ty(acc).clone();
         if have != ty && have != Type::Error {
-            return self.error(span, "E03", format!("the accumulator is {have}, the product {ty}"), &[]);
+            return self.error(
+                span,
+                "E03",
+                format!("the accumulator is {have}, the product {ty}"),
+                &[format!("declare the accumulator as {ty}")],
+            );
         }
         self.emit(span, OpKind::Mma, &[acc, a, b], ty)
     }
@@ -293,7 +307,7 @@ impl Cx {
         let Type::Global(_, rank, _) = *self.ty(global) else {
             if !self.is_poison(global) {
                 let message = format!("a global array is needed here, this is {}", self.ty(global));
-                self.error(span, "E03", message, &[]);
+                self.error(span, "E03", message, &["name a parameter that is an array".into()]);
             }
             return None;
         };
@@ -302,7 +316,8 @@ impl Cx {
             one => vec![one],
         };
         if list.len() != rank {
-            self.error(span, "E03", format!("{} indices for an array with {rank} axes", list.len()), &[]);
+            let message = format!("{} indices for an array with {rank} axes", list.len());
+            self.error(span, "E03", message, &[format!("write {rank} indices, one for each axis")]);
             return None;
         }
         let mut out = Vec::with_capacity(rank);
@@ -342,7 +357,8 @@ impl Cx {
             return self.error(span, "E04", message, &["load as it is, then `.cast()`".into()]);
         }
         if shape.len() > rank {
-            return self.error(span, "E03", format!("a tile with {} axes from an array with {rank}", shape.len()), &[]);
+            let message = format!("a tile with {} axes from an array with {rank}", shape.len());
+            return self.error(span, "E03", message, &[format!("ask for a tile with at most {rank} axes")]);
         }
         let mut operands = vec![global];
         operands.extend(offsets);
@@ -353,7 +369,12 @@ impl Cx {
                     let message = format!(
                         "a staged tile of {shape:?} {d} has {bytes} bytes: two axes and a multiple of 16 bytes are needed"
                     );
-                    return self.error(span, "E10", message, &[]);
+                    return self.error(
+                        span,
+                        "E10",
+                        message,
+                        &["stage more rows or columns at once, or `load` the tile".into()],
+                    );
                 }
                 if access == Access::Weight && by_tile == Index::Element {
                     return self.error(
@@ -411,7 +432,8 @@ impl Cx {
             let mt = self.ty(m).clone();
             if mt != Type::Tile(DType::Bool, shape) {
                 if mt != Type::Error {
-                    self.error(span, "E03", format!("the mask is {mt}, the tile {}", self.ty(x)), &[]);
+                    let fix = "compare tiles of the stored tile's shape".to_owned();
+                    self.error(span, "E03", format!("the mask is {mt}, the tile {}", self.ty(x)), &[fix]);
                 }
                 return;
             }

@@ -6,6 +6,7 @@
 
 use super::ops::Index;
 use super::{Arg, Cx, TypeSpec, Val};
+use crate::diag::pointing;
 use crate::dtype::DType;
 use crate::ir::{
     self, Access, BinaryOp, BlockId, Literal, OpData, OpId, OpKind, RingPart, Role, RoleResources, Stage, Type,
@@ -84,7 +85,7 @@ impl Cx {
                     "a part of {:?} {dtype} has {bytes} bytes: two axes and a multiple of 16 bytes are needed",
                     spec.shape
                 );
-                return self.error(span, "E10", message, &["choose extents that make whole blocks of 16 bytes".into()]);
+                self.error(span, "E10", message, &["choose extents that make whole blocks of 16 bytes".into()]);
             }
             shapes.push((dtype, spec.shape.clone()));
         }
@@ -93,7 +94,7 @@ impl Cx {
         if bytes > ir::MAX_SLOT_BYTES {
             let message =
                 format!("the slots of this ring take {bytes} bytes, a ring slot can have {}", ir::MAX_SLOT_BYTES);
-            return self.error(span, "E21", message, &["stage smaller tiles in each slot".into()]);
+            self.error(span, "E21", message, &["stage smaller tiles in each slot".into()]);
         }
         let resources = &mut self.kernel.resources;
         match (resources.slots, slots) {
@@ -101,7 +102,7 @@ impl Cx {
             (0, n) => (resources.slots, resources.slots_span) = (n, span),
             (have, n) if have != n => {
                 let notes = [
-                    format!("the other ring is at {}", self.place(self.kernel.resources.slots_span)),
+                    self.points("the other ring is here", self.kernel.resources.slots_span),
                     "one ring of the program carries both: give them the same number, or 0".to_owned(),
                 ];
                 self.error(span, "E30", format!("this ring has {n} slots, another of this kernel {have}"), &notes);
@@ -173,6 +174,12 @@ impl Cx {
                 self.release(span, v);
                 self.poison()
             }
+            (Handle::View(_), "get", []) => self.error(
+                span,
+                "E01",
+                "the tiles of a view that has no `let` of its own",
+                &["write `let v = ring.wait();`, then `v.get()`".into()],
+            ),
             _ => self.error(
                 span,
                 "E01",
@@ -200,10 +207,9 @@ impl Cx {
         self.roles.handles.get(&v.0).copied()
     }
 
-    /// `file:line:col`.
-    fn place(&self, span: Span) -> String {
-        let file = self.kernel.files.get(span.file as usize).map_or("", String::as_str);
-        format!("{file}:{}:{}", span.line, span.col)
+    /// A note that points at another place of the kernel.
+    fn points(&self, what: &str, span: Span) -> String {
+        pointing(what, self.kernel.files.get(span.file as usize).map_or("", String::as_str), span)
     }
 
     /// The role that is being staged, which does `what` with a slot.
@@ -219,8 +225,7 @@ impl Cx {
         let Some(role) = self.current(span, "fill") else { return self.poison() };
         self.roles.written[role].fills.get_or_insert(span);
         if let Some(open) = self.roles.slots.iter().find(|s| !s.committed && s.block == self.block) {
-            let notes =
-                [format!("the other slot is taken at {}", self.place(open.taken)), "commit it first".to_owned()];
+            let notes = [self.points("the other slot is taken here", open.taken), "commit it first".to_owned()];
             return self.error(span, "E24", "a slot is taken while another is not committed yet", &notes);
         }
         let slot =
@@ -324,7 +329,7 @@ impl Cx {
         parts.iter_mut().zip(ranks).for_each(|(p, r)| p.rank = *r);
         self.roles.slots[slot].committed = true;
         if count < parts.len() {
-            let notes = [format!("the slot is taken at {}", self.place(taken)), "fill every part".to_owned()];
+            let notes = [self.points("the slot is taken here", taken), "fill every part".to_owned()];
             self.error(
                 span,
                 "E24",
@@ -350,7 +355,7 @@ impl Cx {
         let View { ref tiles, taken, block, released } = self.roles.views[view];
         let tiles = tiles.clone();
         if let Some(first) = released {
-            let notes = [format!("it is released at {}", self.place(first)), "release it once".to_owned()];
+            let notes = [self.points("it is released here", first), "release it once".to_owned()];
             self.error(span, "E24", "a view is released twice", &notes);
             return;
         }
@@ -363,7 +368,7 @@ impl Cx {
     fn same_block(&mut self, span: Span, block: BlockId, taken: Span, what: &str) -> bool {
         if self.block != block {
             let notes = [
-                format!("it is taken at {}", self.place(taken)),
+                self.points("it is taken here", taken),
                 "take and end each slot in one block, so that it happens once on every way through the kernel"
                     .to_owned(),
             ];
@@ -433,8 +438,7 @@ impl Cx {
             let Written { span, fills, waits, ref name, .. } = self.roles.written[i];
             let name = name.clone();
             if let (Some(fill), Some(wait)) = (fills, waits) {
-                let notes =
-                    [format!("it waits for a slot at {}", self.place(wait)), "give each of the two a role".to_owned()];
+                let notes = [self.points("it waits for a slot here", wait), "give each of the two a role".to_owned()];
                 self.error(fill, "E33", format!("role `{name}` both fills the ring and waits for it"), &notes);
                 continue;
             }
@@ -445,7 +449,7 @@ impl Cx {
                 Some(first) => {
                     let other = &self.roles.written[first];
                     let notes = [
-                        format!("role `{}` at {} does so too", other.name, self.place(other.span)),
+                        self.points(&format!("role `{}` does so too", other.name), other.span),
                         "a program has one role that fills the ring and one that computes: put the two together"
                             .to_owned(),
                     ];

@@ -1,5 +1,6 @@
 //! Constructors of ops that move elements within tiles, and of those whose places in an array are tiles of indices.
 
+use super::ops::NO_TILE;
 use super::{Arg, Cx, Val};
 use crate::dtype::DType;
 use crate::ir::{Access, AtomicOp, Class, Fold, OpKind, ReduceOp, Sync, Type};
@@ -21,7 +22,7 @@ impl Cx {
                 }
                 self.emit(span, OpKind::Reshape, &[x], Type::Tile(d, shape.to_vec()))
             }
-            other => self.error(span, "E03", format!("`reshape` needs a tile, got {other}"), &[]),
+            other => self.error(span, "E03", format!("`reshape` needs a tile, got {other}"), &[NO_TILE.into()]),
         }
     }
 
@@ -63,9 +64,12 @@ impl Cx {
                 }
                 self.emit(span, OpKind::Scan(op, axis), &[x], Type::Tile(d, s))
             }
-            other => {
-                self.error(span, "E03", format!("a scan along axis {axis} needs a tile with it, got {other}"), &[])
-            }
+            other => self.error(
+                span,
+                "E03",
+                format!("a scan along axis {axis} needs a tile with it, got {other}"),
+                &[NO_TILE.into()],
+            ),
         }
     }
 

@@ -278,8 +278,8 @@ impl Cx {
         match <[Val; N]>::try_from(values) {
             Ok(axes) => axes,
             Err(_) => {
-                let wrong =
-                    self.error(span, "E03", format!("{N} coordinates are taken of another number of extents"), &[]);
+                let message = format!("{N} coordinates are taken of another number of extents");
+                let wrong = self.error(span, "E03", message, &["name one coordinate for each extent".into()]);
                 [wrong; N]
             }
         }
@@ -296,7 +296,10 @@ impl Cx {
     /// A device argument of a tile function.
     pub fn argument(&mut self, span: Span, arg: Option<Arg>) -> Val {
         match arg {
-            Some(Arg::List(_)) | None => self.error(span, "E56", "this call of a tile function lacks a value", &[]),
+            Some(Arg::List(_)) | None => {
+                let fix = "give one argument for each parameter".to_owned();
+                self.error(span, "E56", "this call of a tile function lacks a value", &[fix])
+            }
             Some(arg) => self.lift(span, arg),
         }
     }
@@ -314,7 +317,10 @@ impl Cx {
         let mut list = self.list_argument(span, arg).into_iter();
         std::array::from_fn(|_| match list.next() {
             Some(v) => v,
-            None => self.error(span, "E56", format!("this call of a tile function lacks one of {N} values"), &[]),
+            None => {
+                let message = format!("this call of a tile function lacks one of {N} values");
+                self.error(span, "E56", message, &[format!("give a list of {N} values")])
+            }
         })
     }
 
@@ -376,6 +382,6 @@ pub fn check_generics(kernel: &str, declared: &[(&str, bool)], given: &[Generic]
         message: format!("`{kernel}` takes generics ({}), got {given:?}", list.join(", ")),
         file: String::new(),
         span: Span::NONE,
-        notes: Vec::new(),
+        notes: vec!["give all of them, in this order".into()],
     }]))
 }

@@ -98,7 +98,8 @@ impl<'a> Run<'a> {
 
     /// The kernel is not what the verifier lets through.
     pub fn malformed(&self, step: &Step) -> InterpError {
-        self.prepared.fault(step, format!("`{}` has operands it can't work on", step.kind.mnemonic()), Vec::new())
+        let message = format!("`{}` has operands it can't work on", step.kind.mnemonic());
+        self.prepared.fault(step, message, vec!["this is a fault of the compiler: please report the kernel".into()])
     }
 
     /// A real operand.

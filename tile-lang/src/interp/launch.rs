@@ -75,7 +75,9 @@ impl Prepared {
                 match &step.kind {
                     OpKind::Require(text) => {
                         if !run.scalar_bool(step, 0)? {
-                            let notes = host.facts.iter().map(|(name, slot)| format!("{name} = {}", run.show(*slot)));
+                            let facts = host.facts.iter().map(|(name, slot)| format!("{name} = {}", run.show(*slot)));
+                            let fix = "launch with arrays and numbers for which it holds".to_owned();
+                            let notes = facts.chain([fix]);
                             let message = format!("kernel `{}` requires {text}", self.name);
                             return Err(LaunchError::Require(self.diagnostic("E60", step, message, notes.collect())));
                         }
@@ -85,7 +87,8 @@ impl Prepared {
                             let extent = run.scalar_i32(step, i)?;
                             extents.push(usize::try_from(extent).map_err(|_| {
                                 let message = format!("extent {i} of the work of kernel `{}` is {extent}", self.name);
-                                LaunchError::Require(self.diagnostic("E62", step, message, Vec::new()))
+                                let fix = "write `.max(0)`, or `require!` what the computation assumes".to_owned();
+                                LaunchError::Require(self.diagnostic("E62", step, message, vec![fix]))
                             })?);
                         }
                     }

@@ -97,7 +97,10 @@ impl<'a> Run<'a> {
             && index.iter().zip(&view.dims).all(|(i, n)| usize::try_from(*i).is_ok_and(|i| i < *n));
         if !inside {
             let message = format!("`{}` of `{}` is outside the array", step.kind.mnemonic(), self.array_name(step));
-            let notes = vec![format!("index {index:?}, extents {:?}", view.dims)];
+            let notes = vec![
+                format!("index {index:?}, extents {:?}", view.dims),
+                "guard the access with `if`, or `require!` that the index is inside".into(),
+            ];
             return Err(self.prepared.fault(step, message, notes));
         }
         Ok(view.offset + index.iter().zip(&view.dims).fold(0, |at, (i, n)| at * n + *i as usize))

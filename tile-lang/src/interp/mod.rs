@@ -108,7 +108,9 @@ pub enum LaunchError {
     #[error("{0}")]
     Kernel(#[from] Diagnostics),
     /// Number, kind, element type or rank of an argument.
-    #[error("error[E61]: kernel `{kernel}`: {problem}")]
+    #[error(
+        "error[E61]: kernel `{kernel}`: {problem}\n  = give one argument for each parameter, in order, of its type"
+    )]
     Arguments {
         /// Kernel name.
         kernel: String,

@@ -79,7 +79,8 @@ impl<'a> Run<'a> {
             None => Ok(()),
             Some((fill, _)) => {
                 let message = "the producer fills a slot that the consumer does not wait for".to_owned();
-                Err(InterpError(self.prepared.diagnostic("E24", fill, message, Vec::new())))
+                let fix = "wait for it and release it in the other role, or don't fill it".to_owned();
+                Err(InterpError(self.prepared.diagnostic("E24", fill, message, vec![fix])))
             }
         }
     }

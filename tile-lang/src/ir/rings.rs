@@ -7,7 +7,7 @@
 //! read-only arrays and enclosing loops.
 
 use super::{BlockId, Kernel, OpData, OpId, OpKind, RingPart, Role, Type, ValueId};
-use crate::diag::{Diagnostic, Diagnostics};
+use crate::diag::{Diagnostic, Diagnostics, pointing};
 use crate::span::Span;
 use std::collections::{HashMap, HashSet};
 
@@ -106,10 +106,9 @@ impl Checker<'_> {
         self.errors.push(Diagnostic { code, message: message.into(), file, span, notes });
     }
 
-    /// `file:line:col`.
-    fn place(&self, span: Span) -> String {
-        let file = self.k.files.get(span.file as usize).map_or("", String::as_str);
-        if span.is_known() { format!("{file}:{}:{}", span.line, span.col) } else { "an unknown place".into() }
+    /// A note that points at another place of the kernel.
+    fn points(&self, what: &str, span: Span) -> String {
+        pointing(what, self.k.files.get(span.file as usize).map_or("", String::as_str), span)
     }
 
     /// Each slot that is waited for is given back once, in its own block, and not read afterwards.
@@ -141,10 +140,11 @@ impl Checker<'_> {
                     let before = slot.1.replace(op.span);
                     let whole = k.op(slot.0).results == op.operands;
                     if let Some(first) = before {
-                        let notes = vec![format!("it is released at {} already", self.place(first))];
+                        let notes = vec![self.points("it is released here already", first), "release it once".into()];
                         self.error(op.span, "E24", "releases a slot twice", notes);
                     } else if !whole {
-                        self.error(op.span, "E24", "releases a part of a slot; slots are released whole", Vec::new());
+                        let fix = "release all tiles of the slot together".to_owned();
+                        self.error(op.span, "E24", "releases a part of a slot; slots are released whole", vec![fix]);
                     }
                     continue;
                 }
@@ -154,10 +154,8 @@ impl Checker<'_> {
             for (wait, released) in &waits {
                 let Some(at) = *released else { continue };
                 if views.iter().any(|(v, w)| w == wait && used.contains(v)) {
-                    let notes = vec![
-                        format!("the slot is released at {}", self.place(at)),
-                        "release it after the last read".into(),
-                    ];
+                    let notes =
+                        vec![self.points("the slot is released here", at), "release it after the last read".into()];
                     let message = format!("`{}` reads a slot after its release", op.kind.mnemonic());
                     self.error(op.span, "E24", message, notes);
                     break;
@@ -206,14 +204,14 @@ impl Checker<'_> {
     /// The same transactions in the same order; one error for each block that differs.
     fn order(&mut self, same: &mut Same<'_>, fills: &[Step<'_>], waits: &[Step<'_>]) {
         for (fill, wait) in fills.iter().zip(waits) {
-            let (at, other) = (fill.span(), self.place(wait.span()));
+            let (at, other) = (fill.span(), wait.span());
             match (fill, wait) {
                 (Step::Transaction(a, _), Step::Transaction(b, _)) if same_parts(a, b) => {}
                 (Step::Transaction(a, _), Step::Transaction(b, _)) => {
                     let message =
                         format!("this fills a slot with {}, the consumer next waits for {}", list(a), list(b));
                     let notes = vec![
-                        format!("the wait is at {other}"),
+                        self.points("the wait is here", other),
                         "one ring carries all slots: fill and wait in one order".into(),
                     ];
                     return self.error(at, "E24", message, notes);
@@ -221,7 +219,7 @@ impl Checker<'_> {
                 (Step::Loop(a, x, _), Step::Loop(b, y, _)) => {
                     if !same.pair(*a, *b) {
                         let notes = vec![
-                            format!("{}'s loop is at {other}", self.consumer()),
+                            self.points(&format!("{}'s loop is here", self.consumer()), other),
                             "write the same range in both roles: the slots filled and the slots waited for must be equally many".into(),
                         ];
                         return self.error(
@@ -236,7 +234,7 @@ impl Checker<'_> {
                 (Step::Branch(a, x, _), Step::Branch(b, y, _)) => {
                     if !same.value(*a, *b) {
                         let notes = vec![
-                            format!("{}'s condition is at {other}", self.consumer()),
+                            self.points(&format!("{}'s condition is here", self.consumer()), other),
                             "write the same condition in both roles".into(),
                         ];
                         return self.error(
@@ -253,7 +251,7 @@ impl Checker<'_> {
                     let message =
                         format!("the producer {} here, the consumer {}", what(fill, "fills"), what(wait, "waits"));
                     let notes = vec![
-                        format!("the consumer's is at {other}"),
+                        self.points("the consumer's is here", other),
                         "both roles need the same loops and conditions around their slots".into(),
                     ];
                     return self.error(at, "E24", message, notes);
@@ -279,7 +277,8 @@ impl Checker<'_> {
         let equal =
             a.operands.len() == b.operands.len() && a.operands.iter().zip(&b.operands).all(|(x, y)| same.value(*x, *y));
         if !equal {
-            let notes = vec![format!("the consumer's is at {}", self.place(b.span))];
+            let notes =
+                vec![self.points("the consumer's is here", b.span), "ask for the same extents in both roles".into()];
             self.error(a.span, "E24", "the roles ask for different work", notes);
         }
     }

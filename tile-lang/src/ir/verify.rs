@@ -54,7 +54,13 @@ struct Verifier<'a> {
 impl Verifier<'_> {
     fn error(&mut self, span: Span, code: &'static str, message: String) {
         let file = self.kernel.files.get(span.file as usize).cloned().unwrap_or_default();
-        let notes = vec![format!("in kernel `{}` at stage {}", self.kernel.name, self.kernel.stage.name())];
+        let fix = match code {
+            "E72" => "correct the stage in the kernel's heading, or the op",
+            "E73" => "use scalars and extents of arrays alone, and leave items out with `if`",
+            _ => "correct the text; of a kernel from Rust source this is a fault of the compiler",
+        };
+        let place = format!("in kernel `{}` at stage {}", self.kernel.name, self.kernel.stage.name());
+        let notes = vec![place, fix.to_owned()];
         self.errors.push(Diagnostic { code, message, file, span, notes });
     }
 
@@ -181,7 +187,7 @@ impl Verifier<'_> {
             OpKind::RingWait(_) | OpKind::RingRelease => self.role == Role::Consumer,
             _ => true,
         };
-        if !role_fits {
+        if !role_fits && op.kind.legal_in(self.kernel.stage) {
             self.error(op.span, "E72", format!("`{name}` does not belong into the body of role {}", self.role.name()));
         }
         if op.kind == OpKind::Work {

@@ -314,10 +314,16 @@ fn order<const N: usize>(a: &Weight<bf16, 2>, b: &Weight<f32, 2>, y: &mut Global
 #[test]
 fn every_mistake_is_found_at_its_token() {
     let one = |def: &KernelDef| mistakes(def, &[0.into()]);
-    assert_eq!(one(&ranges::DEF), ["E24 at `for`: the loops around this ring's slots run over different ranges"]);
+    assert_eq!(
+        one(&ranges::DEF),
+        ["E24 at `for k in 0..n`: the loops around this ring's slots run over different ranges"]
+    );
     let whole = ranges::DEF.instance(&[0.into()]).map_or_else(|e| e.to_string(), |k| k.to_string());
-    assert!(whole.contains("= role `math`'s loop is at "), "{whole}");
-    assert_eq!(one(&conditions::DEF), ["E24 at `if`: slots are filled and waited for under different conditions"]);
+    assert!(whole.contains("= role `math`'s loop is here: "), "{whole}");
+    assert_eq!(
+        one(&conditions::DEF),
+        ["E24 at `if n > 1`: slots are filled and waited for under different conditions"]
+    );
     assert_eq!(one(&unpaired::DEF), ["E24 at `acquire`: the producer fills a slot that the consumer never waits for"]);
     assert_eq!(one(&never_filled::DEF), ["E24 at `wait`: the consumer waits for a slot that the producer never fills"]);
     assert_eq!(one(&never_read::DEF), ["E33 at `role`: this kernel fills a ring, and no role computes"]);

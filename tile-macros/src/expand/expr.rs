@@ -97,7 +97,7 @@ impl Expand<'_> {
             }
             ExprKind::Block(b) => self.block(b, false),
             ExprKind::If { .. } | ExprKind::Match(..) => self.choice(e, device),
-            ExprKind::For { label, pat, iter, body } => self.for_loop(e, label.as_deref(), pat, iter, body),
+            ExprKind::For { label, pat, iter, body, .. } => self.for_loop(e, label.as_deref(), pat, iter, body),
             ExprKind::Range { from, to, limits } => {
                 let from = from.as_ref().map(|x| self.expr(x));
                 let to = to.as_ref().map(|x| self.expr(x));

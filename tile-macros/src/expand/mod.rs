@@ -237,7 +237,12 @@ impl Expand<'_> {
 
     /// Where an expression's own token is, as an expression.
     fn at(&self, e: &Expr) -> TokenStream {
-        let (rt, file, start, end) = (&self.rt, &self.file, e.span.start(), e.span.end());
+        let (rt, file, start) = (&self.rt, &self.file, e.span.start());
+        // A loop is its `for` and its range, a condition its `if` and what it asks.
+        let end = match &e.kind {
+            ExprKind::For { last, .. } | ExprKind::If { last, .. } if last.end().line == start.line => last.end(),
+            _ => e.span.end(),
+        };
         let len = match &e.kind {
             // An operator of two characters is two tokens, and spans can't be joined on stable Rust.
             ExprKind::Binary(op, ..) | ExprKind::Assign { op: Some(op), .. } => op.to_token_stream().to_string().len(),

@@ -140,10 +140,10 @@ impl Expand<'_> {
     /// `if` and `match`; with `lifted`, host numbers in its value become constants.
     pub fn choice(&self, e: &Expr, lifted: bool) -> TokenStream {
         match &e.kind {
-            ExprKind::If { condition, then, otherwise } if self.times.device(condition) => {
+            ExprKind::If { condition, then, otherwise, .. } if self.times.device(condition) => {
                 self.branch(e, condition, then, otherwise.as_deref())
             }
-            ExprKind::If { condition, then, otherwise } => {
+            ExprKind::If { condition, then, otherwise, .. } => {
                 let condition = self.expr(condition);
                 let then = self.block(then, lifted);
                 match otherwise {

@@ -240,7 +240,8 @@ impl Parser<'_> {
         let condition = Box::new(self.expr(&i.cond));
         let then = self.block(&i.then_branch);
         let otherwise = otherwise(self);
-        Expr { kind: ExprKind::If { condition, then, otherwise }, span }
+        let last = last_token(&i.cond);
+        Expr { kind: ExprKind::If { condition, then, otherwise, last }, span }
     }
 
     fn arm(&mut self, arm: &syn::Arm) -> Arm {
@@ -254,7 +255,8 @@ impl Parser<'_> {
         let pat = self.pat(&f.pat);
         let body = self.block(&f.body);
         let label = f.label.as_ref().map(|l| l.name.ident.to_string());
-        Expr { kind: ExprKind::For { label, pat, iter, body }, span: f.for_token.span }
+        let last = last_token(&f.expr);
+        Expr { kind: ExprKind::For { label, pat, iter, body, last }, span: f.for_token.span }
     }
 
     /// `device_assert!`, `dbg_tile!` and `mark!`.
@@ -363,4 +365,9 @@ fn plain_op(op: &syn::BinOp) -> Option<syn::BinOp> {
         B::ShrAssign(_) => B::Shr(syn::Token![>>](span)),
         _ => return None,
     })
+}
+
+/// The last token of an expression: spans can't be joined on stable Rust.
+fn last_token(e: &syn::Expr) -> Span {
+    e.to_token_stream().into_iter().last().map_or_else(|| e.span(), |token| token.span())
 }

@@ -29,6 +29,9 @@ use tile_lang::protocol::{Action, Fence, Protocol, RingId, Side, Who};
 /// Slots of a modelled ring, where the program has as many.
 const SLOTS: usize = 3;
 
+/// The fix of what no source can be blamed for.
+const FAULT: &str = "this is a fault of the compiler, not of the kernel: please report it";
+
 /// Checks every kernel by itself and all of them together; returns the number of runs.
 pub fn check(plan: Option<&Plan>, p: &Protocol, out: &mut Findings) -> usize {
     let before = out.errors.len();
@@ -37,8 +40,9 @@ pub fn check(plan: Option<&Plan>, p: &Protocol, out: &mut Findings) -> usize {
     let matchings: Vec<Matching> = p.kernels.iter().map(matching).collect();
     for (i, m) in matchings.iter().enumerate() {
         for (op, text, other) in &m.wrong {
-            let place = |id: OpId| format!("the other role's op {id} is at line {}", p.kernels[i].op(id).span.line);
-            out.at(&p.kernels[i], *op, "E24", text.clone(), other.map(place).into_iter().collect());
+            let place = |id: OpId| Findings::points(&p.kernels[i], id, "the other role's op is here");
+            let fix = "both roles need the same loops and conditions around their slots".to_owned();
+            out.at(&p.kernels[i], *op, "E24", text.clone(), other.map(place).into_iter().chain([fix]).collect());
         }
     }
     if out.errors.len() > before {
@@ -76,8 +80,8 @@ fn most(p: &Protocol, kernel: usize, ring: RingId) -> usize {
 fn shapes(p: &Protocol, out: &mut Findings) {
     for ring in [RingId::Tiles, RingId::Records, RingId::Ready, RingId::PassEnd] {
         match p.rings.get(&ring) {
-            None => out.error("E24", format!("the protocol has no ring {ring:?}"), Vec::new()),
-            Some(s) if s.slots == 0 => out.error("E24", format!("the ring {ring:?} has no slots"), Vec::new()),
+            None => out.error("E24", format!("the protocol has no ring {ring:?}"), vec![FAULT.into()]),
+            Some(s) if s.slots == 0 => out.error("E24", format!("the ring {ring:?} has no slots"), vec![FAULT.into()]),
             Some(_) => {}
         }
     }
@@ -85,11 +89,11 @@ fn shapes(p: &Protocol, out: &mut Findings) {
         && ready.slots != records.slots
     {
         let (a, b) = (ready.slots, records.slots);
-        out.error("E24", format!("{a} ready barriers share the cursor of a ring of {b} records"), Vec::new());
+        out.error("E24", format!("{a} ready barriers share the cursor of a ring of {b} records"), vec![FAULT.into()]);
     }
     if p.bodies.len() != p.kernels.len() {
         let (a, b) = (p.bodies.len(), p.kernels.len());
-        out.error("E24", format!("the protocol has actions of {a} kernels and {b} kernels"), Vec::new());
+        out.error("E24", format!("the protocol has actions of {a} kernels and {b} kernels"), vec![FAULT.into()]);
     }
 }
 
@@ -120,7 +124,7 @@ fn meetings(p: &Protocol, out: &mut Findings) {
         out.error(
             "E32",
             "the producer is one thread and can't meet the consumers at a named barrier".into(),
-            Vec::new(),
+            vec!["let it wait for an mbarrier on which the consumers arrive".into()],
         );
     }
 }
@@ -154,6 +158,18 @@ fn copied_later(plan: Option<&Plan>, p: &Protocol) -> Vec<bool> {
     let writes = |k: &Kernel, param: usize| matches!(k.ty(k.params[param].value), Type::Global(_, _, Access::Write));
     let written = buffers(&writes);
     (0..p.kernels.len()).map(|k| written.iter().any(|(kernel, b)| *kernel == k && copied.contains(b))).collect()
+}
+
+/// What to do about each kind of mistake.
+fn fix(code: &str) -> &'static str {
+    match code {
+        "E24" => "arrive as often as the barrier counts, in each phase: release every slot that is taken, once",
+        "E25" => "announce the sum of the bytes of all parts, and copy each part once and whole",
+        "E26" => "give each wait someone who signals it before it waits itself",
+        "E28" => "wait for the product before the slot is given back",
+        "E29" => "fence between the accesses and what signals them",
+        _ => "let a barrier, a counter or a meeting of the warps come between the two accesses",
+    }
 }
 
 struct Checker<'a> {
@@ -231,8 +247,8 @@ impl Checker<'_> {
         let balanced = self.balance(&script, text, out) && wrong.is_empty();
         let (facts, ordered) = self.records(&script, setting, text, out);
         for f in run::run(&script, &self.bars, self.p.warps, &facts) {
-            // Races of an unbalanced ring are what the imbalance makes of it.
-            if (balanced && ordered) || f.code == "E26" {
+            // Races and deadlocks of an unbalanced ring are what the imbalance makes of it.
+            if balanced && ordered {
                 let Fault { code, place, message, steps } = f;
                 self.report(code, place, message, steps, text, out);
             }
@@ -249,8 +265,9 @@ impl Checker<'_> {
         out: &mut Findings,
     ) {
         let mut notes: Vec<String> =
-            steps.iter().map(|s| format!("{}, {}: {}", s.role, self.place(s.place), s.what)).collect();
+            steps.iter().map(|s| self.points(s.place, &format!("{} {}", s.role, s.what))).collect();
         notes.push(run.to_owned());
+        notes.push(fix(code).to_owned());
         match place {
             Place::Op(k, op) | Place::Entry(k, op) => out.at(&self.p.kernels[k], op, code, message, notes),
             Place::Frame(name) => {
@@ -260,14 +277,18 @@ impl Checker<'_> {
         }
     }
 
-    fn place(&self, place: Place) -> String {
+    /// A note on what happens somewhere else.
+    fn points(&self, place: Place, what: &str) -> String {
         match place {
             Place::Op(k, id) => {
-                let op = self.p.kernels[k].op(id);
-                format!("`{}` {id} of `{}` at line {}", op.kind.mnemonic(), self.p.kernels[k].name, op.span.line)
+                let (kernel, name) = (&self.p.kernels[k], self.p.kernels[k].op(id).kind.mnemonic());
+                Findings::points(kernel, id, &format!("{what}, at `{name}` of `{}`", kernel.name))
             }
-            Place::Entry(k, id) => format!("entry of {id} of `{}`", self.p.kernels[k].name),
-            Place::Frame(name) => format!("`{name}`"),
+            Place::Entry(k, id) => {
+                let kernel = &self.p.kernels[k];
+                Findings::points(kernel, id, &format!("{what}, where a block of this op of `{}` begins", kernel.name))
+            }
+            Place::Frame(name) => format!("{what}, in `{name}` of the frame around the bodies"),
         }
     }
 

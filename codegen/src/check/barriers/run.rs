@@ -201,7 +201,7 @@ impl Run<'_> {
             PRODUCER => "producer".into(),
             FETCHER => "producer, fetching ahead".into(),
             w if w + 1 == self.lists.len() && self.weights[w] > 1 => {
-                format!("consumer warps {} to {}", w - FIRST, self.warps - 1)
+                format!("each of consumer warps {} to {}", w - FIRST, self.warps - 1)
             }
             w => format!("consumer warp {}", w - FIRST),
         }

@@ -9,18 +9,18 @@ use tile_lang::protocol::{Action, Fence, Parity, Protocol, Region, RingId};
 use tile_lang::sim::checked::{Settings, Strategy, Trap};
 
 /// Kernels of [`chain`].
-const PRODUCT: usize = 0;
+pub const PRODUCT: usize = 0;
 const ROWS: usize = 1;
 
 /// A right program: two CTAs, three slots, five trips.
-fn sound() -> (Plan, Protocol) {
+pub fn sound() -> (Plan, Protocol) {
     let plan = chain(64, 5 * BK, 2);
     let protocol = protocol(&plan, 3);
     (plan, protocol)
 }
 
 /// The first op of a kernel of the protocol that fits.
-fn op(protocol: &Protocol, kernel: usize, fits: impl Fn(&OpKind) -> bool) -> OpId {
+pub fn op(protocol: &Protocol, kernel: usize, fits: impl Fn(&OpKind) -> bool) -> OpId {
     let mut found = None;
     protocol.kernels[kernel].walk(|id, op| {
         if found.is_none() && fits(&op.kind) {
@@ -30,7 +30,7 @@ fn op(protocol: &Protocol, kernel: usize, fits: impl Fn(&OpKind) -> bool) -> OpI
     found.unwrap()
 }
 
-fn fill(kind: &OpKind) -> bool {
+pub fn fill(kind: &OpKind) -> bool {
     matches!(kind, OpKind::RingFill(_))
 }
 
@@ -38,12 +38,12 @@ fn wait(kind: &OpKind) -> bool {
     matches!(kind, OpKind::RingWait(_))
 }
 
-fn release(kind: &OpKind) -> bool {
+pub fn release(kind: &OpKind) -> bool {
     matches!(kind, OpKind::RingRelease)
 }
 
 /// The actions of such an op.
-fn actions(protocol: &mut Protocol, kernel: usize, fits: impl Fn(&OpKind) -> bool) -> &mut Vec<Action> {
+pub fn actions(protocol: &mut Protocol, kernel: usize, fits: impl Fn(&OpKind) -> bool) -> &mut Vec<Action> {
     let id = op(protocol, kernel, fits);
     protocol.bodies[kernel].actions.get_mut(&id).unwrap()
 }
@@ -269,15 +269,20 @@ fn warps_that_do_not_meet_between_write_and_read() {
     insta::assert_snapshot!(trap);
 }
 
-#[test]
-fn an_index_outside_of_an_array() {
+/// Two arrays of 32 elements, of which one element is read at an index.
+pub fn picked(index: i32) -> Plan {
     let mut rig = Rig::new();
     let stop = rig.buffer("stop", DType::I32, &[1]);
     let (x, y) = (rig.buffer("x", DType::F32, &[32]), rig.buffer("y", DType::F32, &[32]));
     rig.plan.stop = ElementRef { buffer: stop, element: 0 };
-    let operands = vec![rig.whole(x), rig.whole(y), Operand::I32(32)];
+    let operands = vec![rig.whole(x), rig.whole(y), Operand::I32(index)];
     rig.push(kernels::pick::instance().unwrap(), operands, "pick");
-    let plan = rig.linked();
+    rig.linked()
+}
+
+#[test]
+fn an_index_outside_of_an_array() {
+    let plan = picked(32);
     let trap = trapped(&plan, &protocol(&plan, 2), 1, "E84", ["the consumers of CTA 0", ""]);
     insta::assert_snapshot!(trap);
 }
@@ -290,15 +295,15 @@ fn a_copy_beyond_its_slot() {
 }
 
 /// Moves a region to where another one begins.
-fn overlapped(protocol: &mut Protocol, moved: &str, onto: &str) {
+fn moved(protocol: &mut Protocol, name: &str, onto: &str) {
     let at = protocol.regions.iter().find(|r| r.name == onto).unwrap().offset;
-    protocol.regions.iter_mut().find(|r| r.name == moved).unwrap().offset = at;
+    protocol.regions.iter_mut().find(|r| r.name == name).unwrap().offset = at;
 }
 
 #[test]
 fn an_exchange_area_over_the_slots() {
     let (plan, mut p) = sound();
-    overlapped(&mut p, Region::EXCHANGE, Region::TILES);
+    moved(&mut p, Region::EXCHANGE, Region::TILES);
     for strategy in Strategy::ALL {
         let trap = checked(&plan, &p, 4, under(strategy, 0, 2)).unwrap_err();
         assert!(["E81", "E83"].contains(&trap.code), "{trap}");
@@ -308,19 +313,24 @@ fn an_exchange_area_over_the_slots() {
 #[test]
 fn slots_over_barriers() {
     let (plan, mut p) = sound();
-    overlapped(&mut p, Region::TILES, "ready barriers");
+    moved(&mut p, Region::TILES, "ready barriers");
     trapped(&plan, &p, 2, "E84", ["a copy into CTA", ""]);
 }
 
-#[test]
-fn two_items_that_write_one_tile() {
+/// Two items that write the same elements.
+pub fn overlapped() -> Plan {
     let mut rig = Rig::new();
     let stop = rig.buffer("stop", DType::I32, &[1]);
     let (x, y) = (rig.buffer("x", DType::F32, &[64]), rig.buffer("y", DType::F32, &[64]));
     rig.plan.stop = ElementRef { buffer: stop, element: 0 };
     let operands = vec![rig.whole(x), rig.whole(y)];
     rig.push(kernels::overlap::instance().unwrap(), operands, "overlap");
-    let plan = rig.linked();
+    rig.linked()
+}
+
+#[test]
+fn two_items_that_write_one_tile() {
+    let plan = overlapped();
     let p = protocol(&plan, 2);
     let trap = trapped(&plan, &p, 2, "E82", ["writes in `overlap`, item", "wrote in `overlap`, item"]);
     insta::assert_snapshot!(trap);
