@@ -31,6 +31,8 @@ pub struct Target {
     pub setmaxnreg: bool,
     /// Whether warpgroups multiply tiles in shared memory.
     pub wgmma: bool,
+    /// Whether warps multiply operands with block scales.
+    pub block_scales: bool,
     /// Whether conversions from and to FP8 are instructions; elsewhere codes are unpacked by arithmetic, and packing is an error.
     pub fp8_convert: bool,
 }
@@ -48,6 +50,7 @@ pub const TARGETS: &[Target] = &[
         copies: Copies::Bulk,
         setmaxnreg: true,
         wgmma: true,
+        block_scales: false,
         fp8_convert: true,
     },
     Target {
@@ -57,6 +60,7 @@ pub const TARGETS: &[Target] = &[
         copies: Copies::Lanes,
         setmaxnreg: false,
         wgmma: false,
+        block_scales: false,
         fp8_convert: false,
     },
     Target {
@@ -66,6 +70,7 @@ pub const TARGETS: &[Target] = &[
         copies: Copies::Lanes,
         setmaxnreg: false,
         wgmma: false,
+        block_scales: false,
         fp8_convert: true,
     },
     Target {
@@ -75,6 +80,7 @@ pub const TARGETS: &[Target] = &[
         copies: Copies::Bulk,
         setmaxnreg: true,
         wgmma: false,
+        block_scales: false,
         fp8_convert: true,
     },
     Target {
@@ -84,6 +90,7 @@ pub const TARGETS: &[Target] = &[
         copies: Copies::Bulk,
         setmaxnreg: true,
         wgmma: false,
+        block_scales: true,
         fp8_convert: true,
     },
 ];
@@ -94,6 +101,12 @@ pub const DEFAULT: &Target = &TARGETS[0];
 /// The target of this name.
 pub fn find(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|t| t.name == name)
+}
+
+/// The first target that can do all that kernels ask for: the one that is meant where nothing is said, if it can.
+pub fn first_for<'k>(kernels: impl IntoIterator<Item = &'k Kernel>) -> Option<&'static Target> {
+    let kernels: Vec<&Kernel> = kernels.into_iter().collect();
+    TARGETS.iter().find(|t| kernels.iter().all(|k| t.unsupported(k).is_empty()))
 }
 
 /// The names of all, for messages.
@@ -158,6 +171,12 @@ fn lacking(kernel: &Kernel, op: &OpData, definitions: &[Option<OpId>]) -> Option
             let has: Has = |t| t.fp8_convert;
             op.operands[1..].iter().any(float8).then(|| ("it multiplies no 8-bit floats: cast to bf16".to_owned(), has))
         }
+        OpKind::MmaScaled => {
+            let has: Has = |t| t.block_scales;
+            let what = "it multiplies nothing with block scales; unpack both operands, \
+                        `a.cast::<bf16>() * scales.cast::<bf16>().repeat::<K>()`, and write `acc.mma(a, b)`";
+            Some((what.to_owned(), has))
+        }
         OpKind::Stage => {
             let Type::Global(d, _, access) = kernel.ty(op.operands[0]) else { return None };
             let column = *op.operands.last()?;
@@ -172,7 +191,7 @@ fn lacking(kernel: &Kernel, op: &OpData, definitions: &[Option<OpId>]) -> Option
 }
 
 /// Whether a scalar is a multiple of `n` whatever the arguments are.
-fn multiple_of(kernel: &Kernel, v: ValueId, n: i64, definitions: &[Option<OpId>]) -> bool {
+pub(crate) fn multiple_of(kernel: &Kernel, v: ValueId, n: i64, definitions: &[Option<OpId>]) -> bool {
     let Some(op) = definitions[v.index()].map(|id| kernel.op(id)) else { return false };
     let mut of = op.operands.iter().map(|x| multiple_of(kernel, *x, n, definitions));
     match op.kind {

@@ -59,14 +59,17 @@ fn one(
             address % 16
         ));
     }
+    // Elements of 4 bits are copied as bytes, two at a time.
+    let in_unit = if dtype.bits() < 8 { 8 / dtype.bits() } else { 1 };
     let kind = match dtype.bits() {
-        8 => DataType::CU_TENSOR_MAP_DATA_TYPE_UINT8,
+        4 | 8 => DataType::CU_TENSOR_MAP_DATA_TYPE_UINT8,
         16 => DataType::CU_TENSOR_MAP_DATA_TYPE_UINT16,
         32 => DataType::CU_TENSOR_MAP_DATA_TYPE_UINT32,
         bits => return Err(format!("tensor copies know no elements of {bits} bits")),
     };
     // The innermost axis comes first; strides are those of all others, in bytes.
-    let extents: Vec<u64> = dims.iter().rev().map(|n| *n as u64).collect();
+    let mut extents: Vec<u64> = dims.iter().rev().map(|n| *n as u64).collect();
+    extents[0] /= in_unit as u64;
     let mut strides = Vec::with_capacity(rank - 1);
     let mut bytes = row as u64;
     for n in &extents[1..] {
@@ -74,7 +77,7 @@ fn one(
         bytes *= n;
     }
     let mut cut = vec![1u32; rank];
-    cut[0] = wanted.columns as u32;
+    cut[0] = (wanted.columns / in_unit) as u32;
     cut[1] = wanted.rows as u32;
     let steps = vec![1u32; rank];
     let swizzle = if wanted.swizzled {

@@ -3,7 +3,7 @@
 use super::error::CliError;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use tile_codegen::lower::Machine;
+use tile_codegen::target;
 use tile_lang::artifact::Artifact;
 use tile_lang::exec::{Executor, WeightSource};
 use tile_lang::plan::Plan;
@@ -220,7 +220,9 @@ pub fn checked(
     precision: Precision,
     seed: u64,
 ) -> Result<CheckedExecutor, CliError> {
-    let protocol = tile_codegen::protocol::derive(&plan, Machine::SM_90A)?;
+    // What the tuned target can't do is checked as the first that can does it.
+    let target = target::first_for(&plan.kernels).unwrap_or(target::DEFAULT);
+    let protocol = tile_codegen::protocol::derive(&plan, target.machine())?;
     let settings = Settings { seed, ..Settings::default() };
     CheckedExecutor::new(plan, weights, precision, protocol, settings).map_err(|e| CliError::input(e.to_string()))
 }
@@ -241,7 +243,7 @@ pub fn assemble(plan: Plan, debugging: Debugging) -> Result<Artifact, CliError> 
         Debugging::Strip => tile_codegen::Debug::Strip,
         Debugging::Keep => tile_codegen::Debug::Keep,
     };
-    let compiled = tile_codegen::compile_with(&plan, tile_codegen::target::DEFAULT, debug)?;
+    let compiled = tile_codegen::compile_with(&plan, target::DEFAULT, debug)?;
     Ok(Artifact::new(plan, compiled.image))
 }
 

@@ -13,8 +13,8 @@ pub struct Demands {
     pub products: bool,
 }
 
-/// Products on tensor cores, by a warp and by a warpgroup.
-const PRODUCTS: [&str; 2] = ["HMMA", "HGMMA"];
+/// Products on tensor cores: by a warp, by a warpgroup, and with block scales.
+const PRODUCTS: [&str; 4] = ["HMMA", "HGMMA", "OMMA", "QMMA"];
 /// Copies into the ring: contiguous bytes, boxes of arrays.
 const COPIES: [&str; 2] = ["UBLKCP", "UTMALDG"];
 

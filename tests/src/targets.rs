@@ -16,3 +16,8 @@ pub fn refusal(plan: &Plan, target: &Target) -> Option<String> {
     let found = plan.kernels.iter().flat_map(|k| target.unsupported(k)).next()?;
     Some(format!("{}: {}", found.code, found.message))
 }
+
+/// The target that a plan is tried on: the tuned one, or the first that can do what it asks for.
+pub fn fitting(plan: &Plan) -> &'static Target {
+    target::first_for(&plan.kernels).unwrap_or(target::DEFAULT)
+}

@@ -49,7 +49,7 @@ pub struct Image {
 pub struct TensorBox {
     /// Rows, at most 256.
     pub rows: usize,
-    /// Columns, at most 256.
+    /// Columns, at most 256; of 4-bit elements, which are copied two to a byte, 512.
     pub columns: usize,
     /// Whether it swizzles by 128 bytes, which is what a row has then.
     pub swizzled: bool,

@@ -3,7 +3,7 @@
 use crate::ast::{Block, Expr, ExprKind, Function, Pat, Stmt};
 use crate::errors::{CONSTRUCT, Errors, HOST_NEEDED, MISSING_TYPE};
 use crate::parse::types;
-use crate::time::{Child, LIST_METHODS, Times, UNIT_METHODS, for_children};
+use crate::time::{Child, LIST_METHODS, Times, UNIT_METHODS, assigns_receiver, for_children};
 
 /// Methods that may be called on a host value with device arguments: `2.0.max(x)`.
 const OPS: [&str; 16] = [
@@ -210,7 +210,7 @@ impl Check<'_> {
                 "write `x.keep(|row, col| condition, other)`",
             );
         }
-        if (name == "mma" || known(&UNIT_METHODS)) && recv.base().is_none() {
+        if (assigns_receiver(name) || known(&UNIT_METHODS)) && recv.base().is_none() {
             self.errors.push(
                 e.span,
                 CONSTRUCT,

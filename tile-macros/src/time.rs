@@ -84,7 +84,7 @@ impl Times<'_> {
         match &e.kind {
             ExprKind::Method(recv, name, _, args) => {
                 let unit = UNIT_METHODS.iter().chain(&ENDS).any(|m| name == m);
-                (unit && self.device(recv)) || (name == "mma" && args.len() == 2)
+                (unit && self.device(recv)) || (assigns_receiver(name) && changes_receiver(name, args.len()))
             }
             ExprKind::Assign { .. } | ExprKind::For { .. } | ExprKind::Require(_) | ExprKind::Role { .. } => true,
             ExprKind::Assert { .. } | ExprKind::Dbg(..) | ExprKind::Mark(_) => true,
@@ -202,9 +202,17 @@ impl Sets {
     }
 }
 
-/// Whether a method assigns the variable that it is called on.
+/// Whether a method is a product, which gives its receiver a new value.
+pub fn assigns_receiver(name: &proc_macro2::Ident) -> bool {
+    name == "mma" || name == "mma_scaled"
+}
+
+/// Whether a method changes the variable that it is called on.
 pub fn changes_receiver(name: &proc_macro2::Ident, args: usize) -> bool {
-    (name == "mma" && args == 2) || (name == "push" && args == 1) || (name == "swap" && args == 2)
+    (name == "mma" && args == 2)
+        || (name == "mma_scaled" && args == 4)
+        || (name == "push" && args == 1)
+        || (name == "swap" && args == 2)
 }
 
 /// A direct part of an expression.
@@ -352,10 +360,10 @@ impl Marks<'_> {
             }
             ExprKind::Method(recv, name, _, args) if changes_receiver(name, args.len()) => {
                 if let Some(v) = recv.base() {
-                    if name == "mma" || args.iter().any(|a| self.times.device(a)) {
+                    if assigns_receiver(name) || args.iter().any(|a| self.times.device(a)) {
                         self.device.insert(v);
                     }
-                    if name == "mma" {
+                    if assigns_receiver(name) {
                         self.assigned.insert(v);
                     }
                 }

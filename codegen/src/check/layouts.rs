@@ -2,8 +2,10 @@
 //!
 //! A layout is expanded by brute force: for each thread the elements it holds. Two ways of holding a tile are the same if
 //! every thread holds the same elements, in any order of registers. Products are compared with tables written from the PTX
-//! manual's description of the fragments of `mma.m16n8k16`. A value without a layout of its own is made where it is wanted, out of
+//! manual's description of the fragments of `mma.m16n8k16` and its like. A value without a layout of its own is made where it is wanted, out of
 //! operands that the thread then must hold.
+
+mod scales;
 
 use super::Findings;
 use crate::layout::{Assignment, Layout, WARP_BITS, pack_of};
@@ -226,6 +228,10 @@ impl Checker<'_> {
                 Some(_) => {}
             },
             OpKind::Mma => self.product(id, op),
+            OpKind::MmaScaled => {
+                self.product(id, op);
+                self.scales(id, op);
+            }
             OpKind::Reduce(_, axis) => self.reduce(id, op, *axis),
             OpKind::Store | OpKind::StoreMasked => self.store(id, op),
             OpKind::Gather | OpKind::Scan(..) | OpKind::Atomic(..) | OpKind::AtomicCas(_) => {
@@ -354,7 +360,7 @@ impl Checker<'_> {
         };
         let warps = [1usize << split.m, 1 << split.n, 1 << split.k];
         // Elements of an operand in a 32-bit register.
-        let word = if self.k.ty(a).dtype().is_some_and(|d| d.bits() == 8) { 4 } else { 2 };
+        let word = 32 / self.k.ty(a).dtype().map_or(16, |d| d.bits()).min(16);
         let steps = [(m, warps[0], 16), (n, warps[1], 8), (k, warps[2], 8 * word)];
         if warps.iter().product::<usize>() > self.warps || steps.iter().any(|(x, w, s)| x % (w * s) != 0) {
             return self.wrong(id, format!("a product of {m}×{n}×{k} can't be split over {warps:?} warps"));
@@ -381,14 +387,17 @@ impl Checker<'_> {
                 "a product's second operand",
             ),
         ] {
-            if self.is_tile(v) {
-                self.need(id, v, &want, what);
-            } else if self.dist(&read).is_none_or(|d| *d != want) {
-                self.wrong(
-                    id,
-                    format!("{} is read from shared memory in another order than {what} needs", self.name(v)),
-                );
-            }
+            self.operand(id, v, &want, &read, what);
+        }
+    }
+
+    /// What a product takes: held as it is needed, or read from shared memory in this layout.
+    fn operand(&mut self, id: OpId, v: ValueId, want: &Dist, read: &Layout, what: &str) {
+        if self.is_tile(v) {
+            self.need(id, v, want, what);
+        } else if self.dist(read).is_none_or(|d| *d != *want) {
+            let text = format!("{} is read from shared memory in another order than {what} needs", self.name(v));
+            self.wrong(id, text);
         }
     }
 }
@@ -497,7 +506,7 @@ fn expand(l: &Layout, warps: usize) -> Option<Dist> {
 }
 
 /// What the threads hold of a product's accumulator and operands: `mma.m16n8k16` with 16-bit operands, `m16n8k32` with 8-bit
-/// ones, repeated over the share of each warp; `word` is how many elements a register has. Warps are numbered rows first,
+/// ones, `m16n8k64` with 4-bit ones, repeated over the share of each warp; `word` is how many elements a register has. Warps are numbered rows first,
 /// then columns, then terms.
 ///
 /// From the PTX manual, with `group = lane / 4` and `place = lane % 4`: of A, registers 0 to 3 lie in row `group` (0, 2) or

@@ -195,7 +195,7 @@ pub(super) fn kernel_report(k: &Kernel, packings: &[Option<Packing>], target: &T
             Role::Producer => report.ring = ring(k, &ops, packings),
             Role::Consumer | Role::All => {
                 let layouts = assign(k, body, target);
-                let products = ops.iter().filter(|id| k.op(**id).kind == OpKind::Mma);
+                let products = ops.iter().filter(|id| k.op(**id).kind.is_product());
                 report.products = products.filter_map(|id| product(k, *id, &layouts)).collect();
             }
         }
@@ -287,7 +287,8 @@ fn product(k: &Kernel, id: OpId, layouts: &Assignment) -> Option<Product> {
     } else {
         let depth = 8 << pack;
         let steps = (m / warps[0]).div_ceil(16) * (n / warps[1]).div_ceil(8) * (terms / warps[2]).div_ceil(depth);
-        (format!("mma.m16n8k{depth}"), steps)
+        let scaled = if k.op(id).kind == OpKind::MmaScaled { " with block scales" } else { "" };
+        (format!("mma.m16n8k{depth}{scaled}"), steps)
     };
     let from = |v: ValueId| match k.ty(v) {
         Type::Smem(d, _) if layouts.fragments.contains(&v) => format!("{d} fragments in shared memory"),

@@ -174,7 +174,7 @@ impl Assigner<'_> {
                     self.demand(op.operands[2], &l);
                 }
             }
-            OpKind::Mma => {
+            kind if kind.is_product() => {
                 let [acc, a, b] = [op.operands[0], op.operands[1], op.operands[2]];
                 let (m, n) = (self.k.ty(acc).shape()[0], self.k.ty(acc).shape()[1]);
                 let k = self.k.ty(a).shape()[1];
@@ -188,6 +188,12 @@ impl Assigner<'_> {
                 }
                 if self.is_tile(b) {
                     self.demand(b, &Layout::operand_b(k, n, split, pack));
+                }
+                if let OpKind::MmaScaled = op.kind {
+                    let [scales_a, scales_b] = [op.operands[3], op.operands[4]];
+                    let blocks = self.k.ty(scales_a).shape()[1];
+                    self.demand(scales_a, &Layout::scales_a(m, blocks, split));
+                    self.demand(scales_b, &Layout::scales_b(blocks, n, split));
                 }
                 self.set(op.results[0], c);
             }
@@ -337,7 +343,7 @@ impl Assigner<'_> {
             let op = self.k.op(id);
             let result = || op.results.first().and_then(|r| self.wanted(*r, depth + 1));
             let found = match &op.kind {
-                OpKind::Mma => {
+                kind if kind.is_product() => {
                     let [m, n] = [0, 1].map(|axis| self.k.ty(op.operands[0]).shape()[axis]);
                     let split = self.split(id, [m, n, self.k.ty(op.operands[1]).shape()[1]]);
                     let s = self.k.ty(v).shape();
@@ -345,6 +351,10 @@ impl Assigner<'_> {
                         Some(Layout::operand_a(s[0], s[1], split, pack_of(self.element(v))))
                     } else if op.operands[2] == v {
                         Some(Layout::operand_b(s[0], s[1], split, pack_of(self.element(v))))
+                    } else if op.operands.get(3) == Some(&v) {
+                        Some(Layout::scales_a(s[0], s[1], split))
+                    } else if op.operands.get(4) == Some(&v) {
+                        Some(Layout::scales_b(s[0], s[1], split))
                     } else {
                         None
                     }
@@ -370,7 +380,7 @@ impl Assigner<'_> {
         let Some(def) = self.defs[v.index()] else { return self.is_tile(v) };
         let op = self.k.op(def);
         match op.kind {
-            OpKind::Mma => true,
+            OpKind::Mma | OpKind::MmaScaled => true,
             OpKind::Cast | OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Select | OpKind::Transpose if depth < 16 => {
                 op.operands.iter().any(|x| self.is_tile(*x) && self.computed(*x, depth + 1))
             }

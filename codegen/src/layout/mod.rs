@@ -5,6 +5,7 @@
 //! also hold **partial sums**: the tile is the sum of what they hold, in the order of warps.
 
 mod assign;
+mod scales;
 pub(crate) mod warpgroup;
 
 use tile_lang::dtype::DType;
@@ -58,7 +59,11 @@ pub struct MmaSplit {
 
 /// log2 of the elements of a product's operand in a 32-bit register.
 pub fn pack_of(d: DType) -> u8 {
-    if d.bits() == 8 { 2 } else { 1 }
+    match d.bits() {
+        4 => 3,
+        8 => 2,
+        _ => 1,
+    }
 }
 
 fn log2(n: usize) -> usize {

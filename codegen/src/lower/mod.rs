@@ -25,6 +25,7 @@ mod progress;
 mod recipe;
 mod reduce;
 mod resources;
+pub(crate) mod scaled;
 mod shared;
 mod sync;
 mod warpgroup;

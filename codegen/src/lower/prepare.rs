@@ -8,6 +8,7 @@ use crate::layout::{assign, ring_sources};
 use crate::passes::lower_to_roles;
 use crate::protocol::ring_actions;
 use crate::schedule::unconvertible;
+use crate::target::multiple_of;
 use tile_lang::artifact::TensorBox;
 use tile_lang::diag::{Diagnostics, pointing};
 use tile_lang::dtype::DType;
@@ -53,21 +54,22 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], machine: Machine) -
             let mut at = 0;
             let mut list = Vec::new();
             for p in parts {
-                list.push((op.operands[at], p.clone()));
+                list.push((op.operands[at], p.clone(), op.operands[at + p.rank]));
                 at += 1 + p.rank;
             }
             fills.push(list);
         }
     });
     let all_of = |param, holds: &dyn Fn(ValueId) -> bool| {
-        fills.iter().zip(&waits).all(|(f, w)| f.iter().zip(w).all(|((g, _), v)| *g != param || holds(*v)))
+        fills.iter().zip(&waits).all(|(f, w)| f.iter().zip(w).all(|((g, ..), v)| *g != param || holds(*v)))
     };
     let mut packings = vec![None; kernel.params.len()];
     let mut boxes: Vec<Option<TensorBox>> = vec![None; kernel.params.len()];
     let mut ring = Vec::new();
+    let definitions = lowered.definitions();
     for fill in &fills {
         let mut list = Vec::new();
-        for (global, part) in fill {
+        for (global, part, column) in fill {
             let tile = [part.shape[0], part.shape[1]];
             let weight = matches!(lowered.ty(*global), Type::Global(_, _, Access::Weight));
             let fits = tile[0] % 16 == 0 && tile[1] % 16 == 0 && part.dtype.bits() <= 16;
@@ -93,6 +95,10 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], machine: Machine) -
                 }
                 boxes[slot] = Some(wanted);
                 aligned_rows(kernel, slot, part.dtype, &facts[slot])?;
+                if part.dtype.bits() < 8 && !multiple_of(&lowered, *column, 2, &definitions) {
+                    let message = "two elements share a byte, and its first column is not known to be even".to_owned();
+                    return Err(staged(kernel, slot, "E19", message, "count in tiles: `x.stage::<Smem<…>>([…])`"));
+                }
             } else {
                 if packings[slot].as_ref().is_some_and(|p| *p != packing) {
                     return Err(two_shapes(kernel, slot, "E12"));
@@ -105,7 +111,7 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], machine: Machine) -
     }
     let mut dependent = ring_sources(&lowered).iter().flatten().any(|a| *a != Access::Weight);
     ops_in(&lowered, producer, &mut |op| dependent |= matches!(op.kind, OpKind::At | OpKind::Load | OpKind::Gather));
-    let slot_bytes = fills.iter().flatten().map(|(_, p)| p.offset + p.bytes()).max().unwrap_or(0);
+    let slot_bytes = fills.iter().flatten().map(|(_, p, _)| p.offset + p.bytes()).max().unwrap_or(0);
     let copied_later = facts.iter().any(|f| f.copied_later);
     let protocol = ring_actions(&lowered, dependent, copied_later);
     Ok(Prepared { kernel: lowered, facts: facts.to_vec(), ring, packings, boxes, protocol, slot_bytes })
@@ -118,10 +124,9 @@ fn tensor_box(packing: &Packing, dtype: DType) -> Result<TensorBox, String> {
         TileOrder::Swizzled => PANEL_BYTES * 8 / dtype.bits(),
         _ => columns,
     };
-    if dtype.bits() < 8 {
-        return Err(format!("tensor copies know no elements of {} bits", dtype.bits()));
-    }
-    if rows > MOST_BOX || columns > MOST_BOX {
+    // Elements of 4 bits are copied as bytes, two at a time.
+    let units = columns / if dtype.bits() < 8 { 8 / dtype.bits() } else { 1 };
+    if rows > MOST_BOX || units > MOST_BOX {
         return Err(format!(
             "a tensor copy brings at most {MOST_BOX} × {MOST_BOX} elements, this one {rows} × {columns}"
         ));

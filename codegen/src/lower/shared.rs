@@ -92,7 +92,7 @@ impl Body<'_> {
         let Some(array) = self.arrays.get(&global).cloned() else { return self.broken("a copy from no parameter") };
         let Type::Global(d, _, access) = *self.k.ty(global) else { return self.broken("a copy from no array") };
         let packing = self.ring[self.ring_at][number].clone();
-        let scalars = offsets.iter().map(|v| self.scalar(*v)).collect::<Result<Vec<_>, _>>()?;
+        let mut scalars = offsets.iter().map(|v| self.scalar(*v)).collect::<Result<Vec<_>, _>>()?;
         let size = self.e.i32(self.map.slot_bytes as i64);
         let slot = self.e.bin("mul", &cursor.index, &size, "i32");
         let slot = self.e.bin("add", &self.map.ring_address.clone(), &slot, "i32");
@@ -105,21 +105,28 @@ impl Body<'_> {
             actions::copy(self.e, &target, &source, part.bytes(), &full, &self.thread.clone());
             return Ok(());
         }
+        // Elements of 4 bits are copied as bytes, two at a time; what lies two to a byte begins at an even column.
+        let ([rows, mut columns], mut dims, mut size) = (packing.tile, array.dims.clone(), d.bits() / 8);
+        if d.bits() == 4 {
+            (columns, size) = (columns / 2, 1);
+            for last in scalars.last_mut().into_iter().chain(dims.last_mut()) {
+                let one = self.e.i32(1);
+                *last = self.e.bin("ashr", last, &one, "i32");
+            }
+        }
         if self.e.target.copies == Copies::Lanes {
-            let (dims, pointer) = (&array.dims, &array.pointer);
-            let source = ArrayBox { pointer, dims, at: &scalars, shape: packing.tile, size: d.bits() / 8 };
+            let source = ArrayBox { pointer: &array.pointer, dims: &dims, at: &scalars, shape: [rows, columns], size };
             lanes::copy_box(self.e, &target, &source, &self.thread.clone());
             return Ok(());
         }
         let Some(map) = array.map else { return self.broken("a staged array without tensor map") };
-        let [rows, columns] = packing.tile;
-        let panel = if packing.order == TileOrder::Swizzled { PANEL_BYTES * 8 / d.bits() } else { columns };
+        let panel = if packing.order == TileOrder::Swizzled { PANEL_BYTES / size } else { columns };
         for first in (0..columns).step_by(panel) {
             let mut at = scalars.clone();
             if let Some(column) = at.last_mut() {
                 *column = self.e.add_const(column, first as i64);
             }
-            let target = self.e.add_const(&target, (first * rows * d.bits() / 8) as i64);
+            let target = self.e.add_const(&target, (first * rows * size) as i64);
             actions::tensor_copy(self.e, &target, &map, &at, &full);
         }
         Ok(())

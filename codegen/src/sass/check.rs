@@ -31,6 +31,7 @@ impl Intent {
     pub fn is_asked_for(&self, ptx: &str) -> bool {
         match self.any {
             PRODUCTS => ptx.contains("mma.sync"),
+            SCALED_PRODUCTS => ptx.contains("block_scale"),
             WARPGROUP_PRODUCTS => ptx.contains("wgmma.mma_async"),
             _ => true,
         }
@@ -39,6 +40,8 @@ impl Intent {
 
 /// Tensor core products from registers; several generations call them differently.
 const PRODUCTS: &[&str] = &["HMMA", "QMMA", "OMMA", "IMMA"];
+/// Products of operands with block scales: of FP4 and of 8-bit floats.
+const SCALED_PRODUCTS: &[&str] = &["OMMA.SF", "QMMA.SF"];
 const SETS_REGISTERS: &[&str] = &["USETMAXREG"];
 const BULK_COPIES: &[&str] = &["UBLKCP"];
 const TENSOR_COPIES: &[&str] = &["UTMALDG"];
@@ -86,6 +89,7 @@ pub fn intents(kernels: &[Kernel], target: &Target) -> Vec<Intent> {
                         add(WARPGROUP_PRODUCTS, "multiply by warpgroups", op.span)
                     }
                     OpKind::Mma => add(PRODUCTS, "multiply on tensor cores", op.span),
+                    OpKind::MmaScaled => add(SCALED_PRODUCTS, "multiply with block scales", op.span),
                     _ => {}
                 }
             }
@@ -145,6 +149,19 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].contains("lacks HMMA") && told[0].contains("the consumers should do it"), "{told:?}");
         assert!(wrong.iter().all(|d| (d.code, d.span.line) == ("E41", 3)));
+    }
+
+    #[test]
+    fn products_without_scales_are_not_those_with_scales() {
+        let code = |op: &str| Sass::parse(&format!("/*00*/ {op} R0, R1, R2, R3 ;\n/*10*/ EXIT ;\n"));
+        let wanted = [intent(Role::All, SCALED_PRODUCTS)];
+        for op in ["OMMA.SF.16864.F32.E2M1.E2M1.UE4M3.4X", "QMMA.SF.16832.F32.E4M3.E5M2.E8"] {
+            assert_eq!(missing(&code(op), &wanted), []);
+        }
+        for op in ["QMMA.16832.F32.E4M3.E4M3", "HMMA.16816.F32", "OMMA.SFX"] {
+            let found = missing(&code(op), &wanted);
+            assert!(found.len() == 1 && found[0].code == "E41" && found[0].message.contains("OMMA.SF"), "{op}");
+        }
     }
 
     #[test]

@@ -31,9 +31,9 @@ pub struct Instruction {
 }
 
 impl Instruction {
-    /// Whether this is its name, without modifiers.
+    /// Whether this is its name, without modifiers or with the first of them.
     pub fn is(&self, name: &str) -> bool {
-        self.op.split('.').next() == Some(name)
+        self.op.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
     fn labels(&self) -> impl Iterator<Item = &str> {

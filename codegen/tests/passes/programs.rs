@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use tile_codegen::lower::{self, Machine, ParamFacts};
-use tile_codegen::{check, protocol, target};
+use tile_codegen::target::{self, Target};
+use tile_codegen::{check, protocol};
 use tile_lang::ir::Kernel;
 use tile_lang::plan::Plan;
 use tile_lang::protocol::Protocol;
@@ -18,10 +19,16 @@ pub fn library() -> Vec<Kernel> {
     samples().into_iter().map(|s| s.def.instance(&s.generics).unwrap()).collect()
 }
 
+/// The tuned target, or the first that can do what kernels ask for.
+fn fitting(kernels: &[Kernel]) -> &'static Target {
+    target::first_for(kernels).unwrap_or(target::DEFAULT)
+}
+
 /// The protocol of one kernel with nothing known of its arguments; what it writes is copied later, so that it needs every fence.
 pub fn alone(kernel: &Kernel) -> Protocol {
     let facts = vec![ParamFacts { dims: None, aligned: 64, copied_later: true }; kernel.params.len()];
-    lower::assemble(&kernel.name, std::slice::from_ref(kernel), &[facts], Machine::SM_90A).unwrap().protocol
+    let machine = fitting(std::slice::from_ref(kernel)).machine();
+    lower::assemble(&kernel.name, std::slice::from_ref(kernel), &[facts], machine).unwrap().protocol
 }
 
 fn folder(path: &str) -> PathBuf {
@@ -50,7 +57,7 @@ pub const MODELS: [&str; 5] = [
 
 /// All checkers on a program.
 pub fn checked(plan: Option<&Plan>, p: &Protocol) -> Result<check::Report, tile_lang::diag::Diagnostics> {
-    let layouts = check::assignments(p, target::DEFAULT);
+    let layouts = check::assignments(p, fitting(&p.kernels));
     match plan {
         Some(plan) => check::program(plan, p, &layouts),
         None => check::kernels(p, &layouts),

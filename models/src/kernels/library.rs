@@ -42,6 +42,8 @@ pub fn samples() -> Vec<Sample> {
         linear::linear_add_fp8 => [Bf16, 8, 16, 512, 4],
         linear::linear_add_mxfp4 => [Bf16, 8, 16, 1024, 32],
         gemm::gemm => [Bf16, 128, 256, 64],
+        gemm_fp4::gemm_mxf4 => [Bf16, 128, 128, 128, 4],
+        gemm_fp4::gemm_nvf4 => [Bf16, 128, 128, 128, 8],
         mlp::swiglu => [Bf16, F32, 1, 8, 16, 256],
         mlp::swiglu_fp8 => [F32, 1, 8, 16, 256, 2],
         mlp::swiglu_mxfp4 => [F32, 1, 8, 16, 512, 16],

@@ -10,6 +10,7 @@ pub mod attention;
 pub mod embed;
 pub mod experts;
 pub mod gemm;
+pub mod gemm_fp4;
 pub mod head;
 pub mod library;
 pub mod linear;

@@ -6,7 +6,7 @@ use super::case::CaseArgs;
 use super::{lower, schedules, select, title};
 use std::time::Instant;
 use tile_codegen::check::{self, Report};
-use tile_codegen::target::{DEFAULT, Target};
+use tile_codegen::target::{DEFAULT, Target, first_for};
 use tile_lang::ir::{Kernel, Places};
 use tile_lang::protocol::Protocol;
 use tile_lang::schedule::ScheduleDef;
@@ -22,9 +22,9 @@ pub struct Args {
     /// A schedule of the one kernel, as for `explain`
     #[arg(long, value_name = "NAME|FILE.sched")]
     schedule: Option<String>,
-    /// GPU architecture that the kernels must compile for
-    #[arg(long, default_value = DEFAULT.name)]
-    target: String,
+    /// GPU architecture that the kernels must compile for; if none is named sm_90a, or the first that can do what a kernel asks for
+    #[arg(long)]
+    target: Option<String>,
 }
 
 /// Checks kernels; all that is wrong is printed.
@@ -34,7 +34,7 @@ pub fn run(args: &Args, kernels: &[Instance], schedules: &[ScheduleDef], io: &mu
             return Err(CliError::input(format!("{what}: name the one kernel that it is for")));
         }
     }
-    let target = target(&args.target)?;
+    let target = args.target.as_deref().map(target).transpose()?;
     let mut names = args.kernels.clone();
     if names.is_empty() {
         names = kernels.iter().map(|k| k.name.clone()).collect();
@@ -66,13 +66,17 @@ pub fn run(args: &Args, kernels: &[Instance], schedules: &[ScheduleDef], io: &mu
 }
 
 /// One kernel; with what each checker did if it is the only one.
-fn one(kernel: &Kernel, target: &'static Target, alone: bool, io: &mut Io<'_>) -> Result<(), CliError> {
+fn one(kernel: &Kernel, target: Option<&'static Target>, alone: bool, io: &mut Io<'_>) -> Result<(), CliError> {
     let begin = Instant::now();
+    // What the tuned target can't do is checked for the first that can.
+    let fitting = || first_for([kernel]).unwrap_or(DEFAULT);
+    let target = target.unwrap_or_else(fitting);
     let assembled = lower(kernel, target)?;
     let lowered = begin.elapsed();
     let report = checked(kernel, target, &assembled.protocol)?;
+    let other = if target.name == DEFAULT.name { String::new() } else { format!(", for {}", target.name) };
     io.line(format_args!(
-        "ok  {}: {} ring slots, {} KiB of shared memory",
+        "ok  {}: {} ring slots, {} KiB of shared memory{other}",
         title(kernel),
         assembled.slots,
         assembled.shared_bytes / 1024

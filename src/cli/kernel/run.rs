@@ -184,7 +184,7 @@ fn ceiling(device: &str) -> Option<f64> {
 /// What a kernel pins must be possible on a GPU, also where it runs on the simulator, which has no memory to run out of.
 fn honoured(kernel: &Kernel) -> Result<(), CliError> {
     if kernel.schedule.is_some() || kernel.resources != Resources::default() {
-        lower(kernel, target::DEFAULT)?;
+        lower(kernel, target::first_for([kernel]).unwrap_or(target::DEFAULT))?;
     }
     Ok(())
 }

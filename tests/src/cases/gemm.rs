@@ -22,7 +22,7 @@ pub struct Gemm {
 
 /// The error allowed. Of millions of results some are eight times the root mean square, and where the f32 sums lie near the middle of
 /// two bf16 numbers the order of the sum decides: one unit in the last place there.
-fn error(y: DType) -> f64 {
+pub(super) fn error(y: DType) -> f64 {
     if y == Bf16 { 8.0 / 256.0 + 1e-3 } else { F32_ERROR }
 }
 

@@ -9,6 +9,7 @@ mod attention;
 mod builder;
 mod experts;
 mod gemm;
+mod gemm_fp4;
 mod head;
 mod large;
 mod linear;
@@ -19,6 +20,7 @@ mod rope;
 mod router;
 mod rows;
 mod sample;
+mod scaled;
 mod schedules;
 
 pub use builder::{Built, Contents};
@@ -100,6 +102,7 @@ pub fn all() -> Result<Vec<Case>, String> {
         rows::cases,
         linear::cases,
         gemm::cases,
+        gemm_fp4::cases,
         mlp::cases,
         experts::cases,
         rope::cases,

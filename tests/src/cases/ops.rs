@@ -303,8 +303,8 @@ fn product(da: DType, db: DType) -> Built {
     build.finish_kernel(kernel, da.name(), 0.0, Box::new(expect))
 }
 
-/// The stored bytes of a small integer.
-fn stored(d: DType, x: f32) -> Vec<u8> {
+/// The stored bytes of a small number that the type holds; an E2M1 code takes one here.
+pub(super) fn stored(d: DType, x: f32) -> Vec<u8> {
     let half = half_bits(x);
     match d {
         DType::Bf16 => ((x.to_bits() >> 16) as u16).to_le_bytes().to_vec(),
@@ -313,6 +313,7 @@ fn stored(d: DType, x: f32) -> Vec<u8> {
         DType::E5m2 => vec![(half >> 8) as u8],
         DType::E4m3 => vec![e4m3_code(x)],
         DType::E2m1 => vec![e2m1_code(x)],
+        DType::E8m0 => vec![(x.to_bits() >> 23) as u8],
         _ => vec![x as i32 as u8],
     }
 }
@@ -414,6 +415,7 @@ pub(super) fn cases() -> Result<Vec<Case>, String> {
         }
     }
     out.push(nvfp4()?);
+    out.extend(super::scaled::cases()?);
     out.extend(super::moves::cases()?);
     Ok(out)
 }

@@ -10,8 +10,9 @@ mod schedules;
 mod targets;
 
 use std::sync::OnceLock;
-use tile_codegen::{Compiled, compile, ptxas, target};
+use tile_codegen::{Compiled, compile, ptxas};
 use tile_tests::cases::{self, Case};
+use tile_tests::targets::fitting;
 
 /// A library kernel's case with what became of it.
 struct Entry {
@@ -27,7 +28,7 @@ fn library() -> &'static [Entry] {
             assert!(ptxas::find(program).is_some(), "{program} is missing: `cargo xtask setup` installs it");
         }
         let entry = |case: Case| {
-            let compiled = compile(&case.plan, target::DEFAULT).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            let compiled = compile(&case.plan, fitting(&case.plan)).unwrap_or_else(|e| panic!("{}: {e}", case.name));
             println!("{}: {:.2?} to PTX, {:.2?} in ptxas", case.name, compiled.times.llvm, compiled.times.ptxas);
             Entry { case, compiled }
         };

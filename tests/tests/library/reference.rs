@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use tile_codegen::lower::Machine;
 use tile_codegen::protocol::derive;
 use tile_lang::exec::{Data, Executor};
 use tile_lang::sim::checked::{CheckedExecutor, Settings, Strategy};
@@ -10,6 +9,7 @@ use tile_lang::sim::{Precision, SimExecutor};
 use tile_models::kernels::library::samples;
 use tile_tests::cases::{self, Case};
 use tile_tests::compare::compare;
+use tile_tests::targets::fitting;
 
 fn run(case: &Case) -> Result<String, String> {
     let mut sim = SimExecutor::new(case.plan.clone(), &case.weights, Precision::Native).map_err(|e| e.to_string())?;
@@ -40,7 +40,7 @@ const ADVERSARIES: usize = 3;
 
 /// Runs a case's roles under some adversaries, by its number; what it writes must be what the simulator writes.
 fn run_checked(case: &Case, number: usize, want: &[Data]) -> Result<(), String> {
-    let protocol = derive(&case.plan, Machine::SM_90A).map_err(|e| e.to_string())?;
+    let protocol = derive(&case.plan, fitting(&case.plan).machine()).map_err(|e| e.to_string())?;
     for seed in number * ADVERSARIES..(number + 1) * ADVERSARIES {
         let strategy = Strategy::ALL[seed % Strategy::ALL.len()];
         let settings = Settings { seed: seed as u64, strategy: Some(strategy), ..Settings::default() };

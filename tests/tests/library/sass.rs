@@ -10,7 +10,7 @@ use tile_tests::sass::{Demands, check};
 fn demands(case: &Case) -> Demands {
     let (mut products, mut staged) = (false, false);
     case.plan.kernels[0].walk(|_, op| {
-        products |= matches!(op.kind, OpKind::Mma);
+        products |= op.kind.is_product();
         staged |= matches!(op.kind, OpKind::Stage);
     });
     Demands { products, staged_products: products && staged }

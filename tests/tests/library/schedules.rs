@@ -1,22 +1,24 @@
 //! Schedules of the library: what the compiler chose can be given back, and what schedules pin is in the code.
 
-use tile_codegen::lower::{Machine, assemble, facts};
+use tile_codegen::lower::{assemble, facts};
 use tile_codegen::schedule::complete;
 use tile_codegen::{compile, target};
 use tile_lang::plan::Plan;
 use tile_tests::cases;
+use tile_tests::targets::fitting;
 
 fn mlir(plan: &Plan) -> String {
-    assemble(&plan.name, &plan.kernels, &facts(plan), Machine::SM_90A).unwrap_or_else(|e| panic!("{e}")).mlir
+    assemble(&plan.name, &plan.kernels, &facts(plan), fitting(plan).machine()).unwrap_or_else(|e| panic!("{e}")).mlir
 }
 
 #[test]
 fn every_kernel_given_its_own_schedule_is_the_same_code() {
     for case in cases::representatives().unwrap_or_else(|e| panic!("{e}")) {
         let plan = &case.plan;
-        let assembled = assemble(&plan.name, &plan.kernels, &facts(plan), Machine::SM_90A);
+        let machine = fitting(plan).machine();
+        let assembled = assemble(&plan.name, &plan.kernels, &facts(plan), machine);
         let assembled = assembled.unwrap_or_else(|e| panic!("{e}"));
-        let chosen = complete(&plan.kernels[0], &assembled, Machine::SM_90A).unwrap_or_else(|e| panic!("{e}"));
+        let chosen = complete(&plan.kernels[0], &assembled, machine).unwrap_or_else(|e| panic!("{e}"));
         let mut again = plan.clone();
         let text = chosen.to_string();
         again.kernels[0] = chosen.attach(again.kernels[0].clone()).unwrap_or_else(|e| panic!("{text}\n{e}"));

@@ -82,6 +82,22 @@ fn the_oldest_target_copies_by_lanes() {
 }
 
 #[test]
+fn block_scales_are_an_error_at_the_op_where_there_are_none() {
+    for sample in samples().into_iter().filter(|s| ["gemm_mxf4", "gemm_nvf4"].contains(&s.def.name)) {
+        let kernel = sample.def.instance(&sample.generics).unwrap();
+        for target in TARGETS.iter().filter(|t| t.name != "sm_120a") {
+            let found = target.unsupported(&kernel);
+            let told: Vec<&str> = found.iter().map(|d| d.code).collect();
+            assert_eq!(told, ["E07"], "{}", target.name);
+            assert!(found[0].message.contains("unpack both operands"), "{}", found[0].message);
+            assert_eq!(found[0].notes, ["targets that can: sm_120a"]);
+            assert!(found[0].file.ends_with("gemm_fp4.rs") && found[0].span.is_known());
+        }
+        assert_eq!(tile_codegen::target::first_for([&kernel]).map(|t| t.name), Some("sm_120a"));
+    }
+}
+
+#[test]
 fn what_a_target_can_not_do_is_an_error_at_the_op() {
     let text = "\
 kernel @pack(%x: global<f32, 1>, %y: global_mut<e4m3, 1>, %a: global<bf16, 2>, %z: global_mut<f32, 2>, %at: i32) stage tile {

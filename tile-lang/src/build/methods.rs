@@ -74,6 +74,9 @@ impl Cx {
                 self.slice(span, recv, &[*r as usize, *c as usize], &[*a, *b])
             }
             ("mma", [], [Arg::Val(a), Arg::Val(b)]) => self.mma(span, Some(recv), *a, *b),
+            ("mma_scaled", [], [Arg::Val(a), Arg::Val(a_scales), Arg::Val(b), Arg::Val(b_scales)]) => {
+                self.mma_scaled(span, recv, [*a, *a_scales], [*b, *b_scales])
+            }
             _ => {
                 let message = format!("`{}` has no method `{name}` with these arguments", self.ty(recv));
                 self.error(span, "E01", message, &["docs/language.md lists the methods of tiles".into()])

@@ -10,6 +10,7 @@ mod debug;
 mod methods;
 mod ops;
 mod roles;
+mod scaled;
 mod shape;
 pub mod stage;
 

@@ -12,6 +12,7 @@ mod elem;
 mod elementwise;
 mod func;
 mod roles;
+mod scaled;
 mod tile;
 
 pub use crate::__tile_dbg as dbg_tile;
@@ -28,6 +29,7 @@ pub use func::{
     CeilDiv, Choice, NEG_INF, cdiv, erf, from_bits, mma, mul_high, pipelined, rsqrt, select, shr_logical, to_bits, work,
 };
 pub use roles::{Filled, Parts, Ring, Slot, Source, Unfilled, View, role};
+pub use scaled::{BlockScale, ScaledFactor, ScaledOperand, Scales};
 pub use tile::{Factor, MmaOperand, Smem, Tile};
 
 /// The body of everything that only a device can do.

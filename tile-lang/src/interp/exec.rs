@@ -4,7 +4,7 @@ use super::launch::Bound;
 use super::prepare::{Prepared, Step};
 use super::roles::Producer;
 use super::value::{Operand, Pool, Value};
-use super::{InterpError, debug, elementwise, indexed, memory, tile};
+use super::{InterpError, debug, elementwise, indexed, memory, scaled, tile};
 use crate::ir::{Literal, OpKind};
 use std::cell::RefCell;
 
@@ -199,6 +199,7 @@ impl<'a> Run<'a> {
             OpKind::Atomic(op, _) => indexed::atomic(self, step, *op)?,
             OpKind::AtomicCas(_) => indexed::cas(self, step)?,
             OpKind::Mma => tile::mma(self, step)?,
+            OpKind::MmaScaled => scaled::mma(self, step)?,
             OpKind::Load => memory::load(self, step)?,
             OpKind::Stage => memory::stage(self, step)?,
             OpKind::At => memory::at(self, step)?,

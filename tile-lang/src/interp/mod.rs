@@ -16,6 +16,7 @@ mod number;
 mod prepare;
 mod resume;
 mod roles;
+mod scaled;
 mod tile;
 mod value;
 

@@ -378,6 +378,7 @@ impl<'a> Walk<'a> {
                 | OpKind::Stage
                 | OpKind::Read
                 | OpKind::Mma
+                | OpKind::MmaScaled
                 | OpKind::For { .. }
                 | OpKind::If
                 | OpKind::DeviceAssert(_)

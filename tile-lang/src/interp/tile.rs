@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 impl Run<'_> {
     /// The elements of an operand of a known kind.
-    fn elements<T: Element>(&mut self, step: &Step, i: usize, x: Operand<T>) -> Rc<Vec<T>> {
+    pub(super) fn elements<T: Element>(&mut self, step: &Step, i: usize, x: Operand<T>) -> Rc<Vec<T>> {
         match x {
             Operand::Tile(t) => t,
             Operand::One(x) => self.pool.build(step.ins[i].shape.iter().product(), |out| out.fill(x)),
@@ -19,7 +19,7 @@ impl Run<'_> {
     }
 
     /// A real tile in whatever order it lies.
-    fn strided(&mut self, step: &Step, i: usize) -> Result<Strided, InterpError> {
+    pub(super) fn strided(&mut self, step: &Step, i: usize) -> Result<Strided, InterpError> {
         match self.take(step, i) {
             Value::View(v) => Ok(v),
             Value::TileF(data) => Ok(Strided { data, offset: 0, row: step.ins[i].shape[1], col: 1 }),

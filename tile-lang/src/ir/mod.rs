@@ -34,7 +34,7 @@ pub(crate) use elementwise::{atomic_ops, binary_ops, cmp_ops, reduce_ops, unary_
 pub use entity::{BlockId, OpId, ValueId};
 pub use op::{Literal, MAX_SLOT_BYTES, OpKind, RingPart, part_align, slot_layout};
 pub use parse::{Places, parse, parse_all, parse_all_at};
-pub use product::{Product, product_of};
+pub use product::{Product, ScaledProduct, product_of, scaled_product_of};
 pub use prune::{prune, prune_roles};
 pub use resources::{Resources, RoleResources};
 pub use rings::{check_rings, slots_held};

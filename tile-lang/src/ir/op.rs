@@ -219,6 +219,10 @@ ops! {
         /// `(accumulator [M, N], a [M, K], b [K, N]) → [M, N]`: a·b + accumulator, each operand a register tile or smem;
         /// element types are those of [`product_of`](super::product_of).
         Mma = "mma" in any, pure;
+        /// `(accumulator [M, N], a [M, K], b [K, N], scales of a [M, K/B], scales of b [K/B, N]) → [M, N]`: a·b + accumulator, every
+        /// element times the scale, without its sign, of its block of B terms; each operand a register tile or smem. Element types and B are those of
+        /// [`scaled_product_of`](super::scaled_product_of).
+        MmaScaled = "mma_scaled" in any, pure;
         /// `(condition, values…)`: the condition, a bool or a tile of them, holds; where it doesn't the run ends with the
         /// message, in which each `{}` stands for a value. Values are f32, i32 or bool, one number or a tile of the condition's
         /// shape.
@@ -254,6 +258,11 @@ impl OpKind {
     /// Whether it only says something about the run.
     pub fn is_debug(&self) -> bool {
         matches!(self, OpKind::DeviceAssert(_) | OpKind::DbgTile(_) | OpKind::Mark(_))
+    }
+
+    /// Whether it multiplies on tensor cores: its first operands are the accumulator and the two factors.
+    pub fn is_product(&self) -> bool {
+        matches!(self, OpKind::Mma | OpKind::MmaScaled)
     }
 
     /// Whether it reads elements of the array that is its first operand, into registers.

@@ -1,6 +1,6 @@
 //! The typing rule of every op, for the verifier.
 
-use super::{Access, Class, Fold, Kernel, OpData, OpKind, RingPart, Type, product_of};
+use super::{Access, Class, Fold, Kernel, OpData, OpKind, RingPart, Type, product_of, scaled_product_of};
 use crate::debug;
 use crate::dtype::DType;
 use crate::record::failure;
@@ -176,6 +176,10 @@ fn results_of(kind: &OpKind, operands: &[&Type], have: &[&Type]) -> Result<Vec<T
             Some(t) => vec![t],
             None => return bad(),
         },
+        (OpKind::MmaScaled, [acc, a, b, scales @ ..]) => match scaled_product(acc, a, b, scales) {
+            Some(t) => vec![t],
+            None => return bad(),
+        },
         (OpKind::For { .. }, [from, to, carried @ ..])
             if **from == I32 && **to == I32 && carried.iter().all(|t| local(t)) =>
         {
@@ -280,12 +284,26 @@ fn ring_part(part: &RingPart) -> Result<(), String> {
     ))
 }
 
-fn product(acc: &Type, a: &Type, b: &Type) -> Option<Type> {
-    let operand = |t: &Type| match t {
+/// Element type and extents of an operand of a product.
+fn factor(t: &Type) -> Option<(DType, [usize; 2])> {
+    match t {
         Type::Tile(d, s) | Type::Smem(d, s) if s.len() == 2 => Some((*d, [s[0], s[1]])),
         _ => None,
-    };
-    let ((da, [m, k]), (db, [depth, n])) = (operand(a)?, operand(b)?);
+    }
+}
+
+fn scaled_product(acc: &Type, a: &Type, b: &Type, scales: &[&Type]) -> Option<Type> {
+    let [of_a, of_b] = scales else { return None };
+    let ((da, [m, k]), (db, [depth, n])) = (factor(a)?, factor(b)?);
+    let ((ds, shape_a), (same, shape_b)) = (factor(of_a)?, factor(of_b)?);
+    let kind = scaled_product_of(da, db, ds)?;
+    let scaled = ds == same && shape_a == [m, k / kind.block] && shape_b == [k / kind.block, n];
+    let fits = k == depth && m.is_multiple_of(16) && n.is_multiple_of(8) && k.is_multiple_of(kind.depth) && scaled;
+    (fits && *acc == Type::Tile(DType::F32, vec![m, n])).then(|| acc.clone())
+}
+
+fn product(acc: &Type, a: &Type, b: &Type) -> Option<Type> {
+    let ((da, [m, k]), (db, [depth, n])) = (factor(a)?, factor(b)?);
     let kind = product_of(da, db)?;
     let fits = k == depth && m.is_multiple_of(16) && n.is_multiple_of(8) && k.is_multiple_of(kind.depth);
     (fits && *acc == Type::Tile(kind.sum, vec![m, n])).then(|| acc.clone())

@@ -23,7 +23,7 @@ impl OpClass {
     pub fn of(kind: &OpKind) -> Option<OpClass> {
         match kind {
             OpKind::Stage => Some(OpClass::Load),
-            OpKind::Mma => Some(OpClass::Product),
+            kind if kind.is_product() => Some(OpClass::Product),
             kind if kind.writes_array() => Some(OpClass::Write),
             _ => None,
         }
@@ -151,7 +151,7 @@ impl Walk<'_> {
             let first = op.operands.first().map(|v| &self.kernel.values[v.index()]);
             let method = if op.kind == OpKind::StoreMasked { "store_masked" } else { op.kind.mnemonic() };
             match first.and_then(|v| v.name.clone()) {
-                Some(name) if !matches!(op.kind, OpKind::Mma) => format!("{name}.{method}"),
+                Some(name) if !op.kind.is_product() => format!("{name}.{method}"),
                 _ => method.into(),
             }
         };

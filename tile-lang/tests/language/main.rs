@@ -21,6 +21,7 @@ mod linear;
 mod lists;
 mod model;
 mod roles;
+mod scaled;
 mod values;
 
 use std::sync::Arc;

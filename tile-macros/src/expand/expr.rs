@@ -3,7 +3,7 @@
 use super::{Expand, hidden};
 use crate::ast::{Expr, ExprKind, Generic};
 use crate::parse::types;
-use crate::time::{ENDS, LIST_METHODS, UNIT_METHODS};
+use crate::time::{ENDS, LIST_METHODS, UNIT_METHODS, assigns_receiver};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
@@ -322,7 +322,7 @@ impl Expand<'_> {
             let (recv, args) = (&x[0], &x[1..]);
             quote!(#cx.method(#at, #recv, #text, &[#(#generics),*], ::std::vec![#(#args),*]))
         });
-        if name == "mma" {
+        if assigns_receiver(name) {
             let place = self.place(recv);
             let label = self.label_place(recv);
             let next = hidden("next");

@@ -598,7 +598,7 @@ fn starts(k: &Kernel, ops: &[OpId], out: &mut HashSet<ValueId>) {
     for op in ops.iter().map(|id| k.op(*id)) {
         match op.kind {
             OpKind::For { .. } => out.extend(op.operands[2..].iter().filter(|v| made.contains(v))),
-            OpKind::Mma => out.extend(op.operands[..1].iter().filter(|v| made.contains(v))),
+            ref kind if kind.is_product() => out.extend(op.operands[..1].iter().filter(|v| made.contains(v))),
             _ => {}
         }
         made.extend(&op.results);

@@ -117,7 +117,7 @@ impl Writer<'_> {
             }
             OpKind::At => self.element(op, "at"),
             OpKind::Store | OpKind::StoreMasked | OpKind::Set => return self.store(op),
-            OpKind::Mma => return self.product(op, after, ends),
+            OpKind::Mma | OpKind::MmaScaled => return self.product(op, after, ends),
             OpKind::For { stages } => return self.for_loop(op, *stages),
             OpKind::If => return self.if_else(op, after, ends),
             OpKind::RingFill(_) => return self.fill(op),
@@ -301,10 +301,15 @@ impl Writer<'_> {
         Text::Loose(format!("{} {symbol} {}", operand(&x), operand(&y)))
     }
 
-    /// `acc.mma(a, b);`, or `mma(a, b)` where the accumulator starts from zero.
+    /// `acc.mma(a, b);`, or `mma(a, b)` where the accumulator starts from zero; `acc.mma_scaled(a, scales, b, scales);`.
     fn product(&mut self, op: &OpData, after: &[OpId], ends: &[ValueId]) {
         let [acc, a, b] = [op.operands[0], op.operands[1], op.operands[2]];
-        let zero = matches!(self.text(acc), Text::Full { tile, .. } if tile.ends_with("::zero()"));
+        let written = match op.operands[..] {
+            [_, a, b, scales_a, scales_b] => vec![a, scales_a, b, scales_b],
+            _ => vec![a, b],
+        };
+        let zero =
+            op.kind == OpKind::Mma && matches!(self.text(acc), Text::Full { tile, .. } if tile.ends_with("::zero()"));
         if zero && self.waits_last(acc) {
             self.arrange(&[&[a, b, acc]]);
             if self.waits(acc) {
@@ -313,8 +318,9 @@ impl Writer<'_> {
                 return self.result(op, text, after, ends);
             }
         }
-        self.settle(&[&[acc, a, b]]);
-        let (from, call) = (self.text(acc).plain(), format!("mma({}, {})", self.text(a).plain(), self.text(b).plain()));
+        self.settle(&[&[&[acc][..], &written].concat()]);
+        let list: Vec<String> = written.iter().map(|v| self.text(*v).plain()).collect();
+        let (from, call) = (self.text(acc).plain(), format!("{}({})", op.kind.mnemonic(), list.join(", ")));
         self.take(&op.operands);
         let name = match self.assigned(op.results[0], after, ends) {
             Some(name) => {

@@ -7,6 +7,7 @@ use std::path::Path;
 use tile_codegen::explain::source::source_file;
 use tile_codegen::lower::{Machine, ParamFacts, assemble};
 use tile_codegen::passes::{explicit_roles, lower_to_roles};
+use tile_codegen::target;
 use tile_lang::build::KernelDef;
 use tile_lang::ir::{Kernel, Resources};
 use tile_models::kernels::library::samples;
@@ -25,6 +26,8 @@ macro_rules! printed {
 printed!(
     embed,
     gemm,
+    gemm_mxf4,
+    gemm_nvf4,
     rms_norm,
     linear,
     linear_fp8,
@@ -58,9 +61,14 @@ fn instances() -> Vec<Kernel> {
     samples().iter().map(|s| s.def.instance(&s.generics).unwrap_or_else(|e| panic!("{e}"))).collect()
 }
 
+/// The machine that a kernel is lowered for: the tuned one, if it can.
+fn machine(kernel: &Kernel) -> Machine {
+    target::first_for([kernel]).unwrap_or(target::DEFAULT).machine()
+}
+
 /// What the kernel means, without names, generics and places.
 fn bare(kernel: &Kernel) -> String {
-    let mut k = lower_to_roles(kernel, Machine::SM_90A.group_bytes).unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
+    let mut k = lower_to_roles(kernel, machine(kernel).group_bytes).unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
     k.resources = Resources::default();
     k.generics.clear();
     k.values.iter_mut().for_each(|v| v.name = None);
@@ -70,7 +78,7 @@ fn bare(kernel: &Kernel) -> String {
 /// The kernel's module in the LLVM dialect, without places.
 fn lowered(kernel: &Kernel) -> String {
     let facts = vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()];
-    let assembled = assemble(&kernel.name, std::slice::from_ref(kernel), &[facts], Machine::SM_90A);
+    let assembled = assemble(&kernel.name, std::slice::from_ref(kernel), &[facts], machine(kernel));
     let mlir = assembled.unwrap_or_else(|e| panic!("{}: {e}", kernel.name)).mlir;
     let line = |l: &str| l.split(" loc(").next().unwrap_or_default().to_owned();
     // Lines with `#` name the files and functions of places.
@@ -81,7 +89,7 @@ fn lowered(kernel: &Kernel) -> String {
 fn the_files_are_what_is_printed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/library/explicit");
     for kernel in instances() {
-        let explicit = explicit_roles(&kernel, Machine::SM_90A.group_bytes).unwrap_or_else(|e| panic!("{e}"));
+        let explicit = explicit_roles(&kernel, machine(&kernel).group_bytes).unwrap_or_else(|e| panic!("{e}"));
         let text = source_file(&explicit).unwrap_or_else(|e| panic!("{e}"));
         let file = folder.join(format!("{}.rs", kernel.name));
         if std::env::var_os("UPDATE_PRINTED").is_some() {
