@@ -10,6 +10,9 @@ pub const NEAR: &str = "near";
 /// Values of `near` for each work item.
 pub(super) const NEAR_SLOTS: usize = 3;
 
+/// Elements of each array that atomic ops join into.
+pub(super) const CELLS: usize = 64;
+
 /// Staged tiles along the axis of a weight or array that is staged.
 pub(super) const STAGED: usize = 4;
 
@@ -28,7 +31,7 @@ const fn array(name: &'static str, dtype: DType, access: Access, holds: (i32, i3
 }
 
 /// All arrays. The kernel has those that it uses.
-pub(super) const ARRAYS: [Declared; 29] = [
+pub(super) const ARRAYS: [Declared; 38] = [
     // For loads, with edges that no tile divides.
     array("f32s", DType::F32, Access::Read, (3, 2)),
     array("bf16s", DType::Bf16, Access::Read, (1, 2)),
@@ -49,6 +52,7 @@ pub(super) const ARRAYS: [Declared; 29] = [
     array("w4", DType::E2m1, Access::Weight, (3, 1)),
     array("wi", DType::I8, Access::Weight, (7, 0)),
     array("scales", DType::E8m0, Access::Weight, (1, 1)),
+    array("fine_scales", DType::E4m3, Access::Weight, (1, 2)),
     // Staged, but no weights.
     array("cache", DType::Bf16, Access::Read, (1, 2)),
     array("rows", DType::F32, Access::Read, (1, 2)),
@@ -63,7 +67,22 @@ pub(super) const ARRAYS: [Declared; 29] = [
     array("bytes", DType::E4m3, Access::Write, (1, 2)),
     array("masked", DType::F32, Access::Write, (3, 2)),
     array("cells", DType::I32, Access::Write, (31, 0)),
+    // Written in another order.
+    array("moved", DType::F32, Access::Write, (3, 2)),
+    array("tokens", DType::I32, Access::Write, (31, 0)),
+    // Joined into by all items, each with one op.
+    array("sums", DType::I32, Access::Write, (31, 0)),
+    array("tops", DType::I32, Access::Write, (31, 0)),
+    array("lows", DType::I32, Access::Write, (31, 0)),
+    array("ors", DType::I32, Access::Write, (31, 0)),
+    array("ands", DType::I32, Access::Write, (31, 0)),
+    array("totals", DType::F32, Access::Write, (3, 2)),
 ];
+
+/// Terms of a group that a scale is for.
+pub(super) fn group(scales: &str) -> usize {
+    if scales == "fine_scales" { 16 } else { 32 }
+}
 
 /// The array of this name.
 pub(super) fn declared(name: &str) -> Option<Declared> {
@@ -78,13 +97,14 @@ pub(super) fn dims(name: &str, s: Shape) -> Vec<usize> {
     match name {
         "vector" => vec![2 * wide + 3],
         "wa" | "w8" | "w5" | "w4" | "wi" => vec![STAGED * m, STAGED * k],
-        "scales" => vec![STAGED * m, STAGED * k / 32],
+        "scales" | "fine_scales" => vec![STAGED * m, STAGED * k / group(name)],
         "wb" => vec![STAGED * k, STAGED * n],
         "wr" => vec![STAGED * m, STAGED * n],
         "cache" => vec![STAGED, k, n],
         "rows" => vec![STAGED * m, n],
         "table" => vec![7],
-        "hash" | "reals" | "halves" | "narrow" | "bytes" | "masked" => vec![count * m, n],
+        "hash" | "reals" | "halves" | "narrow" | "bytes" | "masked" | "moved" | "tokens" => vec![count * m, n],
+        "sums" | "tops" | "lows" | "ors" | "ands" | "totals" => vec![CELLS],
         NEAR => vec![count * NEAR_SLOTS * m, n],
         "cells" => vec![count, 4],
         _ => vec![2 * m.max(k) + 5, 2 * wide + 7],

@@ -17,10 +17,10 @@ mod case;
 mod facts;
 mod grow;
 mod mistakes;
-mod ops;
 mod pins;
 mod run;
 mod shrink;
+mod steps;
 
 pub use arrays::{Contents, Input, NEAR, inputs, near_bound};
 pub use case::{Case, Compared, Weights};
@@ -62,7 +62,7 @@ pub enum Make {
     Real,
     /// Two integers.
     Integer,
-    /// Arithmetic in bf16.
+    /// Arithmetic in bf16 and f16.
     Narrow,
     /// A comparison.
     Compare,
@@ -78,14 +78,22 @@ pub enum Make {
     Fresh,
     /// A transpose, or a vector along a new axis, or repeated elements.
     Reshape,
+    /// A part of a tile, or its elements in another shape.
+    Part,
+    /// Two tiles one behind the other.
+    Join,
     /// A reduction.
     Reduce,
+    /// A reduction of each element and all before it.
+    Scan,
     /// A tile of an array.
     Load,
     /// A tile through shared memory: of a weight or an array, whole or a slice.
     Stage,
-    /// A product.
+    /// A product in bf16.
     Product,
+    /// A product in f16 or of bytes.
+    OtherProduct,
     /// A loop that adds up products of staged tiles, as linear layers do.
     Dot,
     /// A loop over `body`.
@@ -98,11 +106,17 @@ pub enum Make {
     Set,
     /// A tile written where a mask holds, and read again.
     StoreMasked,
+    /// Elements read where a tile of indices says.
+    Gather,
+    /// Elements written where tiles of indices say, and read again.
+    Scatter,
+    /// Elements joined with those that other items join too.
+    Atomic,
 }
 
 impl Make {
     /// Every kind of step, as often as it is wanted.
-    const MIX: [Make; 32] = [
+    const MIX: [Make; 39] = [
         Make::Exact,
         Make::Exact,
         Make::Approximate,
@@ -133,6 +147,13 @@ impl Make {
         Make::At,
         Make::Set,
         Make::StoreMasked,
+        Make::Part,
+        Make::Join,
+        Make::Scan,
+        Make::OtherProduct,
+        Make::Gather,
+        Make::Scatter,
+        Make::Atomic,
         Make::For,
         Make::If,
     ];
@@ -240,18 +261,24 @@ fn steps(random: &mut Random, count: usize, depth: usize) -> Vec<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::{BinaryOp, CmpOp, OpKind, ReduceOp, Type, UnaryOp};
-    use std::collections::BTreeSet;
+    use crate::ir::{AtomicOp, BinaryOp, CmpOp, OpKind, ReduceOp, Type, UnaryOp, product_of};
+    use std::collections::{BTreeSet, HashSet};
 
     #[test]
     fn programs_have_every_op_and_element_type() {
-        let (mut ops, mut types) = (BTreeSet::new(), BTreeSet::new());
+        let (mut ops, mut types, mut products) = (BTreeSet::new(), BTreeSet::new(), HashSet::new());
         for seed in 0..400 {
             let kernel = Program::random(seed).kernel();
             crate::ir::verify(&kernel).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
             kernel.walk(|_, op| {
-                let axis = matches!(op.kind, OpKind::Reduce(..)).then(|| format!("{:?}", op.kind));
-                ops.insert(axis.unwrap_or_else(|| op.kind.mnemonic().to_owned()));
+                ops.insert(match &op.kind {
+                    OpKind::Reduce(..) | OpKind::Scan(..) | OpKind::Atomic(_) => format!("{:?}", op.kind),
+                    kind => kind.mnemonic().to_owned(),
+                });
+                if op.kind == OpKind::Mma {
+                    let types = [1, 2].map(|i| kernel.ty(op.operands[i]).dtype());
+                    products.extend(types[0].zip(types[1]));
+                }
             });
             types.extend(kernel.params.iter().map(|p| kernel.ty(p.value).clone()).filter_map(|t| match t {
                 Type::Global(d, ..) => Some(d),
@@ -273,6 +300,10 @@ mod tests {
             "repeat",
             "transpose",
             "slice",
+            "reshape",
+            "join",
+            "gather",
+            "scatter",
             "load",
             "store",
             "store_masked",
@@ -287,6 +318,19 @@ mod tests {
         ];
         for name in families.chain(CmpOp::ALL.iter().map(|op| op.name())).chain(others) {
             assert!(ops.contains(name), "no program has `{name}`");
+        }
+        for op in AtomicOp::ALL {
+            assert!(ops.contains(&format!("{:?}", OpKind::Atomic(*op))), "{op:?}");
+        }
+        for a in crate::DType::ALL {
+            for b in crate::DType::ALL.into_iter().filter(|b| product_of(a, *b).is_some()) {
+                assert!(products.contains(&(a, b)), "no program multiplies {a} by {b}");
+            }
+        }
+        for op in [ReduceOp::Sum, ReduceOp::Product, ReduceOp::Max, ReduceOp::Min] {
+            for axis in 0..2 {
+                assert!(ops.contains(&format!("{:?}", OpKind::Scan(op, axis))), "{op:?} along {axis}");
+            }
         }
         for op in ReduceOp::ALL {
             for axis in 0..2 {

