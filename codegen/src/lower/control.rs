@@ -97,7 +97,8 @@ impl Body<'_> {
         let more = self.e.icmp("slt", &index, &hi, "i32");
         self.e.cond_br(&more, &inside, &exit);
         self.e.block(&inside, "");
-        // What an iteration writes, the next may read, and the other way round.
+        // What an iteration writes, the next may read, and the other way round. With no iteration nothing meets in between.
+        let (written, read) = (self.written.clone(), self.read.clone());
         self.touch(op);
         self.tiles.push(HashMap::new());
         self.scalars.insert(block.args[0], index.clone());
@@ -110,6 +111,8 @@ impl Body<'_> {
         self.tiles.pop();
         self.e.br(&head, &next);
         self.e.block(&exit, "");
+        self.written.extend(written);
+        self.read.extend(read);
         self.touch(op);
         self.bind(after)
     }

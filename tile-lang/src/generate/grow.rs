@@ -198,8 +198,20 @@ impl Grower {
         out
     }
 
+    /// Forgets staged tiles: a slot that is held over a loop which takes slots would stop the ring once that has gone round. The item's
+    /// number takes their places, for blocks around this one count the values that they began with.
+    pub fn forget_staged(&mut self) {
+        let item = Held { val: self.item, facts: Facts::same(31), plain: true };
+        for held in &mut self.pool {
+            if matches!(self.cx.ty(held.val), Type::Smem(..)) {
+                *held = item;
+            }
+        }
+    }
+
     fn for_loop(&mut self, step: &Step) {
         let [a, b, c, _] = step.pick;
+        self.forget_staged();
         let to: Arg = match b % 8 {
             trips @ 0..=4 => Arg::Int(i64::from(trips)),
             5 => self.pool[0].val.into(),

@@ -26,7 +26,7 @@ pub use launch::{launch, run_item, work_extents};
 pub use number::{round_bf16, round_e4m3, round_e5m2, round_f16, round_to};
 pub use prepare::Prepared;
 pub(crate) use prepare::Step;
-pub(crate) use resume::{Point, Source, Staged, Touch, Walk};
+pub(crate) use resume::{How, Point, Source, Staged, Touch, Walk};
 
 use crate::diag::{Diagnostic, Diagnostics};
 use std::fmt;

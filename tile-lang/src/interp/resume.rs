@@ -62,15 +62,26 @@ impl Source {
     }
 }
 
+/// How an op touches memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It reads.
+    Read,
+    /// It writes, all threads their parts.
+    Write,
+    /// One thread writes for all.
+    Set,
+    /// It changes each element in one step, which nothing divides.
+    Atomic,
+}
+
 /// What a memory op is about to touch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Touch {
     /// The parameter.
     pub param: usize,
-    /// Whether it writes.
-    pub writes: bool,
-    /// Whether one thread does it for all.
-    pub single: bool,
+    /// How.
+    pub how: How,
     /// Elements of the array, as runs.
     pub runs: Vec<Range<usize>>,
 }
@@ -319,44 +330,45 @@ impl<'a> Walk<'a> {
     /// # Errors
     /// An index outside the array.
     pub fn touches(&mut self, step: &Step) -> Result<Option<Touch>, InterpError> {
-        let touch = |writes, single, runs| Some(Touch { param: step.param, writes, single, runs });
+        let touch = |how, runs| Some(Touch { param: step.param, how, runs });
         self.with(|run| {
             Ok(match step.kind {
                 OpKind::Load => {
                     let view = run.array(step)?;
-                    touch(false, false, runs(&run.window(step, 1, view, step.shape)?))
+                    touch(How::Read, runs(&run.window(step, 1, view, step.shape)?))
                 }
                 OpKind::Store | OpKind::StoreMasked => {
                     let masked = step.kind == OpKind::StoreMasked;
                     let view = run.array(step)?;
                     let Some(shape) = step.ins.get(1).map(|x| x.shape) else { return Err(run.malformed(step)) };
                     let window = run.window(step, 2 + masked as usize, view, shape)?;
-                    touch(true, false, if masked { kept(run, step, &window) } else { runs(&window) })
+                    touch(How::Write, if masked { kept(run, step, &window) } else { runs(&window) })
                 }
                 OpKind::At => {
                     let at = run.element(step, 1, run.array(step)?)?;
-                    touch(false, false, std::iter::once(at..at + 1).collect())
+                    touch(How::Read, std::iter::once(at..at + 1).collect())
                 }
                 OpKind::Set => {
                     let at = run.element(step, 2, run.array(step)?)?;
-                    touch(true, true, std::iter::once(at..at + 1).collect())
+                    touch(How::Set, std::iter::once(at..at + 1).collect())
                 }
-                OpKind::Gather | OpKind::Scatter => {
-                    let writes = step.kind == OpKind::Scatter;
+                OpKind::Gather | OpKind::Scatter | OpKind::Atomic(..) | OpKind::AtomicCas(_) => {
+                    let (how, first) = match step.kind {
+                        OpKind::Gather => (How::Read, 1),
+                        OpKind::Scatter => (How::Write, 2),
+                        OpKind::Atomic(..) => (How::Atomic, 2),
+                        _ => (How::Atomic, 3),
+                    };
                     let view = run.array(step)?;
-                    let first = if writes { 2 } else { 1 };
                     let shape = step.ins.get(first).map_or([0, 0], |x| x.shape);
                     let places = run.peek_places(step, first, view, shape[0] * shape[1])?;
                     let mut elements: Vec<usize> = places.into_iter().flatten().collect();
                     elements.sort_unstable();
                     let mut list = Vec::new();
                     elements.into_iter().map(|p| view.offset + p).for_each(|p| add(&mut list, p..p + 1));
-                    touch(writes, false, list)
+                    touch(how, list)
                 }
-                // Atomic ops of several work items may meet: that is what they are for.
-                OpKind::Atomic(..)
-                | OpKind::AtomicCas(_)
-                | OpKind::Const(_)
+                OpKind::Const(_)
                 | OpKind::Work
                 | OpKind::Dim(_)
                 | OpKind::Require(_)
@@ -396,7 +408,7 @@ impl<'a> Walk<'a> {
 impl Step {
     /// Whether the op reads or writes global memory itself.
     pub fn touches_global(&self) -> bool {
-        self.kind.reads_array() || (self.kind.writes_array() && !self.kind.is_atomic())
+        self.kind.reads_array() || self.kind.writes_array()
     }
 }
 

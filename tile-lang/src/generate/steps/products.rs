@@ -54,6 +54,7 @@ impl Grower {
         if self.data_dependent {
             return None;
         }
+        self.forget_staged();
         let at = self.at;
         let zero = self.cx.lift(at, 0.0f64);
         let acc = self.cx.spread(at, zero, &[m, n]);

@@ -4,11 +4,11 @@
 use super::clock::{By, Clock};
 use super::copies::ring_name;
 use super::machine::{Landed, Machine};
-use super::shadow::Access;
+use super::shadow::{Access, Was};
 use super::stream::{Part, Place, Shared, SlotView, reads_shared};
 use super::trap::{Site, Trap};
 use super::world::{Area, World};
-use crate::interp::Touch;
+use crate::interp::{How, Touch};
 use crate::ir::{OpKind, Type};
 use crate::protocol::RingId;
 use std::ops::Range;
@@ -30,7 +30,7 @@ impl<'a> Machine<'a> {
             }
         }
         // One thread's access is its own; it waits for nobody.
-        if shared.touch.as_ref().is_some_and(|t| t.single) {
+        if shared.touch.as_ref().is_some_and(|t| t.how == How::Set) {
             if self.agents[a].is_first() {
                 let touch = shared.touch.clone();
                 let clock = self.agents[a].seen().clone();
@@ -147,10 +147,10 @@ impl<'a> Machine<'a> {
         let record = access.place.record as usize;
         let Some(buffer) = self.world.buffer(record, touch.param) else { return Ok(()) };
         for run in &touch.runs {
-            if touch.writes {
-                self.write_buffer(buffer, run.clone(), access, clock)?;
-            } else {
-                self.read_buffer(buffer, run.clone(), access, clock, false)?;
+            match touch.how {
+                How::Read => self.read_buffer(buffer, run.clone(), access, clock, false)?,
+                How::Write | How::Set => self.write_buffer(buffer, run.clone(), access, clock)?,
+                How::Atomic => self.change_buffer(buffer, run.clone(), access, clock)?,
             }
         }
         Ok(())
@@ -167,7 +167,7 @@ impl<'a> Machine<'a> {
         let Machine { world, buffers, uninitialised, .. } = self;
         let name = &world.plan.buffers[buffer].name;
         buffers[buffer].read(run, access, |part, write| {
-            let Some(write) = write else {
+            let Some((write, was)) = write else {
                 let given = uninitialised.get(&buffer);
                 if let Some(at) = given.and_then(|g| part.clone().find(|i| !g.iter().any(|run| run.contains(i)))) {
                     let site = world.site(access.by, "reads", access.place);
@@ -179,7 +179,7 @@ impl<'a> Machine<'a> {
             if other_item(access.place, write.place) {
                 let sites = vec![
                     world.site(access.by, "reads", access.place),
-                    world.site(write.by, "wrote", write.place),
+                    world.site(write.by, verb(was), write.place),
                 ];
                 return Err(Trap::new(
                     "E80",
@@ -192,7 +192,7 @@ impl<'a> Machine<'a> {
                 return Ok(());
             }
             let sites =
-                vec![world.site(access.by, "reads", access.place), world.site(write.by, "wrote", write.place)];
+                vec![world.site(access.by, "reads", access.place), world.site(write.by, verb(was), write.place)];
             if proxy {
                 return Err(Trap::new(
                     "E91",
@@ -205,6 +205,7 @@ impl<'a> Machine<'a> {
         })
     }
 
+    /// A write, which nothing else may touch meanwhile.
     fn write_buffer(
         &mut self,
         buffer: usize,
@@ -213,33 +214,22 @@ impl<'a> Machine<'a> {
         clock: &Clock,
     ) -> Result<(), Box<Trap>> {
         let Machine { world, buffers, .. } = self;
-        let name = &world.plan.buffers[buffer].name;
-        buffers[buffer].write(run, access, |part, before, wrote| {
-            let verb = if wrote { "wrote" } else { "reads" };
-            let sites = || {
-                vec![world.site(access.by, "writes", access.place), world.site(before.by, verb, before.place)]
-            };
-            if other_item(access.place, before.place) {
-                if wrote {
-                    return Err(Trap::new(
-                        "E82",
-                        format!("two work items of one instruction write elements {part:?} of `{name}`"),
-                        sites(),
-                        "let each element be written by one item: index the tile by all of the item's coordinates",
-                    ));
-                }
-                return Err(Trap::new(
-                    "E80",
-                    format!("a work item writes elements {part:?} of `{name}` that another item of the same instruction reads"),
-                    sites(),
-                    "split the instruction in two: items of one instruction run in any order",
-                ));
-            }
-            if clock.covers(&world.space, before.by, before.time) {
-                return Ok(());
-            }
-            Err(race("E80", format!("data race on elements {part:?} of `{name}`"), sites()))
+        buffers[buffer].write(run, access, |part, before, was| {
+            meets(world, buffer, (access, Was::Write), (before, was), part, clock)
         })
+    }
+
+    /// An atomic change of elements, which others may change so at the same time.
+    fn change_buffer(
+        &mut self,
+        buffer: usize,
+        run: Range<usize>,
+        access: Access,
+        clock: &Clock,
+    ) -> Result<(), Box<Trap>> {
+        let Machine { world, buffers, .. } = self;
+        let own = (access, Was::Atomic);
+        buffers[buffer].atomic(run, access, |part, before, was| meets(world, buffer, own, (before, was), part, clock))
     }
 
     /// What a copy reads in global memory.
@@ -274,7 +264,7 @@ impl<'a> Machine<'a> {
             if clock.covers(&world.space, before.by, before.time) {
                 return Ok(());
             }
-            let verb = if wrote { "brings bytes" } else { "reads the slot" };
+            let verb = if wrote == Was::Write { "brings bytes" } else { "reads the slot" };
             let sites = vec![
                 world.site(access.by, "overwrites the slot", access.place),
                 world.site(before.by, verb, before.place),
@@ -298,7 +288,7 @@ impl<'a> Machine<'a> {
         let begin = at.start - view.bytes.0;
         shadow.read(at, access, |part, write| {
             let bytes = part.start - begin..part.end - begin;
-            check_read(world, access, write, clock, || {
+            check_read(world, access, write.map(|w| w.0), clock, || {
                 format!("bytes {bytes:?} of slot {slot} of the {}", ring_name(ring))
             })
         })
@@ -321,7 +311,7 @@ impl<'a> Machine<'a> {
                 if clock.covers(&world.space, before.by, before.time) {
                     return Ok(());
                 }
-                let verb = if wrote { "write it" } else { "read it" };
+                let verb = if wrote == Was::Write { "write it" } else { "read it" };
                 let sites = vec![
                     world.site(access.by, "write the exchange area", access.place),
                     world.site(before.by, verb, before.place),
@@ -332,7 +322,7 @@ impl<'a> Machine<'a> {
         }
         shadow.read(at, access, |part, write| {
             let part = within(part);
-            let Some(write) = write else {
+            let Some((write, _)) = write else {
                 return Err(unwritten(world, access, &format!("bytes {part:?} of the exchange area")));
             };
             if clock.covers(&world.space, write.by, write.time) {
@@ -370,7 +360,7 @@ impl<'a> Machine<'a> {
         let at = world.shared(Area::Records, slot * bytes..slot * bytes + RECORD.min(bytes));
         let at = at.map_err(|m| outside(world, access, m))?;
         self.ctas[cta].shared.read(at, access, |_, write| {
-            check_read(world, access, write, &clock, || format!("slot {slot} of the ring of records"))
+            check_read(world, access, write.map(|w| w.0), &clock, || format!("slot {slot} of the ring of records"))
         })?;
         if first && let Some(Landed::Record(record)) = self.ctas[cta].slots.get(&(RingId::Records, slot, 0)) {
             let record = *record;
@@ -428,7 +418,7 @@ impl<'a> Machine<'a> {
         let world = &self.world;
         let at = world.shared(Area::Verdict, 0..4).map_err(|m| outside(world, access, m))?;
         self.ctas[cta].shared.read(at, access, |_, write| {
-            let Some(write) = write else { return Err(unwritten(world, access, "the verdict")) };
+            let Some((write, _)) = write else { return Err(unwritten(world, access, "the verdict")) };
             if clock.covers(&world.space, write.by, write.time) {
                 return Ok(());
             }
@@ -452,6 +442,52 @@ impl<'a> Machine<'a> {
         let last = self.ctas[cta].shared.last(at)?;
         Some(self.world.site(last.by, "used the slot last", last.place))
     }
+}
+
+/// What an access before did, for a report.
+fn verb(was: Was) -> &'static str {
+    match was {
+        Was::Read => "reads",
+        Was::Write => "wrote",
+        Was::Atomic => "changed atomically",
+    }
+}
+
+/// Whether a write or an atomic change of elements of a buffer may follow an access before it.
+fn meets(
+    world: &World<'_>,
+    buffer: usize,
+    (access, own): (Access, Was),
+    (before, was): (&Access, Was),
+    part: Range<usize>,
+    clock: &Clock,
+) -> Result<(), Box<Trap>> {
+    let name = &world.plan.buffers[buffer].name;
+    let what = if own == Was::Write { "writes" } else { "changes atomically" };
+    let sites = || vec![world.site(access.by, what, access.place), world.site(before.by, verb(was), before.place)];
+    if other_item(access.place, before.place) {
+        if was == Was::Write && own == Was::Write {
+            return Err(Trap::new(
+                "E82",
+                format!("two work items of one instruction write elements {part:?} of `{name}`"),
+                sites(),
+                "let each element be written by one item: index the tile by all of the item's coordinates",
+            ));
+        }
+        return Err(Trap::new(
+            "E80",
+            format!(
+                "a work item {what} elements {part:?} of `{name}` that another item of the same instruction {}",
+                verb(was)
+            ),
+            sites(),
+            "split the instruction in two: items of one instruction run in any order",
+        ));
+    }
+    if clock.covers(&world.space, before.by, before.time) {
+        return Ok(());
+    }
+    Err(race("E80", format!("data race on elements {part:?} of `{name}`"), sites()))
 }
 
 /// Whether two accesses are of different items of the same instruction and pass.

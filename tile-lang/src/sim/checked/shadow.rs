@@ -21,6 +21,24 @@ struct Run {
     write: Option<Access>,
     /// Since the last write, the latest of each reader.
     reads: Vec<Access>,
+    /// Since the last write, the latest of each who changed it atomically.
+    atomics: Vec<Access>,
+}
+
+/// What an access found there was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Was {
+    Read,
+    Write,
+    Atomic,
+}
+
+/// Keeps the latest access of each.
+fn latest(list: &mut Vec<Access>, access: Access) {
+    match list.iter_mut().find(|a| a.by == access.by) {
+        Some(known) => *known = access,
+        None => list.push(access),
+    }
 }
 
 /// The history of one memory.
@@ -41,49 +59,76 @@ impl Shadow {
         }
     }
 
-    /// Notes a read. `check` is given the last write of each part, `None` where there was none.
+    /// Notes a read. `check` is given what wrote each part: the last write, `None` where there was none, and whoever changed it
+    /// atomically since.
     pub fn read<E>(
         &mut self,
         range: Range<usize>,
         access: Access,
-        mut check: impl FnMut(Range<usize>, Option<&Access>) -> Result<(), E>,
+        mut check: impl FnMut(Range<usize>, Option<(&Access, Was)>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.each(range, |part, run| {
+            if run.write.is_some() || run.atomics.is_empty() {
+                check(part.clone(), run.write.as_ref().map(|w| (w, Was::Write)))?;
+            }
+            run.atomics.iter().try_for_each(|a| check(part.clone(), Some((a, Was::Atomic))))?;
+            latest(&mut run.reads, access);
+            Ok(())
+        })
+    }
+
+    /// Notes an atomic change. `check` is given every access since the last write, and that write, but no atomic one.
+    pub fn atomic<E>(
+        &mut self,
+        range: Range<usize>,
+        access: Access,
+        mut check: impl FnMut(Range<usize>, &Access, Was) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.each(range, |part, run| {
+            run.reads.iter().try_for_each(|read| check(part.clone(), read, Was::Read))?;
+            run.write.iter().try_for_each(|write| check(part.clone(), write, Was::Write))?;
+            latest(&mut run.atomics, access);
+            Ok(())
+        })
+    }
+
+    /// Goes through the runs of a part, with new ones where there were none.
+    fn each<E>(
+        &mut self,
+        range: Range<usize>,
+        mut f: impl FnMut(Range<usize>, &mut Run) -> Result<(), E>,
     ) -> Result<(), E> {
         if range.is_empty() {
             return Ok(());
         }
         self.split(range.start);
         self.split(range.end);
-        let mut gaps = Vec::new();
-        let mut at = range.start;
+        let (mut new, mut at) = (Vec::new(), range.start);
+        let mut fill = |gap: Range<usize>, f: &mut dyn FnMut(Range<usize>, &mut Run) -> Result<(), E>| {
+            if gap.is_empty() {
+                return Ok(());
+            }
+            let mut run = Run { end: gap.end, ..Run::default() };
+            f(gap.clone(), &mut run)?;
+            new.push((gap.start, run));
+            Ok(())
+        };
         for (start, run) in self.runs.range_mut(range.clone()) {
-            if at < *start {
-                check(at..*start, None)?;
-                gaps.push(at..*start);
-            }
-            check(*start..run.end, run.write.as_ref())?;
-            match run.reads.iter_mut().find(|r| r.by == access.by) {
-                Some(read) => *read = access,
-                None => run.reads.push(access),
-            }
+            fill(at..*start, &mut f)?;
+            f(*start..run.end, run)?;
             at = run.end;
         }
-        if at < range.end {
-            check(at..range.end, None)?;
-            gaps.push(at..range.end);
-        }
-        for gap in gaps {
-            self.runs.insert(gap.start, Run { end: gap.end, write: None, reads: vec![access] });
-        }
+        fill(at..range.end, &mut f)?;
+        self.runs.extend(new);
         Ok(())
     }
 
-    /// Notes a write. `check` is given every access since the last write, and that write: the part, the access, whether
-    /// it was a write.
+    /// Notes a write. `check` is given every access since the last write, and that write.
     pub fn write<E>(
         &mut self,
         range: Range<usize>,
         access: Access,
-        mut check: impl FnMut(Range<usize>, &Access, bool) -> Result<(), E>,
+        mut check: impl FnMut(Range<usize>, &Access, Was) -> Result<(), E>,
     ) -> Result<(), E> {
         if range.is_empty() {
             return Ok(());
@@ -93,17 +138,20 @@ impl Shadow {
         let mut starts = Vec::new();
         for (start, run) in self.runs.range(range.clone()) {
             for read in &run.reads {
-                check(*start..run.end, read, false)?;
+                check(*start..run.end, read, Was::Read)?;
+            }
+            for atomic in &run.atomics {
+                check(*start..run.end, atomic, Was::Atomic)?;
             }
             if let Some(write) = &run.write {
-                check(*start..run.end, write, true)?;
+                check(*start..run.end, write, Was::Write)?;
             }
             starts.push(*start);
         }
         for start in starts {
             self.runs.remove(&start);
         }
-        self.runs.insert(range.start, Run { end: range.end, write: Some(access), reads: Vec::new() });
+        self.runs.insert(range.start, Run { end: range.end, write: Some(access), ..Run::default() });
         Ok(())
     }
 
@@ -115,12 +163,15 @@ impl Shadow {
 
     /// Runs that were written.
     pub fn written_runs(&self) -> impl Iterator<Item = Range<usize>> {
-        self.runs.iter().filter(|(_, run)| run.write.is_some()).map(|(start, run)| *start..run.end)
+        self.runs
+            .iter()
+            .filter(|(_, run)| run.write.is_some() || !run.atomics.is_empty())
+            .map(|(start, run)| *start..run.end)
     }
 
     /// The latest access to a part, as far as it is known.
     pub fn last(&self, range: Range<usize>) -> Option<Access> {
         let (_, run) = self.runs.range(..range.end).rev().find(|(_, run)| run.end > range.start)?;
-        run.reads.last().copied().or(run.write)
+        run.reads.last().or(run.atomics.last()).copied().or(run.write)
     }
 }
