@@ -24,8 +24,13 @@ const DEFAULT_CONTEXT: usize = 4096;
 pub enum Device {
     /// The simulator.
     Sim,
-    /// The checked simulator, with the adversary's seed.
-    Checked(u64),
+    /// The checked simulator.
+    Checked {
+        /// The adversary's seed.
+        seed: u64,
+        /// CTAs, all of them resident.
+        ctas: usize,
+    },
     /// A GPU by number.
     Cuda(usize),
 }
@@ -37,11 +42,12 @@ impl FromStr for Device {
         if text == "sim" {
             return Ok(Device::Sim);
         }
-        let expected =
-            || "expected `sim`, `checked` or `checked:SEED`, or `cuda:N` with the number of a GPU".to_owned();
+        let expected = || {
+            "expected `sim`, `checked`, `checked:SEED` or `checked:SEED:CTAS`, or `cuda:N` with the number of a GPU"
+                .to_owned()
+        };
         if let Some(rest) = text.strip_prefix("checked") {
-            let seed = if rest.is_empty() { Some("0") } else { rest.strip_prefix(':') };
-            return seed.and_then(|s| s.parse().ok()).map(Device::Checked).ok_or_else(expected);
+            return checked_device(rest).ok_or_else(expected);
         }
         let number = match text.strip_prefix("cuda") {
             Some("") => return Ok(Device::Cuda(0)),
@@ -55,6 +61,22 @@ impl FromStr for Device {
     }
 }
 
+/// Most CTAs of the checked simulator: each is a machine of its own in memory.
+const MOST_CTAS: usize = 256;
+
+/// What follows `checked`: nothing, `:SEED` or `:SEED:CTAS`.
+fn checked_device(rest: &str) -> Option<Device> {
+    let Settings { seed, ctas, .. } = Settings::default();
+    if rest.is_empty() {
+        return Some(Device::Checked { seed, ctas });
+    }
+    let (seed, ctas) = match rest.strip_prefix(':')?.split_once(':') {
+        Some((seed, ctas)) => (seed.parse().ok()?, ctas.parse().ok()?),
+        None => (rest.strip_prefix(':')?.parse().ok()?, ctas),
+    };
+    (1..=MOST_CTAS).contains(&ctas).then_some(Device::Checked { seed, ctas })
+}
+
 /// Folder, device and artifact of a model.
 #[derive(clap::Args)]
 pub struct ModelArgs {
@@ -64,7 +86,7 @@ pub struct ModelArgs {
     /// Artifact of `monotile compile` to run; without one the model is planned here
     #[arg(long, value_name = "FILE")]
     pub artifact: Option<PathBuf>,
-    /// `sim`, `checked` or `checked:SEED` (the program's roles under an adversary), or `cuda:N`
+    /// `sim`, `checked[:SEED[:CTAS]]` (the program's roles under an adversary), or `cuda:N`
     #[arg(long, default_value = "sim", value_name = "DEVICE")]
     pub device: Device,
 }
@@ -189,13 +211,13 @@ impl Program {
                 let sim = SimExecutor::new(plan, weights, precision).map_err(|e| CliError::input(e.to_string()))?;
                 Ok(Box::new(sim))
             }
-            Device::Checked(seed) => {
+            Device::Checked { seed, ctas } => {
                 let plan = match self {
                     Program::Planned(plan) => plan,
                     Program::Artifact(artifact) => artifact.plan,
                 };
                 require_memory(&plan)?;
-                Ok(Box::new(checked(plan, weights, precision, seed)?))
+                Ok(Box::new(checked(plan, weights, precision, (seed, ctas))?))
             }
             Device::Cuda(ordinal) => {
                 if precision == Precision::F32 {
@@ -213,17 +235,17 @@ impl Program {
     }
 }
 
-/// A plan on the checked simulator, with the protocol that the compiler derives from it.
+/// A plan on the checked simulator with a seed and a number of CTAs, with the protocol that the compiler derives from it.
 pub fn checked(
     plan: Plan,
     weights: &dyn WeightSource,
     precision: Precision,
-    seed: u64,
+    (seed, ctas): (u64, usize),
 ) -> Result<CheckedExecutor, CliError> {
     // What the tuned target can't do is checked as the first that can does it.
     let target = target::first_for(&plan.kernels).unwrap_or(target::DEFAULT);
     let protocol = tile_codegen::protocol::derive(&plan, target.machine())?;
-    let settings = Settings { seed, ..Settings::default() };
+    let settings = Settings { seed, ctas, resident: ctas, ..Settings::default() };
     CheckedExecutor::new(plan, weights, precision, protocol, settings).map_err(|e| CliError::input(e.to_string()))
 }
 
@@ -289,4 +311,24 @@ fn free_memory() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
     line.trim().strip_suffix(" kB")?.parse::<usize>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_by_name() {
+        let checked = |seed, ctas| Ok(Device::Checked { seed, ctas });
+        assert_eq!("checked".parse(), checked(0, 2));
+        assert_eq!("checked:7".parse(), checked(7, 2));
+        assert_eq!("checked:7:5".parse(), checked(7, 5));
+        assert_eq!(("sim".parse(), "cuda:3".parse()), (Ok(Device::Sim), Ok(Device::Cuda(3))));
+        for wrong in
+            ["checked:", "checked7", "checked:x", "checked:1:", "checked:1:0", "checked:1:257", "checked:1:2:3", "gpu"]
+        {
+            let error = wrong.parse::<Device>().unwrap_err();
+            assert!(error.contains("checked:SEED:CTAS"), "{wrong}: {error}");
+        }
+    }
 }

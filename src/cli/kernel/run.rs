@@ -30,7 +30,7 @@ pub struct RunArgs {
     kernel: KernelArgs,
     #[command(flatten)]
     case: CaseArgs,
-    /// `sim`; `checked` or `checked:SEED` to run the roles under an adversary, or `cuda:N`: both are compared with the simulator
+    /// `sim`; `checked[:SEED[:CTAS]]` to run the roles under an adversary, or `cuda:N`: both are compared with the simulator
     #[arg(long, default_value = "sim", value_name = "DEVICE")]
     device: Device,
     /// Print JSON
@@ -77,7 +77,9 @@ pub fn run(args: &RunArgs, kernels: &[Instance], schedules: &[ScheduleDef], io: 
     let mut compared: Option<(Vec<Output>, Vec<f64>)> = None;
     let other: Option<Box<dyn Executor>> = match args.device {
         Device::Sim => None,
-        Device::Checked(seed) => Some(Box::new(checked(case.plan.clone(), &weights, Precision::Native, seed)?)),
+        Device::Checked { seed, ctas } => {
+            Some(Box::new(checked(case.plan.clone(), &weights, Precision::Native, (seed, ctas))?))
+        }
         Device::Cuda(ordinal) => Some(Box::new(gpu(&case, &weights, ordinal)?)),
     };
     if let Some(mut other) = other {
@@ -127,7 +129,7 @@ pub fn bench(
     let weights = RandomWeights::new(&case.plan, args.case.seed);
     let repeats = args.repeats as usize;
     let (device, timing) = match args.device {
-        Device::Checked(_) => {
+        Device::Checked { .. } => {
             return Err(CliError::input(
                 "--device checked: its time says nothing of a kernel's speed; use sim or cuda:N",
             ));

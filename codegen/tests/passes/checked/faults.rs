@@ -154,7 +154,7 @@ fn a_copy_into_a_slot_that_was_handed_on() {
     let at = list.iter().position(|a| matches!(a, Action::Copy { .. })).unwrap();
     list.swap(at, at + 1);
     assert!(matches!(list[at], Action::Advance(_)));
-    let trap = trapped(&plan, &p, 2, "E86", ["starts the copy in `product`", ""]);
+    let trap = trapped(&plan, &p, 2, "E86", ["starts the copy in `product`", "acquired another in `product`"]);
     insta::assert_snapshot!(trap);
 }
 
@@ -336,6 +336,56 @@ fn two_items_that_write_one_tile() {
     insta::assert_snapshot!(trap);
     // One CTA does both, in order: it is no less wrong.
     trapped(&plan, &p, 1, "E82", ["writes in `overlap`, item 1", "wrote in `overlap`, item 0"]);
+}
+
+/// Two items add to the same elements; then each looks at them, or another instruction does.
+fn counted(look: i32) -> Plan {
+    let mut rig = Rig::new();
+    let stop = rig.buffer("stop", DType::I32, &[1]);
+    let ids = ["x", "sums", "y", "z"].map(|name| rig.buffer(name, DType::I32, &[64]));
+    let [x, sums, y, z] = ids.map(|id| rig.whole(id));
+    rig.plan.stop = ElementRef { buffer: stop, element: 0 };
+    let kernel = kernels::counted::instance().unwrap();
+    rig.push(kernel.clone(), vec![x.clone(), sums.clone(), y.clone(), Operand::I32(look)], "add");
+    rig.push(kernel, vec![sums, z, y, Operand::I32(0)], "look");
+    rig.linked()
+}
+
+#[test]
+fn atomic_ops_of_several_items_may_meet() {
+    let plan = counted(0);
+    let p = protocol(&plan, 2);
+    for strategy in Strategy::ALL {
+        for ctas in [1, 2, 3] {
+            assert_eq!(checked(&plan, &p, 1, under(strategy, 7, ctas)).unwrap(), plain(&plan, 1), "{strategy}");
+        }
+    }
+}
+
+#[test]
+fn a_look_at_what_other_items_change_atomically() {
+    let plan = counted(1);
+    let p = protocol(&plan, 2);
+    for strategy in Strategy::ALL {
+        let trap = checked(&plan, &p, 1, under(strategy, 7, 2)).unwrap_err();
+        assert_eq!((trap.code, trap.sites.len()), ("E80", 2), "{trap}");
+        let text = trap.to_string();
+        assert!(text.contains("reads") && text.contains("atomically in `add`, item"), "{text}");
+    }
+    insta::assert_snapshot!(*checked(&plan, &p, 1, under(Strategy::Random, 7, 2)).unwrap_err());
+}
+
+#[test]
+fn an_atomic_change_that_no_counter_orders() {
+    let (mut plan, p) = (counted(0), protocol(&counted(0), 2));
+    checked(&plan, &p, 1, under(Strategy::Random, 7, 2)).unwrap();
+    plan.program[1].after.clear();
+    for strategy in Strategy::ALL {
+        let trap = checked(&plan, &p, 1, under(strategy, 7, 2)).unwrap_err();
+        let text = trap.to_string();
+        assert!(trap.code == "E80" && text.contains("in `add`") && text.contains("in `look`"), "{text}");
+        assert!(text.contains("atomically") && text.contains("reads"), "{text}");
+    }
 }
 
 #[test]

@@ -44,6 +44,17 @@ pub fn overlap(x: &Global<f32, 1>, y: &mut Global<f32, 1>) {
     y.store([0], part);
 }
 
+/// Items that add to the same elements, and give what is there after that if they are told to.
+#[tile::kernel(crate = tile_lang)]
+pub fn counted(x: &Global<i32, 1>, sums: &mut Global<i32, 1>, y: &mut Global<i32, 1>, look: i32) {
+    let [i] = work([2]);
+    let part = x.load::<Tile<i32, 32>>([i]);
+    sums.atomic_add([part], part + 1);
+    if look > 0 {
+        y.store([i], sums.load::<Tile<i32, 32>>([0]));
+    }
+}
+
 /// An element at an index that comes from the host.
 #[tile::kernel(crate = tile_lang)]
 pub fn pick(x: &Global<f32, 1>, y: &mut Global<f32, 1>, index: i32) {

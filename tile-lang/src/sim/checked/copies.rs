@@ -57,9 +57,10 @@ impl Machine<'_> {
                 vec![self.world.site(by_agent, "starts the copy", place)],
                 "wait for the slot's empty barrier before the copy, and advance only after the last copy of a slot",
             );
-            if let Some(last) = self.last_use(cta, ring, slot) {
-                trap.sites.push(last);
-            }
+            let acquired = || {
+                agent.waited.get(&(ring, Side::Empty)).map(|(_, at)| self.world.site(by_agent, "acquired another", *at))
+            };
+            trap.sites.extend(self.last_use(cta, ring, slot).or_else(acquired));
             let last = agent.acquired.get(&ring).map_or("none yet".into(), |t| format!("{} (slot {})", t, t % slots));
             return Err(trap.note(format!("the copy is for taking {turn}; the last one waited for is {last}")));
         }
