@@ -31,7 +31,7 @@ const fn array(name: &'static str, dtype: DType, access: Access, holds: (i32, i3
 }
 
 /// All arrays. The kernel has those that it uses.
-pub(super) const ARRAYS: [Declared; 38] = [
+pub(super) const ARRAYS: [Declared; 39] = [
     // For loads, with edges that no tile divides.
     array("f32s", DType::F32, Access::Read, (3, 2)),
     array("bf16s", DType::Bf16, Access::Read, (1, 2)),
@@ -76,6 +76,7 @@ pub(super) const ARRAYS: [Declared; 38] = [
     array("lows", DType::I32, Access::Write, (31, 0)),
     array("ors", DType::I32, Access::Write, (31, 0)),
     array("ands", DType::I32, Access::Write, (31, 0)),
+    array("xors", DType::I32, Access::Write, (31, 0)),
     array("totals", DType::F32, Access::Write, (3, 2)),
 ];
 
@@ -104,7 +105,7 @@ pub(super) fn dims(name: &str, s: Shape) -> Vec<usize> {
         "rows" => vec![STAGED * m, n],
         "table" => vec![7],
         "hash" | "reals" | "halves" | "narrow" | "bytes" | "masked" | "moved" | "tokens" => vec![count * m, n],
-        "sums" | "tops" | "lows" | "ors" | "ands" | "totals" => vec![CELLS],
+        "sums" | "tops" | "lows" | "ors" | "ands" | "xors" | "totals" => vec![CELLS],
         NEAR => vec![count * NEAR_SLOTS * m, n],
         "cells" => vec![count, 4],
         _ => vec![2 * m.max(k) + 5, 2 * wide + 7],

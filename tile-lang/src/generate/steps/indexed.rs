@@ -9,12 +9,13 @@ use crate::generate::grow::{Grower, Held};
 use crate::ir::{AtomicOp, BinaryOp, Type};
 
 /// Arrays that all items join into: one for each op, so that the order doesn't show.
-const ATOMICS: [(&str, AtomicOp); 6] = [
+const ATOMICS: [(&str, AtomicOp); 7] = [
     ("sums", AtomicOp::Add),
     ("tops", AtomicOp::Max),
     ("lows", AtomicOp::Min),
     ("ors", AtomicOp::Or),
     ("ands", AtomicOp::And),
+    ("xors", AtomicOp::Xor),
     ("totals", AtomicOp::Add),
 ];
 
