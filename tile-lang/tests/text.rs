@@ -394,23 +394,19 @@ fn the_verifier_finds_what_a_stage_or_the_launch_forbids() {
     rejects(|k| k.stage = Stage::Specialised, "`stage` is not legal at stage specialised");
     rejects(
         |k| {
-            let part = RingPart { dtype: tile_lang::DType::Bf16, shape: vec![32, 48], rank: 2, offset: 0 };
+            let part = RingPart { dtype: DType::Bf16, shape: vec![32, 48], rank: 2, offset: 0 };
             let stage = op(k, "stage");
             stage.kind = OpKind::RingWait(vec![part]);
             stage.operands.clear();
         },
         "`ring_wait` is not legal at stage tile",
     );
-    rejects(|k| k.bodies[0].0 = tile_lang::ir::Role::Producer, "roles are split at stage tile");
+    rejects(|k| k.bodies[0].0 = Role::Producer, "roles are split at stage tile");
     rejects(|k| k.bodies.push(k.bodies[0]), "one body for all warps or one for each role");
     rejects(|k| op(k, "work").operands[0] = op(k, "work").results[0], "is not made before it");
     let mut roles = parse(ROLES, "roles.tile").unwrap();
     roles.bodies.iter_mut().for_each(|b| {
-        b.0 = if b.0 == tile_lang::ir::Role::Producer {
-            tile_lang::ir::Role::Consumer
-        } else {
-            tile_lang::ir::Role::Producer
-        };
+        b.0 = if b.0 == Role::Producer { Role::Consumer } else { Role::Producer };
     });
     assert!(verify(&roles).unwrap_err().to_string().contains("does not belong into the body of role consumer"));
     let check = |body: &str, expected: &str| {
@@ -433,7 +429,8 @@ fn keeping(kernel: &Kernel) -> Kernel {
     let OpData { kind: OpKind::Store, operands, .. } = k.op(last).clone() else { panic!("it ends in a store") };
     let shape = k.ty(operands[1]).shape().to_vec();
     let integers = Type::Tile(DType::I32, shape.clone());
-    for v in ops.clone().into_iter().flat_map(|op| k.op(op).results.clone()) {
+    let values: Vec<ValueId> = ops.iter().flat_map(|op| k.op(*op).results.clone()).collect();
+    for v in values {
         let new = |kind, operands, results| OpData { kind, operands, results, blocks: vec![], span: Span::NONE };
         let bits = match k.ty(v) {
             ty if *ty == integers => v,
@@ -477,7 +474,7 @@ proptest! {
     /// Every f32 survives as a literal.
     #[test]
     fn literals_keep_their_bits(bits in any::<u32>()) {
-        let k = one_op(OpKind::Const(Literal::F32(f32::from_bits(bits))), &[], Type::Scalar(tile_lang::DType::F32));
+        let k = one_op(OpKind::Const(Literal::F32(f32::from_bits(bits))), &[], Type::Scalar(DType::F32));
         let read = round_trip(&k);
         let OpKind::Const(Literal::F32(x)) = read.ops[0].kind else { panic!("not a constant") };
         prop_assert_eq!(x.to_bits(), bits);
