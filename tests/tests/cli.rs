@@ -2,6 +2,8 @@
 
 #[path = "cli/schedules.rs"]
 mod schedules;
+#[path = "cli/targets.rs"]
+mod targets;
 #[path = "cli/tile_files.rs"]
 mod tile_files;
 

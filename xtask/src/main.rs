@@ -1,6 +1,7 @@
-//! Chores of the workspace: `cargo xtask setup`, `demo`, `test`, `fuzz`. Plain standard library, so that it builds in seconds.
+//! Chores of the workspace: `cargo xtask setup`, `demo`, `test`, `fuzz`, `figures`. Plain standard library, so that it builds in seconds.
 
 mod demo;
+mod figures;
 mod fuzz;
 mod setup;
 mod shell;
@@ -16,6 +17,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   fuzz    [TARGET] [--minutes N] [--seed S]: mutated inputs for the macros (`macro`) and for the readers `tile`, `sched`,
           `safetensors`, `config`, `tokenizer`, `artifact`; 10 minutes each. --pack DIR: only build programs that do
           the same on a machine without cargo (docs/fuzzing.md)
+  figures what checking each kernel of the library takes, and what the macros add to `cargo check`
 ";
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Some("demo") => demo::demo(),
         Some("test") => test::test(),
         Some("fuzz") => fuzz::fuzz(&rest),
+        Some("figures") => figures::figures(),
         Some("help" | "-h" | "--help") => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

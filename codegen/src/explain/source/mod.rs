@@ -12,6 +12,7 @@ mod shared;
 use crate::CodegenError;
 use block::Writer;
 use std::collections::HashSet;
+use tile_lang::diag::{Diagnostic, Diagnostics};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Access, Kernel, OpKind, RingPart, Role, Type, slot_layout};
 
@@ -33,10 +34,11 @@ pub fn source_file(k: &Kernel) -> Result<String, CodegenError> {
 /// file that begins with `use monotile::prelude::*;`.
 ///
 /// # Errors
-/// A kernel that is not split into roles, or that no source stages to.
+/// A kernel that is not split into roles, or that no source stages to; `E30` for what its schedule pins and source doesn't say.
 pub fn as_source(k: &Kernel) -> Result<String, CodegenError> {
     let wrong =
         |message: &str| CodegenError::Plan(format!("kernel `{}` can't be printed as source: {message}", k.name));
+    sayable(k)?;
     let consumer = k.body(Role::Consumer).ok_or_else(|| wrong("it is not split into roles"))?;
     let producer = k.body(Role::Producer);
     let shared = shared::shared(k, producer, consumer).map_err(wrong)?;
@@ -79,6 +81,30 @@ pub fn as_source(k: &Kernel) -> Result<String, CodegenError> {
         Some(problem) => Err(wrong(&problem)),
         None => Ok(w.out),
     }
+}
+
+/// Whether source with explicit roles says all that the kernel's schedule pins: rings, slots, warps, registers and the order of items
+/// become source; what is pinned of single products does not.
+fn sayable(k: &Kernel) -> Result<(), CodegenError> {
+    let Some(s) = k.schedule.as_deref() else { return Ok(()) };
+    let splits = s.splits.iter().map(|p| (format!("the split of `{}`", p.op.text), p.span));
+    let groups = s.inflight.iter().filter(|i| i.groups > 0);
+    let groups = groups.map(|i| (format!("groups of `{}` in flight", i.op.text), i.span));
+    let cluster = s.cluster.iter().filter(|c| c.value > 1).map(|c| ("a cluster".to_owned(), c.span));
+    let errors: Vec<Diagnostic> = splits
+        .chain(groups)
+        .chain(cluster)
+        .map(|(what, span)| Diagnostic {
+            code: "E30",
+            message: format!("{what} can't be said in source with explicit roles"),
+            file: s.file(span),
+            span,
+            notes: vec![
+                "leave it out of the schedule for `--as-source`: the printed kernel would compile to other code".into(),
+            ],
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(CodegenError::Program(Diagnostics(errors))) }
 }
 
 /// The kinds of slots, in the order in which they first appear. `None` if a part lies where the language wouldn't put it.

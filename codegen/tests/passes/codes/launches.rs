@@ -14,6 +14,9 @@ pub const CASES: &[Case] = &[
     case("E61", "an argument of another type", || launched(instance(alike::instance()), &[zeros(8), 3.into()])),
     case("E62", "a negative extent", || launched(instance(fewer::instance()), &[zeros(4)])),
     case("E63", "an index outside of its array", || launched(instance(picked::instance()), &[zeros(4), 7.into()])),
+    case("E65", "an assertion that doesn't hold", || {
+        launched(instance(asserted::instance()), &[zeros(4), (-3).into()])
+    }),
     case("E64", "a producer alone", || {
         let text = "kernel @k(%x: global<f32, 2>) stage specialised {\n  producer {\n  }\n}\n";
         let kernel: Kernel = text.parse().unwrap_or_else(|e| panic!("{e}"));
@@ -44,6 +47,12 @@ fn fewer(x: &mut Global<f32, 1>) {
 #[tile::kernel(crate = tile_lang)]
 fn picked(x: &mut Global<f32, 1>, i: i32) {
     x.set([0], x.at([i]));
+}
+
+#[tile::kernel(crate = tile_lang)]
+fn asserted(x: &mut Global<f32, 1>, n: i32) {
+    device_assert!(n >= 0, "n is {}", n);
+    x.set([0], n as f32);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Every kernel of the library as source with explicit roles: the files beside this one are what `kernel explain --as-source` prints,
-//! and they stage to the same ops and lower to the same code as the kernels themselves.
+//! and they stage to the same ops and lower to the same code as the kernels themselves, with the schedules that they have.
 //!
 //! `UPDATE_PRINTED=1 cargo test -p tile-tests --test library explicit` writes the files anew.
 
@@ -10,17 +10,21 @@ use tile_codegen::passes::{explicit_roles, lower_to_roles};
 use tile_codegen::target;
 use tile_lang::build::KernelDef;
 use tile_lang::ir::{Kernel, Resources};
+use tile_lang::schedule::ScheduleDef;
 use tile_models::kernels::library::samples;
+use tile_models::kernels::schedules;
 
-/// The printed kernels, a file each.
+/// The printed kernels, a file each; some with a schedule of the library, in files named after both.
 macro_rules! printed {
-    ($($name:ident),* $(,)?) => {
+    ($($name:ident $(: $kernel:ident)?),* $(,)?) => {
         $(
             #[allow(unused_variables, clippy::all, reason = "printed by the compiler")]
             mod $name;
         )*
-        const PRINTED: &[(&str, KernelDef)] = &[$((stringify!($name), $name::$name::DEF)),*];
+        const PRINTED: &[(&str, KernelDef)] = &[$((stringify!($name), printed!(@kernel $name $($kernel)?))),*];
     };
+    (@kernel $file:ident) => { $file::$file::DEF };
+    (@kernel $file:ident $kernel:ident) => { $file::$kernel::DEF };
 }
 
 printed!(
@@ -55,10 +59,30 @@ printed!(
     logits_max,
     sample,
     advance,
+    linear_shallow: linear,
+    linear_warpgroup: linear,
+    linear_mxfp4_alone: linear_mxfp4,
 );
 
-fn instances() -> Vec<Kernel> {
-    samples().iter().map(|s| s.def.instance(&s.generics).unwrap_or_else(|e| panic!("{e}"))).collect()
+/// Schedules that source with explicit roles can say.
+const SCHEDULED: [(&str, ScheduleDef); 3] = [
+    ("linear_shallow", schedules::shallow::DEF),
+    ("linear_warpgroup", schedules::warpgroup::DEF),
+    ("linear_mxfp4_alone", schedules::alone::DEF),
+];
+
+/// The library's kernels, and some with schedules, by the names of their files.
+fn instances() -> Vec<(String, Kernel)> {
+    let samples: Vec<Kernel> =
+        samples().iter().map(|s| s.def.instance(&s.generics).unwrap_or_else(|e| panic!("{e}"))).collect();
+    let scheduled = SCHEDULED.iter().map(|(file, def)| {
+        let kernel =
+            samples.iter().find(|k| file.strip_suffix(def.name) == Some(&format!("{}_", k.name))).unwrap().clone();
+        let schedule = def.schedule(&kernel).unwrap_or_else(|e| panic!("{e}"));
+        ((*file).to_owned(), schedule.attach(kernel).unwrap_or_else(|e| panic!("{e}")))
+    });
+    let scheduled: Vec<(String, Kernel)> = scheduled.collect();
+    samples.into_iter().map(|k| (k.name.clone(), k)).chain(scheduled).collect()
 }
 
 /// The machine that a kernel is lowered for: the tuned one, if it can.
@@ -88,10 +112,10 @@ fn lowered(kernel: &Kernel) -> String {
 #[test]
 fn the_files_are_what_is_printed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/library/explicit");
-    for kernel in instances() {
+    for (name, kernel) in instances() {
         let explicit = explicit_roles(&kernel, machine(&kernel).group_bytes).unwrap_or_else(|e| panic!("{e}"));
         let text = source_file(&explicit).unwrap_or_else(|e| panic!("{e}"));
-        let file = folder.join(format!("{}.rs", kernel.name));
+        let file = folder.join(format!("{name}.rs"));
         if std::env::var_os("UPDATE_PRINTED").is_some() {
             std::fs::write(&file, text).unwrap();
         } else {
@@ -105,17 +129,17 @@ fn the_files_are_what_is_printed() {
 fn what_is_printed_stages_to_the_same_kernel_and_lowers_to_the_same_code() {
     let kernels = instances();
     assert_eq!(PRINTED.len(), kernels.len(), "a kernel of the library has no file here");
-    for kernel in kernels {
-        let (_, def) = PRINTED.iter().find(|(name, _)| *name == kernel.name).unwrap();
-        let printed = def.instance(&[]).unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
+    for (file, kernel) in kernels {
+        let (_, def) = PRINTED.iter().find(|(name, _)| *name == file).unwrap();
+        let printed = def.instance(&[]).unwrap_or_else(|e| panic!("{file}: {e}"));
         let (want, have) = (bare(&kernel), bare(&printed));
         if want != have {
             let at = want.lines().zip(have.lines()).position(|(a, b)| a != b).unwrap_or(0);
             let near = |text: &str| text.lines().skip(at.saturating_sub(3)).take(8).collect::<Vec<_>>().join("\n");
-            panic!("{}: line {at}\n{}\n--- printed:\n{}", kernel.name, near(&want), near(&have));
+            panic!("{file}: line {at}\n{}\n--- printed:\n{}", near(&want), near(&have));
         }
         let (want, have) = (lowered(&kernel), lowered(&printed));
         let differ = want.lines().zip(have.lines()).find(|(a, b)| a != b);
-        assert!(want == have, "{} lowers to other code: {differ:?}", kernel.name);
+        assert!(want == have, "{file} lowers to other code: {differ:?}");
     }
 }
