@@ -140,7 +140,7 @@ fn one_op(kind: OpKind, operands: &[Type], result: Type) -> Kernel {
     let operands = k.params.iter().map(|p| p.value).collect();
     let results = vec![k.add_value(result)];
     let span = Span { file: 0, line: 3, col: 9, len: 2 };
-    let id = k.add_op(OpData { kind, operands, results, blocks: vec![], span });
+    let id = k.add_op(OpData { kind, operands, results, blocks: vec![], span, name: None });
     k.blocks[0].ops.push(id);
     k
 }
@@ -179,7 +179,14 @@ fn every_op_of_a_family_is_read_and_written() {
             let result = k.add_value(Type::Tile(op.result(*d).unwrap(), vec![4]));
             let operands = k.ops[0].results.clone();
             let kind = OpKind::Reduce(*op, 1);
-            let id = k.add_op(OpData { kind, operands, results: vec![result], blocks: vec![], span: Span::NONE });
+            let id = k.add_op(OpData {
+                kind,
+                operands,
+                results: vec![result],
+                blocks: vec![],
+                span: Span::NONE,
+                name: None,
+            });
             k.blocks[0].ops.push(id);
             verify(&k).unwrap_or_else(|e| panic!("{e}"));
             round_trip(&k);
@@ -329,6 +336,7 @@ fn the_verifier_finds_what_is_corrupted() {
                 results: vec![],
                 blocks: vec![],
                 span: Span::NONE,
+                name: None,
             });
             k.blocks[0].ops.push(id);
         },

@@ -129,6 +129,8 @@ pub enum Stmt {
     Expr(Box<Expr>),
     /// An item, host code.
     Item(Box<syn::Item>),
+    /// What schedules call the op of the statement that follows (`#[op(name)]`); none after it.
+    Name(Option<Ident>),
 }
 
 /// `let pat: ty = init;`

@@ -60,7 +60,7 @@ impl Check<'_> {
                     }
                 }
                 Stmt::Expr(e) => self.expr(e),
-                Stmt::Item(_) => {}
+                Stmt::Item(_) | Stmt::Name(_) => {}
             }
         }
         b.tail.iter().for_each(|e| self.expr(e));

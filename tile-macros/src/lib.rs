@@ -64,12 +64,13 @@ fn expand_function(args: TokenStream, item: TokenStream, kind: FunctionKind) -> 
             return quote!(#item #errors);
         }
     };
+    let checked = parse::without_names(&parsed);
     let original = quote! {
         #[allow(
             dead_code, unused_labels, clippy::too_many_arguments, clippy::needless_range_loop, clippy::manual_clamp,
             reason = "kept for rustc's checks; its staged form runs"
         )]
-        #parsed
+        #checked
     };
     let mut function = parse::function(&parsed, kind, &mut errors);
     time::infer(&mut function);

@@ -133,7 +133,7 @@ impl Linear<'_> {
                 }
             }
             Stmt::Expr(e) => self.dropped(e),
-            Stmt::Item(_) => {}
+            Stmt::Item(_) | Stmt::Name(_) => {}
         }
     }
 

@@ -177,7 +177,7 @@ impl Sets {
                     l.init.iter().for_each(|e| self.expr(e));
                 }
                 Stmt::Expr(e) => self.expr(e),
-                Stmt::Item(_) => {}
+                Stmt::Item(_) | Stmt::Name(_) => {}
             }
         }
         b.tail.iter().for_each(|e| self.expr(e));
@@ -342,7 +342,7 @@ impl Marks<'_> {
                     }
                 }
                 Stmt::Expr(e) => self.expr(e),
-                Stmt::Item(_) => {}
+                Stmt::Item(_) | Stmt::Name(_) => {}
             }
         }
         b.tail.iter().for_each(|e| self.expr(e));

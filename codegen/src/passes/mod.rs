@@ -46,6 +46,7 @@ pub fn explicit_roles(kernel: &Kernel, group_bytes: usize) -> Result<Kernel, Cod
     if let Some((_, s, resolved)) = &pinned {
         schedule::request(&mut lowered, kernel, s, resolved);
     }
+    schedule::pin_loops(&mut lowered, kernel)?;
     ir::verify(&lowered).and_then(|()| ir::check_rings(&lowered)).map_err(|e| match &e.0[..] {
         // A copy's indices depend on what the role that fills the ring can't compute.
         [_, ..] if e.0.iter().all(|d| d.code == "E33") => CodegenError::Program(e),

@@ -52,6 +52,7 @@ fn clone_block(
                     results: Vec::new(),
                     blocks,
                     span: op.span,
+                    name: None,
                 }
             }
         };
@@ -82,7 +83,14 @@ fn insert_consumer_ops(k: &mut Kernel, block: BlockId, groups: &[RingGroup]) {
                 let results = group.loads.iter().map(|l| k.op(*l).results[0]).collect();
                 let span = k.op(id).span;
                 let kind = OpKind::RingWait(group.parts.clone());
-                ops.push(k.add_op(OpData { kind, operands: Vec::new(), results, blocks: Vec::new(), span }));
+                ops.push(k.add_op(OpData {
+                    kind,
+                    operands: Vec::new(),
+                    results,
+                    blocks: Vec::new(),
+                    span,
+                    name: None,
+                }));
             }
             Some(_) => {}
         }
@@ -107,6 +115,7 @@ fn insert_consumer_ops(k: &mut Kernel, block: BlockId, groups: &[RingGroup]) {
             results: Vec::new(),
             blocks: Vec::new(),
             span,
+            name: None,
         });
         let at = ops.iter().position(|o| *o == last).map_or(ops.len(), |i| i + 1);
         ops.insert(at, release);

@@ -6,10 +6,12 @@
 //! schedule of the lowered kernel, where layouts look them up. [`complete`] is the way back: the schedule of what was chosen.
 
 mod complete;
+mod pipelined;
 mod refuse;
 mod rings;
 
 pub use complete::complete;
+pub(crate) use pipelined::pin_loops;
 pub(crate) use refuse::{unconvertible, with_pinned_split};
 pub(crate) use rings::pinned_groups;
 

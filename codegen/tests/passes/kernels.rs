@@ -74,3 +74,37 @@ pub fn over_what_is_written<const N: usize>(x: &Global<f32, 2>, y: &mut Global<f
     let row = x.stage::<Smem<f32, 1, N>>([i, 0]).read();
     y.store([i, 0], row);
 }
+
+/// Three iterations of copies in flight; two products of one accumulator and two stores, told apart.
+#[tile::kernel(crate = tile_lang)]
+pub fn deep(w: &Weight<bf16, 2>, x: &Global<bf16, 2>, y: &mut Global<f32, 2>) {
+    let [i] = work([cdiv(w.dim(0), 16)]);
+    let mut acc = Tile::<f32, 16, 8>::zero();
+    for k in pipelined::<3>(0..cdiv(w.dim(1), 128)) {
+        #[op(codes)]
+        let t = w.stage::<Smem<bf16, 16, 128>>([i, k]);
+        let v = x.load::<Tile<bf16, 8, 128>>([0, k]);
+        #[op(first)]
+        acc.mma(t, v.t());
+        #[op(second)]
+        acc.mma(t, v.t());
+    }
+    #[op(plain)]
+    y.store([0, i], acc.t());
+    #[op(doubled)]
+    y.store([1, i], acc.t() * 2.0);
+}
+
+/// Two loops that want different depths.
+#[tile::kernel(crate = tile_lang)]
+pub fn uneven(w: &Weight<bf16, 2>, y: &mut Global<f32, 2>) {
+    let [i] = work([cdiv(w.dim(0), 16)]);
+    let mut sum = Tile::<f32, 16, 64>::zero();
+    for k in pipelined::<2>(0..cdiv(w.dim(1), 64)) {
+        sum += w.stage::<Smem<bf16, 16, 64>>([i, k]).cast::<f32>();
+    }
+    for k in pipelined::<4>(0..cdiv(w.dim(1), 64)) {
+        sum += w.stage::<Smem<bf16, 16, 64>>([i, k]).cast::<f32>();
+    }
+    y.store([i, 0], sum);
+}

@@ -1,6 +1,6 @@
 //! Schedules: what they pin is what is emitted, what can't be is refused, and what the compiler chose can be given back.
 
-use super::kernels::{pair, scaled, three};
+use super::kernels::{deep, pair, scaled, three, uneven};
 use tile_codegen::lower::{Assembled, Machine, ParamFacts, assemble};
 use tile_codegen::passes::{lower_to_roles, ring_groups};
 use tile_codegen::schedule::complete;
@@ -208,4 +208,31 @@ fn the_raster_is_in_the_bodies_of_all_roles() {
         });
         assert_eq!(mins, 2, "{role:?}\n{lowered:#}");
     }
+}
+
+#[test]
+fn a_pipelined_loop_pins_the_slots_of_the_ring() {
+    let kernel = deep::instance().unwrap();
+    let assembled = program(std::slice::from_ref(&kernel)).unwrap();
+    assert_eq!(assembled.slots, 3);
+    // A schedule's number takes the place of the loop's, in what is printed as well.
+    let kernel = Schedule::new().stages("tiles", 5).split("first", [1, 1, 8]).split("second", [1, 1, 8]).attach(kernel);
+    let kernel = kernel.unwrap();
+    assert_eq!(program(std::slice::from_ref(&kernel)).unwrap().slots, 5);
+    let explicit = tile_codegen::passes::explicit_roles(&kernel, Machine::SM_90A.group_bytes).unwrap();
+    let text = tile_codegen::explain::source::source_file(&explicit).unwrap();
+    for part in ["::new::<5>();", "pipelined::<5>(", "#[op(first)]\n", "#[op(doubled)]\n        y.store("] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(!text.contains("pipelined::<3>"), "{text}");
+}
+
+#[test]
+fn loops_that_pin_different_numbers_are_refused_with_both_places() {
+    let text = program(&[uneven::instance().unwrap()]).unwrap_err();
+    assert!(text.starts_with("error[E30]: `pipelined::<4>` asks for a ring of 4 slots"), "{text}");
+    assert!(text.contains("this loop pins 2: "), "{text}");
+    // A schedule settles it.
+    let kernel = Schedule::new().stages("tiles", 6).attach(uneven::instance().unwrap()).unwrap();
+    assert_eq!(program(&[kernel]).unwrap().slots, 6);
 }

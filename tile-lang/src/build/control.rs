@@ -120,7 +120,7 @@ impl Cx {
                 r
             })
             .collect();
-        let id = self.kernel.add_op(OpData { kind, operands, results: results.clone(), blocks, span });
+        let id = self.kernel.add_op(OpData { kind, operands, results: results.clone(), blocks, span, name: None });
         self.kernel.blocks[self.block.index()].ops.push(id);
         results.into_iter().map(Val).collect()
     }

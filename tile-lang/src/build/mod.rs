@@ -19,6 +19,7 @@ pub use arg::{Arg, Generic, InstanceError, KernelDef, Space, TypeSpec, Val};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::dtype::DType;
 use crate::ir::{Access, BlockId, Kernel, Literal, OpData, OpKind, Param, Type, ValueId};
+use crate::schedule::OpClass;
 use crate::span::Span;
 
 /// A kernel under construction.
@@ -28,6 +29,16 @@ pub struct Cx {
     block: BlockId,
     errors: Vec<Diagnostic>,
     roles: roles::Roles,
+    /// What schedules call the op of the statement at hand.
+    op_name: Option<Wanted>,
+}
+
+/// The name that a statement gives to its op.
+#[derive(Debug)]
+struct Wanted {
+    name: String,
+    span: Span,
+    used: bool,
 }
 
 impl Cx {
@@ -36,7 +47,7 @@ impl Cx {
         let mut kernel = Kernel::new(name);
         kernel.files.push(file.into());
         let block = kernel.bodies[0].1;
-        Cx { kernel, block, errors: Vec::new(), roles: roles::Roles::default() }
+        Cx { kernel, block, errors: Vec::new(), roles: roles::Roles::default(), op_name: None }
     }
 
     /// Records the value of a const or type parameter, for printing.
@@ -88,6 +99,20 @@ impl Cx {
         value
     }
 
+    /// `#[op(name)]`: what schedules call the op of the statement that follows.
+    pub fn begin_op(&mut self, span: Span, name: &str) {
+        self.op_name = Some(Wanted { name: name.into(), span, used: false });
+    }
+
+    /// The statement that was given a name ends.
+    pub fn end_op(&mut self) {
+        if let Some(Wanted { name, span, used: false }) = self.op_name.take() {
+            let fix =
+                "a staged load, a product or a write of an array has a name: put it on a statement with one of them";
+            self.error(span, "E20", format!("`#[op({name})]` names no op that a schedule could name"), &[fix.into()]);
+        }
+    }
+
     /// The type of a value.
     pub fn ty(&self, v: Val) -> &Type {
         self.kernel.ty(v.0)
@@ -111,12 +136,17 @@ impl Cx {
     /// Adds an op with results of the given types to the current block.
     fn push(&mut self, span: Span, kind: OpKind, operands: &[Val], results: &[Type]) -> Vec<Val> {
         let results: Vec<ValueId> = results.iter().map(|t| self.kernel.add_value(t.clone())).collect();
+        let name = self.op_name.as_mut().filter(|_| OpClass::of(&kind).is_some()).map(|wanted| {
+            wanted.used = true;
+            wanted.name.clone()
+        });
         let op = OpData {
             kind,
             operands: operands.iter().map(|v| v.0).collect(),
             results: results.clone(),
             blocks: Vec::new(),
             span,
+            name,
         };
         let id = self.kernel.add_op(op);
         self.kernel.blocks[self.block.index()].ops.push(id);

@@ -130,6 +130,9 @@ pub struct OpData {
     pub blocks: Vec<BlockId>,
     /// Where the user wrote it.
     pub span: Span,
+    /// What schedules call it, where the source says so (`#[op(name)]`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// A block: arguments and ops in order. A block nested in a loop or condition ends in [`OpKind::Yield`].

@@ -399,7 +399,8 @@ impl<'t> Reader<'t> {
         let results = self.results(whole, names, &parts.types);
         match kind {
             Ok(kind) => {
-                let op = OpData { kind, operands, results, blocks: Vec::new(), span: Span::NONE };
+                let name = parts.label.map(Into::into);
+                let op = OpData { kind, operands, results, blocks: Vec::new(), span: Span::NONE, name };
                 self.push(block, whole, parts.place, op);
             }
             Err(message) if parts.literal.is_some() => {
@@ -427,7 +428,12 @@ impl<'t> Reader<'t> {
             blocks.push(id);
         }
         let results = self.results(whole, names, &parts.types);
-        self.push(block, whole, parts.place, OpData { kind: OpKind::If, operands, results, blocks, span: Span::NONE });
+        self.push(
+            block,
+            whole,
+            parts.place,
+            OpData { kind: OpKind::If, operands, results, blocks, span: Span::NONE, name: None },
+        );
     }
 
     fn for_op(&mut self, whole: &Node<'t>, names: &[Node<'t>], node: Node<'t>, block: BlockId) {
@@ -459,7 +465,12 @@ impl<'t> Reader<'t> {
         parts.blocks.into_iter().for_each(|b| self.body(b, id));
         let results = self.results(whole, names, &parts.types);
         let kind = OpKind::For { stages };
-        self.push(block, whole, parts.place, OpData { kind, operands, results, blocks: vec![id], span: Span::NONE });
+        self.push(
+            block,
+            whole,
+            parts.place,
+            OpData { kind, operands, results, blocks: vec![id], span: Span::NONE, name: None },
+        );
     }
 }
 
@@ -480,7 +491,7 @@ struct Parts<'t> {
     types: Vec<Type>,
     place: Option<Span>,
     blocks: Vec<Node<'t>>,
-    /// A loop's label, without its quote.
+    /// A loop's label or an op's name, without its quote.
     label: Option<&'t str>,
 }
 

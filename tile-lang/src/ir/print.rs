@@ -219,6 +219,9 @@ impl Printer<'_> {
             }
             kind => {
                 write!(f, "{}", attributes(kind))?;
+                if let Some(name) = &op.name {
+                    write!(f, " '{}", identifier(name))?;
+                }
                 if !operands.is_empty() {
                     write!(f, " {}", operands.join(", "))?;
                 }

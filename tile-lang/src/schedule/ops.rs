@@ -2,7 +2,7 @@
 //!
 //! An op has the name that its result was bound to (`let codes = w.stage(…)` is `codes`), also through conversions and views
 //! (`let first = a.stage(…).cast::<f32>()` is `first`), `acc.mma(a, b)` has the receiver's, and what has neither is called after
-//! the array and the method: `y.store`. The loops around it come before, by label or by variable: `k.codes`.
+//! the array and the method: `y.store`. `#[op(name)]` on a statement gives its op another name. The loops around it come before, by label or by variable: `k.codes`.
 
 use crate::ir::{BlockId, Kernel, OpId, OpKind, Role, ValueId};
 use std::collections::HashMap;
@@ -146,6 +146,9 @@ impl Walk<'_> {
 
     fn own_name(&self, id: OpId) -> String {
         let op = self.kernel.op(id);
+        if let Some(name) = &op.name {
+            return name.clone();
+        }
         let bound = op.results.first().and_then(|v| self.bound(*v, 0));
         let array = || {
             let first = op.operands.first().map(|v| &self.kernel.values[v.index()]);

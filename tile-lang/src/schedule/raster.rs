@@ -68,7 +68,7 @@ struct Code<'k> {
 
 impl Code<'_> {
     fn op(&mut self, kind: OpKind, operands: Vec<ValueId>, result: ValueId) {
-        let op = OpData { kind, operands, results: vec![result], blocks: Vec::new(), span: self.span };
+        let op = OpData { kind, operands, results: vec![result], blocks: Vec::new(), span: self.span, name: None };
         let id = self.k.add_op(op);
         self.ops.push(id);
     }

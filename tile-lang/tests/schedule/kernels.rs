@@ -73,6 +73,26 @@ pub fn generic(BN: usize) -> Schedule {
     Schedule::new().cluster(BN)
 }
 
+/// Two stores into one array and two products of one accumulator, told apart.
+#[tile::kernel(crate = tile_lang)]
+pub fn told_apart(w: &Weight<bf16, 2>, x: &Global<bf16, 2>, y: &mut Global<f32, 2>) {
+    let [i] = work([cdiv(w.dim(0), 16)]);
+    let mut acc = Tile::<f32, 16, 8>::zero();
+    for k in pipelined::<3>(0..cdiv(w.dim(1), 64)) {
+        #[op(codes)]
+        let t = w.stage::<Smem<bf16, 16, 64>>([i, k]).cast::<bf16>();
+        let v = x.load::<Tile<bf16, 8, 64>>([0, k]);
+        #[op(first)]
+        acc.mma(t, v.t());
+        #[op(second)]
+        acc.mma(t, v.t());
+    }
+    #[op(plain)]
+    y.store([0, i], acc.t());
+    #[op(doubled)]
+    y.store([1, i], acc.t() * 2.0);
+}
+
 /// A grid of two axes whose items write their own number's place.
 #[tile::kernel(crate = tile_lang)]
 pub fn grid<const N: usize>(order: &mut Global<i32, 3>) {

@@ -1,6 +1,6 @@
 //! Names of ops: what they are, which schedules are refused.
 
-use super::kernels::{gemm, generic, homeless, whole, wrong};
+use super::kernels::{gemm, generic, homeless, told_apart, whole, wrong};
 use tile_lang::DType::{Bf16, F32};
 use tile_lang::build::Generic;
 use tile_lang::ir::{Kernel, OpKind, parse};
@@ -26,12 +26,40 @@ fn ops_are_called_as_in_the_source() {
 }
 
 #[test]
+fn an_attribute_names_what_let_does_not_tell_apart() {
+    let kernel = told_apart::instance().unwrap();
+    let ids: Vec<String> = named_ops(&kernel).iter().map(|n| n.id()).collect();
+    assert_eq!(ids, ["k.codes", "k.first", "k.second", "plain", "doubled"]);
+    let text = kernel.to_string();
+    assert!(text.contains("store 'doubled %y"), "{text}");
+}
+
+#[test]
+fn an_attribute_on_what_has_no_op_is_refused() {
+    use tile_lang::build::{Cx, Space, TypeSpec};
+    let at = tile_lang::Span { file: 0, line: 3, col: 10, len: 4 };
+    let mut cx = Cx::new("k", "k.rs");
+    cx.begin_op(at, "none");
+    let spec = TypeSpec { space: Space::Tile, dtype: Some(F32), shape: vec![16] };
+    cx.constructor(at, &spec, "zero", vec![]);
+    cx.end_op();
+    let errors = cx.finish().unwrap_err().0;
+    assert_eq!((errors[0].code, errors[0].span), ("E20", at));
+    assert_eq!(errors[0].message, "`#[op(none)]` names no op that a schedule could name");
+}
+
+#[test]
 fn names_survive_the_text_form() {
-    let kernel = kernel();
+    for kernel in [kernel(), told_apart::instance().unwrap()] {
+        survives(&kernel);
+    }
+}
+
+fn survives(kernel: &Kernel) {
     for text in [kernel.to_string(), format!("{kernel:#}")] {
         let read = parse(&text, "gemm.tile").unwrap();
         let ids = |k: &Kernel| named_ops(k).iter().map(|n| n.id()).collect::<Vec<_>>();
-        assert_eq!(ids(&read), ids(&kernel));
+        assert_eq!(ids(&read), ids(kernel));
     }
 }
 

@@ -17,9 +17,20 @@ impl Expand<'_> {
                 quote!(#e;)
             }
             Stmt::Item(i) => quote!(#i),
+            Stmt::Name(Some(name)) => self.begin_op(name),
+            Stmt::Name(None) => {
+                let cx = &self.cx;
+                quote!(#cx.end_op();)
+            }
         });
         let tail = b.tail.as_ref().map(|t| self.value(t, lifted));
         quote!({ #(#stmts)* #tail })
+    }
+
+    fn begin_op(&self, name: &Ident) -> TokenStream {
+        let (cx, rt, file, text, at) = (&self.cx, &self.rt, &self.file, name.to_string(), name.span().start());
+        let [line, col, len] = [at.line, at.column + 1, text.len()].map(proc_macro2::Literal::usize_unsuffixed);
+        quote!(#cx.begin_op(#rt::at(#file, #line, #col, #len), #text);)
     }
 
     fn let_stmt(&self, l: &Let) -> TokenStream {

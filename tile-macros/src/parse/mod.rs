@@ -11,6 +11,7 @@ use crate::paths;
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 pub use roles::Arity;
 use std::collections::HashMap;
+pub use stmt::without_names;
 use syn::spanned::Spanned;
 
 /// Parser state: names in scope and errors so far.

@@ -19,6 +19,8 @@ impl Parser<'_> {
         let mut tail = None;
         let last = block.stmts.len().wrapping_sub(1);
         for (i, stmt) in block.stmts.iter().enumerate() {
+            let named = self.op_name(stmt, i == last);
+            stmts.extend(named.clone().map(|name| Stmt::Name(Some(name))));
             match stmt {
                 syn::Stmt::Local(local) => stmts.push(Stmt::Let(Box::new(self.local(local)))),
                 syn::Stmt::Item(syn::Item::Macro(m)) => {
@@ -44,8 +46,28 @@ impl Parser<'_> {
                     }
                 }
             }
+            stmts.extend(named.map(|_| Stmt::Name(None)));
         }
         Block { stmts, tail }
+    }
+
+    /// The name that `#[op(name)]` gives to the op of a statement.
+    fn op_name(&mut self, stmt: &syn::Stmt, last: bool) -> Option<Ident> {
+        let attribute = attributes(stmt)?.iter().find(|a| a.path().is_ident("op"))?;
+        let fix = "write `#[op(name)]` before `let x = w.stage(…);`, `acc.mma(a, b);` or `y.store(…);`";
+        let block = matches!(
+            stmt,
+            syn::Stmt::Expr(syn::Expr::ForLoop(_) | syn::Expr::If(_) | syn::Expr::Block(_) | syn::Expr::Match(_), _)
+                | syn::Stmt::Macro(_)
+        );
+        let value = last && matches!(stmt, syn::Stmt::Expr(_, None));
+        match attribute.parse_args::<Ident>() {
+            Ok(name) if !block && !value => Some(name),
+            _ => {
+                self.errors.push(attribute.span(), CONSTRUCT, "`#[op(…)]` names the op of one statement", fix);
+                None
+            }
+        }
     }
 
     fn local(&mut self, local: &syn::Local) -> Let {
@@ -108,6 +130,47 @@ impl Parser<'_> {
     pub fn nothing(&self, span: proc_macro2::Span) -> Expr {
         Expr { kind: ExprKind::Tuple(Vec::new()), span }
     }
+}
+
+/// The attributes of a statement; those before an expression belong to what stands leftmost in it.
+fn attributes(stmt: &syn::Stmt) -> Option<&Vec<syn::Attribute>> {
+    fn of(e: &syn::Expr) -> Option<&Vec<syn::Attribute>> {
+        use syn::Expr as E;
+        match e {
+            E::Assign(x) => of(&x.left),
+            E::Binary(x) => of(&x.left),
+            E::Cast(x) => of(&x.expr),
+            E::MethodCall(x) => Some(&x.attrs),
+            E::Call(x) => Some(&x.attrs),
+            E::Path(x) => Some(&x.attrs),
+            E::Index(x) => Some(&x.attrs),
+            E::Field(x) => Some(&x.attrs),
+            E::ForLoop(x) => Some(&x.attrs),
+            E::If(x) => Some(&x.attrs),
+            E::Block(x) => Some(&x.attrs),
+            E::Match(x) => Some(&x.attrs),
+            _ => None,
+        }
+    }
+    match stmt {
+        syn::Stmt::Local(l) => Some(&l.attrs),
+        syn::Stmt::Expr(e, _) => of(e),
+        syn::Stmt::Macro(m) => Some(&m.attrs),
+        syn::Stmt::Item(_) => None,
+    }
+}
+
+/// Takes `#[op(name)]` out of what rustc checks: it knows no such attribute.
+pub fn without_names(function: &syn::ItemFn) -> syn::ItemFn {
+    struct Names;
+    impl syn::visit_mut::VisitMut for Names {
+        fn visit_attributes_mut(&mut self, list: &mut Vec<syn::Attribute>) {
+            list.retain(|a| !a.path().is_ident("op"));
+        }
+    }
+    let mut out = function.clone();
+    syn::visit_mut::VisitMut::visit_block_mut(&mut Names, &mut out.block);
+    out
 }
 
 /// `let x: Tile<…> = g.load(…)`, `Tile::zero()` as a function's value: the type known stands in for the generics left

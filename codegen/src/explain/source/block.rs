@@ -317,16 +317,26 @@ impl<'k> Writer<'k> {
                 break;
             }
             let rest = &ops[at - 1..];
-            if let Some(done) = self.ceil_div(rest, ends).or_else(|| self.by_tile(rest, ends)) {
-                at += done - 1;
-                continue;
+            match self.ceil_div(rest, ends).or_else(|| self.by_tile(rest, ends)) {
+                Some(done) => at += done - 1,
+                None => self.op(op, &ops[at..], ends),
             }
-            self.op(op, &ops[at..], ends);
+            if let Some(name) = &self.k.op(ops[at - 1]).name {
+                self.flush();
+                self.name_last(name);
+            }
         }
         if carried.is_empty() && ends.is_empty() {
             self.flush();
         }
         self.carried = outer;
+    }
+
+    /// `#[op(name)]` before the line that was written last.
+    fn name_last(&mut self, name: &str) {
+        let start = self.out.trim_end().rfind('\n').map_or(0, |i| i + 1);
+        let line = format!("{}#[op({})]\n", "    ".repeat(self.depth), identifier(name));
+        self.out.insert_str(start, &line);
     }
 
     /// `let [i, j] = work([…]);`
