@@ -425,3 +425,38 @@ fn loops_and_conditions() {
     });
     assert_eq!(none, [0, 1, 2, 3]);
 }
+
+#[test]
+fn products_of_f32_round_their_operands_to_tf32() {
+    use tile_lang::interp::round_tf32;
+    // Ten bits of fraction: a half of the last one goes away from zero, whatever the last bit is.
+    let unit = 2f32.powi(-10);
+    for (x, want) in [
+        (1.0 + unit / 2.0, 1.0 + unit),
+        (1.0 + unit * 1.5, 1.0 + unit * 2.0),
+        (-1.0 - unit / 2.0, -1.0 - unit),
+        (1.0 + unit * 0.499, 1.0),
+        (3.0e38, 3.000_366_5e38),
+        (f32::INFINITY, f32::INFINITY),
+        (0.0, 0.0),
+    ] {
+        let got = round_tf32(x);
+        assert!(got == want || (got / want - 1.0).abs() < 1e-7, "{x}: {got}, {want}");
+        assert_eq!(round_tf32(got), got);
+        assert_eq!(got.to_bits() & 0x1fff, 0);
+    }
+    assert!(round_tf32(f32::NAN).is_nan());
+    let a: Vec<f32> = (0..16 * 8).map(|i| 1.0 + i as f32 * 0.000_37).collect();
+    let b: Vec<f32> = (0..8 * 8).map(|i| if i % 9 == 0 { 1.0 + unit / 2.0 } else { 0.0 }).collect();
+    let case = Case::new(&[array(DType::F32, &[16, 8], &a), array(DType::F32, &[8, 8], &b)]);
+    let out = case.run((DType::F32, &[16, 8]), |cx, x| {
+        let load = |cx: &mut Cx, x: Val, n: usize| {
+            cx.method(AT, x, "load", &[tile(DType::F32, &[n, 8]).into()], vec![origin(2)])
+        };
+        let (a, b) = (load(cx, x[0], 16), load(cx, x[1], 8));
+        cx.method(AT, x[0], "prefetch", &[tile(DType::F32, &[16, 8]).into()], vec![origin(2)]);
+        cx.func(AT, "mma_tf32", &[], vec![a.into(), b.into()])
+    });
+    let want: Vec<f32> = a.iter().map(|x| round_tf32(*x) * (1.0 + unit)).collect();
+    assert_eq!(out.to_f32(), want);
+}

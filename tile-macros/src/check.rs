@@ -26,7 +26,9 @@ const OPS: [&str; 16] = [
 ];
 
 /// Methods that need their turbofish, and how it looks.
-const TURBOFISH: [(&str, &str); 9] = [
+const TURBOFISH: [(&str, &str); 11] = [
+    ("prefetch", "::<Tile<f32, 16, 64>>"),
+    ("prefetch_at", "::<Tile<f32, 16, 64>>"),
     ("load", "::<Tile<f32, 16, 64>>"),
     ("load_at", "::<Tile<f32, 16, 64>>"),
     ("stage", "::<Smem<bf16, 64, 64>>"),

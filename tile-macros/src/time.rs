@@ -22,7 +22,8 @@ pub const LIST_METHODS: [&str; 13] = [
 ];
 
 /// Methods that give nothing.
-pub const UNIT_METHODS: [&str; 5] = ["store", "store_at", "store_masked", "store_masked_at", "set"];
+pub const UNIT_METHODS: [&str; 7] =
+    ["store", "store_at", "store_masked", "store_masked_at", "set", "prefetch", "prefetch_at"];
 
 /// Methods that end the life of a slot or a view; they give nothing.
 pub const ENDS: [&str; 2] = ["commit", "release"];
@@ -49,7 +50,9 @@ impl Times<'_> {
             | ExprKind::Field(x, _)
             | ExprKind::Index(x, _) => self.device(x),
             ExprKind::Binary(_, a, b) => self.device(a) || self.device(b),
-            ExprKind::Lang(name, _, _, args) => name == "work" || name == "mma" || self.any(args),
+            ExprKind::Lang(name, _, _, args) => {
+                name == "work" || ["mma", "mma_tf32"].iter().any(|m| name == m) || self.any(args)
+            }
             ExprKind::Construct(..) | ExprKind::Keep { .. } | ExprKind::Ring { .. } | ExprKind::Tiles(..) => true,
             ExprKind::Call(path, args) => self.any(args) || self.names_generics(path),
             ExprKind::Method(recv, name, turbofish, args) => {
@@ -204,12 +207,12 @@ impl Sets {
 
 /// Whether a method is a product, which gives its receiver a new value.
 pub fn assigns_receiver(name: &proc_macro2::Ident) -> bool {
-    name == "mma" || name == "mma_scaled"
+    ["mma", "mma_tf32", "mma_scaled"].iter().any(|m| name == m)
 }
 
 /// Whether a method changes the variable that it is called on.
 pub fn changes_receiver(name: &proc_macro2::Ident, args: usize) -> bool {
-    (name == "mma" && args == 2)
+    (["mma", "mma_tf32"].iter().any(|m| name == m) && args == 2)
         || (name == "mma_scaled" && args == 4)
         || (name == "push" && args == 1)
         || (name == "swap" && args == 2)

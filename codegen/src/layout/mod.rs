@@ -62,6 +62,7 @@ pub fn pack_of(d: DType) -> u8 {
     match d.bits() {
         4 => 3,
         8 => 2,
+        32 => 0,
         _ => 1,
     }
 }

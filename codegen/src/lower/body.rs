@@ -183,6 +183,7 @@ impl Body<'_> {
             OpKind::Read => self.read_tile(op),
             OpKind::Mma => self.product(id, op),
             OpKind::MmaScaled => self.scaled_product(id, op),
+            OpKind::Prefetch(shape) => self.prefetch(op, shape),
             OpKind::DeviceAssert(_) => self.device_assert(id, op),
             OpKind::DbgTile(_) => self.dbg_tile(id, op),
             OpKind::Mark(_) => self.mark(id),

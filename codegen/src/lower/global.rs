@@ -305,7 +305,7 @@ impl Body<'_> {
     }
 
     /// Byte offset of an element; a 4-bit element's is that of its pair.
-    fn byte_offset(&mut self, element: &Ssa, d: DType) -> Ssa {
+    pub fn byte_offset(&mut self, element: &Ssa, d: DType) -> Ssa {
         if d.bits() == 4 {
             let one = self.e.i64(1);
             return self.e.bin("ashr", element, &one, "i64");

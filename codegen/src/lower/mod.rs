@@ -18,6 +18,7 @@ mod global;
 mod indexed;
 mod lanes;
 mod notes;
+mod prefetch;
 mod prepare;
 mod product;
 mod program;

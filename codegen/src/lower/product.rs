@@ -1,4 +1,4 @@
-//! Products on the tensor cores: `mma.sync.m16n8k16` (16-bit operands) and `m16n8k32` (8-bit) over fragments in registers.
+//! Products on the tensor cores: `mma.sync.m16n8k16` (16-bit operands), `m16n8k32` (8-bit) and `m16n8k8` (tf32) over fragments in registers.
 
 use super::body::{Body, Held, register_type};
 use super::emit::Ssa;
@@ -58,6 +58,10 @@ impl Body<'_> {
         let (pack, half) = (1usize << pack_of(ta), 4usize << pack_of(ta));
         let word = |body: &mut Self, x: &[Ssa], d: DType, at: &dyn Fn(usize) -> usize| {
             let ty = register_type(d);
+            if d == DType::F32 {
+                // To nearest, ties away from zero; without it the lower bits would be cut off.
+                return body.e.pure_asm("cvt.rna.tf32.f32 $0, $1;", "=r,f", &[(&x[at(0)], "f32")], "i32");
+            }
             let v: Vec<Ssa> = (0..pack).map(|i| x[at(i)].clone()).collect();
             let v = body.e.vector(&v, ty);
             body.e.bitcast(&v, &format!("vector<{pack}x{ty}>"), "i32")
@@ -110,6 +114,7 @@ struct Step {
 fn ptx_type(d: DType) -> &'static str {
     match d {
         DType::I8 => "s8",
+        DType::F32 => "tf32",
         other => other.name(),
     }
 }

@@ -93,3 +93,33 @@ fn a_copy_does_not_wait_for_an_atomic_op() {
     let text = program(&[dynamic::instance().unwrap()]).unwrap_err();
     assert!(text.contains("error[E33]: `atomic` in the role that fills the ring"), "{text}");
 }
+
+/// A product of f32, of a tile that was prefetched and one that goes through the ring.
+#[tile::kernel(crate = tile_lang)]
+fn wide(w: &Weight<f32, 2>, x: &Global<f32, 3>, y: &mut Global<f32, 2>) {
+    let [i] = work([cdiv(w.dim(0), 16)]);
+    x.prefetch::<Tile<f32, 8, 64>>([1, 0, i]);
+    let mut acc = Tile::<f32, 16, 8>::zero();
+    for k in 0..cdiv(w.dim(1), 64) {
+        acc.mma_tf32(w.stage::<Smem<f32, 16, 64>>([i, k]), x.load::<Tile<f32, 8, 64>>([0, 0, k]).t());
+    }
+    y.store([0, i], acc.t());
+}
+
+#[test]
+fn products_of_f32_and_prefetches_lower_and_pass_the_checkers() {
+    let kernel = wide::instance().unwrap();
+    let mlir = program(std::slice::from_ref(&kernel)).unwrap().mlir;
+    let count = |text: &str| mlir.matches(text).count();
+    // Each of eight warps takes 8 of the 64 terms: one instruction, of four and two registers.
+    assert_eq!(count("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"), 1);
+    assert_eq!(count("cvt.rna.tf32.f32"), 6);
+    // 8 rows of 3 lines, 4 with the padding, over 256 threads.
+    assert_eq!(count("prefetch.global.L2"), 1);
+    checked(None, &alone(&kernel)).unwrap_or_else(|e| panic!("{e}"));
+    let explicit = explicit_roles(&kernel, Machine::SM_90A.group_bytes).unwrap();
+    let text = source_file(&explicit).unwrap();
+    for line in ["x.prefetch_at::<Tile<f32, 8, 64>>([", ".mma_tf32("] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}

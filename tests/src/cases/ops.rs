@@ -284,7 +284,7 @@ fn product(da: DType, db: DType) -> Built {
     let origin = || Arg::List(vec![Arg::Int(0), Arg::Int(0)]);
     let ta = cx.method(AT, a, "stage", &[spec(Space::Smem, da, &[tm, tk]).into()], vec![origin()]);
     let tb = cx.method(AT, b, "load", &[spec(Space::Tile, db, &[tk, tn]).into()], vec![origin()]);
-    let c = cx.mma(AT, None, ta, tb);
+    let c = if da == DType::F32 { cx.mma_tf32(AT, None, ta, tb) } else { cx.mma(AT, None, ta, tb) };
     cx.method(AT, y, "store", &[], vec![origin(), c.into()]);
     let kernel = finished(cx, name)?;
     let mut build = Build::new(name, &format!("{da}_{db}"));
@@ -314,6 +314,7 @@ pub(super) fn stored(d: DType, x: f32) -> Vec<u8> {
         DType::E4m3 => vec![e4m3_code(x)],
         DType::E2m1 => vec![e2m1_code(x)],
         DType::E8m0 => vec![(x.to_bits() >> 23) as u8],
+        DType::F32 => x.to_bits().to_le_bytes().to_vec(),
         _ => vec![x as i32 as u8],
     }
 }

@@ -77,6 +77,7 @@ impl Cx {
             ("mma_scaled", [], [Arg::Val(a), Arg::Val(a_scales), Arg::Val(b), Arg::Val(b_scales)]) => {
                 self.mma_scaled(span, recv, [*a, *a_scales], [*b, *b_scales])
             }
+            ("mma_tf32", [], [Arg::Val(a), Arg::Val(b)]) => self.mma_tf32(span, Some(recv), *a, *b),
             _ => {
                 let message = format!("`{}` has no method `{name}` with these arguments", self.ty(recv));
                 self.error(span, "E01", message, &["docs/language.md lists the methods of tiles".into()])
@@ -105,6 +106,11 @@ impl Cx {
                     return self.error(span, "E01", format!("`{name}` into the wrong kind of tile"), &[fix]);
                 }
                 self.load(span, global, spec, args.remove(0), element)
+            }
+            ("prefetch" | "prefetch_at", [Generic::Spec(spec)], 1) => {
+                let spec = spec.clone();
+                self.prefetch(span, global, &spec, args.remove(0), element);
+                self.poison()
             }
             ("store" | "store_at", [], 2) => {
                 let (index, x) = (args.remove(0), args.remove(0));
@@ -169,6 +175,11 @@ impl Cx {
                 let (a, b) = (args.remove(0), args.remove(0));
                 let (a, b) = (self.lift(span, a), self.lift(span, b));
                 self.mma(span, None, a, b)
+            }
+            ("mma_tf32", 2) => {
+                let (a, b) = (args.remove(0), args.remove(0));
+                let (a, b) = (self.lift(span, a), self.lift(span, b));
+                self.mma_tf32(span, None, a, b)
             }
             ("select", 3) => {
                 let (c, a, b) = (args.remove(0), args.remove(0), args.remove(0));

@@ -257,6 +257,28 @@ impl Cx {
 
     /// a·b, or a·b + accumulator.
     pub fn mma(&mut self, span: Span, acc: Option<Val>, a: Val, b: Val) -> Val {
+        let f32 = |cx: &Cx, x: Val| cx.ty(x).dtype() == Some(DType::F32);
+        if f32(self, a) && f32(self, b) {
+            let message = "a product of f32 rounds its operands to tf32, which `mma` does not say".to_owned();
+            let fix = "write `mma_tf32`, or `.cast::<bf16>()` for a faster one";
+            return self.error(span, "E04", message, &[fix.into()]);
+        }
+        self.product(span, acc, a, b)
+    }
+
+    /// A product whose f32 operands are rounded to tf32, which its name says.
+    pub fn mma_tf32(&mut self, span: Span, acc: Option<Val>, a: Val, b: Val) -> Val {
+        for x in [a, b] {
+            if self.ty(x).dtype().is_some_and(|d| d != DType::F32) {
+                let message = format!("`mma_tf32` takes two tiles of f32, this is {}", self.ty(x));
+                return self.error(span, "E04", message, &["write `mma` for narrower types".into()]);
+            }
+        }
+        self.product(span, acc, a, b)
+    }
+
+    /// A product that is known to be meant.
+    fn product(&mut self, span: Span, acc: Option<Val>, a: Val, b: Val) -> Val {
         let (ta, tb) = (self.ty(a).clone(), self.ty(b).clone());
         if ta == Type::Error || tb == Type::Error {
             return self.poison();
@@ -401,6 +423,30 @@ impl Cx {
                 }
                 self.emit(span, OpKind::Load, &operands, Type::Tile(d, shape))
             }
+        }
+    }
+
+    /// Brings what a load would read into the L2 cache.
+    pub(super) fn prefetch(&mut self, span: Span, global: Val, spec: &TypeSpec, index: Arg, by_tile: Index) {
+        let shape = spec.shape.clone();
+        let Some(offsets) = self.offsets(span, global, index, (by_tile == Index::Tile).then_some(&shape[..])) else {
+            return;
+        };
+        let Type::Global(d, rank, access) = *self.ty(global) else { return };
+        if spec.space != Space::Tile || spec.dtype.is_some_and(|want| want != d) || shape.len() > rank {
+            let message = format!("a prefetch of {shape:?} from an array of {d} with {rank} axes");
+            let fix =
+                "write the type of the tile that is loaded later: `prefetch::<Tile<f32, 16, 64>>([…])`".to_owned();
+            self.error(span, "E04", message, &[fix]);
+            return;
+        }
+        if access == Access::Weight {
+            let fix = "leave it out: staged weights are fetched ahead by the ring".to_owned();
+            self.error(span, "E12", "a weight's storage order is the compiler's: no tile of it has an address", &[fix]);
+            return;
+        }
+        if self.check_tile(span, &shape) {
+            self.push(span, OpKind::Prefetch(shape), &[&[global], &offsets[..]].concat(), &[]);
         }
     }
 

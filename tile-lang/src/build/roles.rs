@@ -481,7 +481,11 @@ impl Cx {
             // Tile ops too, before those that nothing uses are dropped: what is written here does nothing.
             let is_tile = |v: &ValueId| matches!(self.kernel.ty(*v), Type::Tile(..) | Type::Smem(..));
             self.kernel.walk_block(self.roles.written[p].block, &mut |_, op: &OpData| {
-                if op.kind.writes_array() || op.operands.iter().chain(&op.results).any(is_tile) {
+                if op.kind.writes_array()
+                    || op.kind.is_debug()
+                    || matches!(op.kind, OpKind::Prefetch(_))
+                    || op.operands.iter().chain(&op.results).any(is_tile)
+                {
                     wrong.push((op.span, format!("`{}` in the role that fills the ring", op.kind.mnemonic())));
                 }
             });

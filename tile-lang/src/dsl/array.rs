@@ -55,6 +55,16 @@ impl<T: Elem, const R: usize> Global<T, R> {
         stub()
     }
 
+    /// Brings what `load` of this tile would read into the L2 cache. It changes nothing else and is waited for by nobody.
+    pub fn prefetch<L: Shape<T>>(&self, _tile: [i32; R]) {
+        stub()
+    }
+
+    /// Brings what `load_at` would read into the L2 cache.
+    pub fn prefetch_at<L: Shape<T>>(&self, _element: [i32; R]) {
+        stub()
+    }
+
     /// Writes the tile with this index, counted in tiles. Elements outside the array are dropped.
     pub fn store<L: Shape<T>>(&mut self, _tile: [i32; R], _x: L) {
         stub()

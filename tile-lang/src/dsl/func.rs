@@ -1,6 +1,6 @@
 //! Free functions.
 
-use super::{Elem, Float, MmaOperand, Tile, Word, stub};
+use super::{Elem, Float, MmaOperand, Tf32Operand, Tile, Word, stub};
 use std::ops::Range;
 
 /// −∞.
@@ -21,6 +21,14 @@ pub fn mma<const M: usize, const N: usize, const K: usize, S: Word, P>(
     _a: impl MmaOperand<M, K, Sum = S, Kind = P>,
     _b: impl MmaOperand<K, N, Sum = S, Kind = P>,
 ) -> Tile<S, M, N> {
+    stub()
+}
+
+/// As [`mma`], of f32 rounded to tf32: 10 bits of fraction, to nearest, ties away from zero.
+pub fn mma_tf32<const M: usize, const N: usize, const K: usize>(
+    _a: impl Tf32Operand<M, K>,
+    _b: impl Tf32Operand<K, N>,
+) -> Tile<f32, M, N> {
     stub()
 }
 

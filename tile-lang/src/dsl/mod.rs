@@ -26,11 +26,12 @@ pub use debug::{Condition, Shown, asserted, shown};
 pub use elem::{Elem, Number, Scalar, Word, bf16, e2m1, e4m3, e5m2, e8m0, f16};
 pub use elementwise::{Bits, Float, Int, Like, Truth};
 pub use func::{
-    CeilDiv, Choice, NEG_INF, cdiv, erf, from_bits, mma, mul_high, pipelined, rsqrt, select, shr_logical, to_bits, work,
+    CeilDiv, Choice, NEG_INF, cdiv, erf, from_bits, mma, mma_tf32, mul_high, pipelined, rsqrt, select, shr_logical,
+    to_bits, work,
 };
 pub use roles::{Filled, Parts, Ring, Slot, Source, Unfilled, View, role};
 pub use scaled::{BlockScale, ScaledFactor, ScaledOperand, Scales};
-pub use tile::{Factor, MmaOperand, Smem, Tile};
+pub use tile::{Factor, MmaOperand, Smem, Tf32Operand, Tile};
 
 /// The body of everything that only a device can do.
 fn stub() -> ! {

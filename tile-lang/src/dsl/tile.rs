@@ -56,6 +56,23 @@ impl<T: Factor, const M: usize, const K: usize> MmaOperand<M, K> for Smem<'_, T,
     type Kind = T::Kind;
 }
 
+/// An operand of a product of f32 in tf32: a tile in registers or in shared memory, with `M` rows and `K` columns.
+#[diagnostic::on_unimplemented(
+    message = "an operand of `mma_tf32` is `{Self}`, but {M} x {K} elements of `f32` are needed here",
+    label = "wrong tile shape or element type",
+    note = "call `.t()` to transpose; narrower types are multiplied by `mma`"
+)]
+pub trait Tf32Operand<const M: usize, const K: usize> {}
+impl<const M: usize, const K: usize> Tf32Operand<M, K> for Tile<f32, M, K> {}
+impl<const M: usize, const K: usize> Tf32Operand<M, K> for Smem<'_, f32, M, K> {}
+
+impl<const A: usize, const B: usize> Tile<f32, A, B> {
+    /// Adds the product of `a` and `b`, of f32 rounded to tf32: 10 bits of fraction, to nearest, ties away from zero.
+    pub fn mma_tf32<const K: usize>(&mut self, _a: impl Tf32Operand<A, K>, _b: impl Tf32Operand<K, B>) {
+        stub()
+    }
+}
+
 impl<T: Elem, const A: usize, const B: usize> Tile<T, A, B> {
     /// All elements 0.
     pub fn zero() -> Self {

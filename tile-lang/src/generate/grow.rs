@@ -226,7 +226,8 @@ impl Grower {
         let initial: Vec<Val> = carried.iter().map(|h| h.val).collect();
         let (at, begin) = (self.at, self.pool.len());
         let results = self.block(|cx, grow| {
-            cx.for_loop(at, (from, to), c as usize % 4, initial, |cx, index, inner| {
+            // No depth: loops of a kernel, and kernels of a program, pin one number.
+            cx.for_loop(at, (from, to), 0, initial, |cx, index, inner| {
                 grow(cx, &|g: &mut Grower| {
                     g.keep(Held { val: index, facts: Facts::same(31), plain: true });
                     for (held, own) in carried.iter().zip(inner) {

@@ -205,6 +205,7 @@ impl<'a> Run<'a> {
             OpKind::At => memory::at(self, step)?,
             OpKind::Store => return memory::store(self, step, false),
             OpKind::StoreMasked => return memory::store(self, step, true),
+            OpKind::Prefetch(shape) => return memory::prefetch(self, step, shape),
             OpKind::Set => return memory::set(self, step),
             OpKind::For { .. } => return self.for_loop(step),
             OpKind::If => return self.if_else(step),

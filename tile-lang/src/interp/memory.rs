@@ -155,6 +155,14 @@ pub(super) fn stage(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError
     Ok(run.read(view, &window))
 }
 
+/// A load that changes nothing: there is no cache here.
+pub(super) fn prefetch(run: &mut Run<'_>, step: &Step, shape: &[usize]) -> Result<(), InterpError> {
+    let view = run.array(step)?;
+    let shape = if let [rows, cols] = *shape { [rows, cols] } else { [1, shape[0]] };
+    run.window(step, 1, view, shape)?;
+    Ok(())
+}
+
 /// The part of an array that an asynchronous copy moves.
 pub(super) fn staged_box<'a>(run: &Run<'a>, step: &Step) -> Result<(&'a View, Window), InterpError> {
     let view = run.array(step)?;

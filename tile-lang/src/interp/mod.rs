@@ -23,7 +23,7 @@ mod value;
 pub use array::{Array, ArrayError, Owner, View};
 pub(crate) use launch::Bound;
 pub use launch::{launch, run_item, work_extents};
-pub use number::{round_bf16, round_e4m3, round_e5m2, round_f16, round_to};
+pub use number::{round_bf16, round_e4m3, round_e5m2, round_f16, round_tf32, round_to};
 pub use prepare::Prepared;
 pub(crate) use prepare::Step;
 pub(crate) use resume::{How, Point, Source, Staged, Touch, Walk};

@@ -72,6 +72,12 @@ pub fn round_bf16(x: f32) -> f32 {
     f32::from_bits(if x.is_nan() { 0x7fff_0000 } else { rounded })
 }
 
+/// Rounds to the nearest tf32 as `cvt.rna.tf32.f32` does: 10 bits of fraction, ties away from zero.
+#[inline(always)]
+pub fn round_tf32(x: f32) -> f32 {
+    if x.is_nan() { x } else { f32::from_bits(x.to_bits().wrapping_add(1 << 12) & !0x1fff) }
+}
+
 /// Rounds to the nearest f16, ties to even; too large becomes infinite.
 #[inline]
 pub fn round_f16(x: f32) -> f32 {

@@ -63,7 +63,7 @@ pub(crate) struct Step {
     pub in_axes: usize,
     /// Element type of the first result.
     pub dtype: DType,
-    /// Element type of the first operand.
+    /// Element type of the first operand; of a product that of its factors.
     pub in_dtype: DType,
     pub span: Span,
     /// What it says, if it is an op that does.
@@ -287,7 +287,11 @@ impl Maker<'_> {
             axes: result.map_or(0, |t| t.shape().len()),
             in_axes: op.operands.first().map_or(0, |v| self.kernel.ty(*v).shape().len()),
             dtype: result.and_then(Type::dtype).unwrap_or(DType::F32),
-            in_dtype: op.operands.first().and_then(|v| self.kernel.ty(*v).dtype()).unwrap_or(DType::F32),
+            in_dtype: op
+                .operands
+                .get(usize::from(op.kind == OpKind::Mma))
+                .and_then(|v| self.kernel.ty(*v).dtype())
+                .unwrap_or(DType::F32),
             span: op.span,
             site: Site::of(self.kernel, 0, id, op).map(Box::new),
         }

@@ -393,6 +393,7 @@ impl<'a> Walk<'a> {
                 | OpKind::MmaScaled
                 | OpKind::For { .. }
                 | OpKind::If
+                | OpKind::Prefetch(_)
                 | OpKind::DeviceAssert(_)
                 | OpKind::DbgTile(_)
                 | OpKind::Mark(_)

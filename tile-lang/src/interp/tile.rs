@@ -3,6 +3,7 @@
 use super::InterpError;
 use super::exec::Run;
 use super::mma::{Mat, mma as product};
+use super::number::round_tf32;
 use super::prepare::Step;
 use super::value::{Element, Operand, Strided, Value, copy_strided, own};
 use crate::dtype::DType;
@@ -392,7 +393,15 @@ pub(super) fn mma(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError> 
     if Rc::get_mut(&mut acc).is_none() {
         acc = run.pool.build(acc.len(), |out: &mut [f32]| out.copy_from_slice(&acc));
     }
-    let (a, b) = (run.strided(step, 1)?, run.strided(step, 2)?);
+    let (mut a, mut b) = (run.strided(step, 1)?, run.strided(step, 2)?);
+    if step.in_dtype == DType::F32 {
+        for (x, i) in [(&mut a, 1), (&mut b, 2)] {
+            let [rows, cols] = step.ins[i].shape;
+            let data = (0..rows * cols).map(|at| round_tf32(x.data[x.offset + at / cols * x.row + at % cols * x.col]));
+            let rounded = Strided { data: Rc::new(data.collect()), offset: 0, row: cols, col: 1 };
+            run.pool.recycle(Value::View(std::mem::replace(x, rounded)));
+        }
+    }
     let ([m, n], k) = (step.shape, step.ins[1].shape[1]);
     let mat = |v: &Strided| -> (usize, usize) { (v.row, v.col) };
     let ((ar, ac), (br, bc)) = (mat(&a), mat(&b));

@@ -191,6 +191,9 @@ ops! {
         /// `(global, element offset i32 × rank) → tile`: the box at the offsets; the tile's axes are the array's last ones.
         /// Elements outside the array read as zero.
         Load = "load" in any, pure;
+        /// `(global, element offset i32 × rank)`: what a load of a box of this shape would read is brought into the L2 cache;
+        /// nothing else changes.
+        Prefetch(shape: Vec<usize>) = "prefetch" in any, effect;
         /// `(global, tile, element offset i32 × rank)`: elements outside the array are dropped.
         Store = "store" in any, effect;
         /// `(global, tile, mask tile, element offset i32 × rank)`: as `Store`, only where the mask holds.

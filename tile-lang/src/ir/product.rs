@@ -11,11 +11,12 @@ pub struct Product {
     pub depth: usize,
 }
 
-/// The product of these element types: 16-bit floats of one type, 8-bit floats of either, 8-bit integers of either sign.
-/// Floats are summed in f32, integers in i32, where they wrap.
+/// The product of these element types: 16-bit floats of one type, 8-bit floats of either, 8-bit integers of either sign, and f32,
+/// whose elements are rounded to tf32 first: 8 bits of exponent and 10 of fraction, to nearest, ties away from zero. Floats are summed in f32, integers in i32, where they wrap.
 pub fn product_of(a: DType, b: DType) -> Option<Product> {
     match (a, b) {
         (DType::Bf16, DType::Bf16) | (DType::F16, DType::F16) => Some(Product { sum: DType::F32, depth: 16 }),
+        (DType::F32, DType::F32) => Some(Product { sum: DType::F32, depth: 8 }),
         (DType::E4m3 | DType::E5m2, DType::E4m3 | DType::E5m2) => Some(Product { sum: DType::F32, depth: 32 }),
         (DType::I8 | DType::U8, DType::I8 | DType::U8) => Some(Product { sum: DType::I32, depth: 32 }),
         _ => None,

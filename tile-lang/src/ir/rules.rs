@@ -144,6 +144,15 @@ fn results_of(kind: &OpKind, operands: &[&Type], have: &[&Type]) -> Result<Vec<T
             inside_rank(shape, *rank)?;
             vec![Type::Tile(*d, shape.to_vec())]
         }
+        (OpKind::Prefetch(shape), [Type::Global(_, rank, access), at @ ..])
+            if *access != Access::Weight && indices(at, *rank) =>
+        {
+            inside_rank(shape, *rank)?;
+            if !(1..=2).contains(&shape.len()) || shape.contains(&0) || !small(shape) {
+                return Err(format!("of a box of shape {shape:?}"));
+            }
+            vec![]
+        }
         (OpKind::Stage, [Type::Global(d, rank, _), at @ ..]) if indices(at, *rank) => {
             inside_rank(shape, *rank)?;
             let bytes = d.bytes(shape.iter().product());

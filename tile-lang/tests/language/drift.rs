@@ -178,6 +178,12 @@ mod moves {
         let mut i = mma(x.cast::<i8>(), s.cast::<u8>());
         i.mma(x.cast::<u8>(), s.cast::<u8>());
         y.store([0, 0], c + i.cast::<f32>() + x.cast::<e2m1>().cast::<f32>());
+        let wide = x.cast::<f32>();
+        a.prefetch::<Tile<T, 32, 32>>([1, 0]);
+        a.prefetch_at::<Tile<T, 32, 32>>([5, 0]);
+        let mut t = mma_tf32(wide, wide.t());
+        t.mma_tf32(wide, wide);
+        y.store([0, 0], t);
         y.store([0, 0], x.cast::<U>().cast::<e8m0>().cast::<f32>());
     }
 }

@@ -11,8 +11,20 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 
 /// The language's free functions.
-const FUNCTIONS: [&str; 11] =
-    ["work", "pipelined", "mma", "select", "cdiv", "rsqrt", "erf", "to_bits", "from_bits", "shr_logical", "mul_high"];
+const FUNCTIONS: [&str; 12] = [
+    "work",
+    "pipelined",
+    "mma",
+    "mma_tf32",
+    "select",
+    "cdiv",
+    "rsqrt",
+    "erf",
+    "to_bits",
+    "from_bits",
+    "shr_logical",
+    "mul_high",
+];
 
 type Args = Punctuated<syn::Expr, syn::Token![,]>;
 

@@ -17,6 +17,14 @@ impl Writer<'_> {
                 self.take(&op.operands);
                 return self.line(&format!("require!({condition});"));
             }
+            OpKind::Prefetch(shape) => {
+                self.settle(&[&op.operands]);
+                let d = self.k.ty(op.operands[0]).dtype().unwrap_or(tile_lang::DType::F32);
+                let index: Vec<String> = op.operands[1..].iter().map(|v| self.text(*v).plain()).collect();
+                let (array, of) = (self.text(op.operands[0]).plain(), tile_type("Tile", d, shape));
+                self.take(&op.operands);
+                return self.line(&format!("{array}.prefetch_at::<{of}>([{}]);", index.join(", ")));
+            }
             OpKind::DeviceAssert(message) => {
                 self.settle(&[&op.operands]);
                 let mut args = vec![self.text(op.operands[0]).plain(), format!("{message:?}")];
@@ -308,19 +316,23 @@ impl Writer<'_> {
             [_, a, b, scales_a, scales_b] => vec![a, scales_a, b, scales_b],
             _ => vec![a, b],
         };
+        let mma = match op.kind {
+            OpKind::Mma if self.k.ty(a).dtype() == Some(tile_lang::DType::F32) => "mma_tf32",
+            _ => op.kind.mnemonic(),
+        };
         let zero =
             op.kind == OpKind::Mma && matches!(self.text(acc), Text::Full { tile, .. } if tile.ends_with("::zero()"));
         if zero && self.waits_last(acc) {
             self.arrange(&[&[a, b, acc]]);
             if self.waits(acc) {
-                let text = Text::Atom(format!("mma({}, {})", self.text(a).plain(), self.text(b).plain()));
+                let text = Text::Atom(format!("{mma}({}, {})", self.text(a).plain(), self.text(b).plain()));
                 self.take(&op.operands);
                 return self.result(op, text, after, ends);
             }
         }
         self.settle(&[&[&[acc][..], &written].concat()]);
         let list: Vec<String> = written.iter().map(|v| self.text(*v).plain()).collect();
-        let (from, call) = (self.text(acc).plain(), format!("{}({})", op.kind.mnemonic(), list.join(", ")));
+        let (from, call) = (self.text(acc).plain(), format!("{mma}({})", list.join(", ")));
         self.take(&op.operands);
         let name = match self.assigned(op.results[0], after, ends) {
             Some(name) => {

@@ -66,7 +66,8 @@ impl Grower {
         let begin = self.pool.len();
         let facts = std::cell::Cell::new(Facts::fixed(0, 0));
         let results = self.block(|cx, grow| {
-            cx.for_loop(at, (Arg::Int(0), to), c as usize % 5, vec![acc], |cx, index, inner| {
+            // No depth: loops of a kernel, and kernels of a program, pin one number.
+            cx.for_loop(at, (Arg::Int(0), to), 0, vec![acc], |cx, index, inner| {
                 let own = inner[0];
                 grow(cx, &|g: &mut Grower| {
                     g.keep(Held { val: index, facts: Facts::same(31), plain: true });
