@@ -360,7 +360,7 @@ impl Checker<'_> {
         };
         let warps = [1usize << split.m, 1 << split.n, 1 << split.k];
         // Elements of an operand in a 32-bit register.
-        let word = 32 / self.k.ty(a).dtype().map_or(16, |d| d.bits()).min(16);
+        let word = 32 / self.k.ty(a).dtype().map_or(16, |d| d.bits()).min(32);
         let steps = [(m, warps[0], 16), (n, warps[1], 8), (k, warps[2], 8 * word)];
         if warps.iter().product::<usize>() > self.warps || steps.iter().any(|(x, w, s)| x % (w * s) != 0) {
             return self.wrong(id, format!("a product of {m}×{n}×{k} can't be split over {warps:?} warps"));
