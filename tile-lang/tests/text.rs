@@ -439,7 +439,8 @@ fn keeping(kernel: &Kernel) -> Kernel {
     let integers = Type::Tile(DType::I32, shape.clone());
     let values: Vec<ValueId> = ops.iter().flat_map(|op| k.op(*op).results.clone()).collect();
     for v in values {
-        let new = |kind, operands, results| OpData { kind, operands, results, blocks: vec![], span: Span::NONE };
+        let new =
+            |kind, operands, results| OpData { kind, operands, results, blocks: vec![], span: Span::NONE, name: None };
         let bits = match k.ty(v) {
             ty if *ty == integers => v,
             Type::Tile(DType::F32, s) if *s == shape => {
