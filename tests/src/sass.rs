@@ -13,8 +13,8 @@ pub struct Demands {
     pub products: bool,
 }
 
-/// Products on tensor cores: by a warp, by a warpgroup, and with block scales.
-const PRODUCTS: [&str; 4] = ["HMMA", "HGMMA", "OMMA", "QMMA"];
+/// Products on tensor cores: by a warp, by a warpgroup, of bytes, and with block scales.
+const PRODUCTS: [&str; 6] = ["HMMA", "HGMMA", "QGMMA", "IGMMA", "OMMA", "QMMA"];
 /// Copies into the ring: contiguous bytes, boxes of arrays.
 const COPIES: [&str; 2] = ["UBLKCP", "UTMALDG"];
 
@@ -48,7 +48,7 @@ pub fn check(sass: &Sass, demands: Demands) -> Vec<String> {
         sass.loops(&consumer).into_iter().filter(|l| !has(&consumer, l, &["MEMBAR"])).collect();
     let multiplies = |l: &&RangeInclusive<usize>| any(&consumer, l, &PRODUCTS);
     // Products by warpgroups read shared memory themselves.
-    let streams = |l: &RangeInclusive<usize>| any(&consumer, l, &["LDS", "HGMMA"]) && has(&consumer, l, &wait);
+    let streams = |l: &RangeInclusive<usize>| any(&consumer, l, &["LDS", "HGMMA", "QGMMA", "IGMMA"]) && has(&consumer, l, &wait);
     if demands.products {
         demand(loops.iter().any(|l| multiplies(&l)), "no loop of the consumers multiplies");
     }

@@ -19,6 +19,10 @@ const LANES: usize = 32;
 const CODE: &str = "E39";
 /// Bytes of a swizzled atom: 8 rows of 128.
 const SWIZZLE_ATOM: usize = 1024;
+/// Bytes of a row of such an atom.
+const ATOM_ROW: usize = 128;
+/// Bytes of the terms of one warpgroup's product.
+const TERM_BYTES: usize = 32;
 
 /// Which elements each thread holds, as row-major positions; and over which warp bits the tile is a sum.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -371,7 +375,7 @@ impl Checker<'_> {
             self.wrong(id, format!("{} is not laid out as the instruction leaves it", self.name(op.results[0])));
         }
         if self.a.warpgroups.contains(&id) {
-            return self.warpgroup_product(id, op, [m, n, k]);
+            return self.warpgroup_product(id, op, [m, n, k], &want_a);
         }
         for (v, want, read, what) in [
             (
@@ -403,39 +407,76 @@ impl Checker<'_> {
 }
 
 impl Checker<'_> {
-    /// What `wgmma` asks: 64 rows a warpgroup, up to 256 columns, both operands in shared memory, in atoms of 8 rows of
-    /// 128 bytes that begin at multiples of 1024 bytes.
-    fn warpgroup_product(&mut self, id: OpId, op: &OpData, [m, n, k]: [usize; 3]) {
-        if m != 16 * self.warps || n % 8 != 0 || n > 256 || k % 16 != 0 {
+    /// What `wgmma` asks: 64 rows a warpgroup, up to 256 columns; the first operand in registers, as the fragments of the
+    /// instruction, or in shared memory, the second in shared memory. There an operand lies in atoms of 8 rows of 128 bytes, which
+    /// begin at multiples of 1024 bytes. Its terms lie along those rows, 32 bytes to an instruction; or, for 16-bit elements,
+    /// down the columns, and then whole atoms lie beside each other along its rows (of A) or columns (of B).
+    fn warpgroup_product(&mut self, id: OpId, op: &OpData, [m, n, k]: [usize; 3], want_a: &Dist) {
+        let bytes = self.k.ty(op.operands[1]).dtype().map_or(4, |d| d.bits() / 8);
+        let depth = TERM_BYTES / bytes;
+        if m != 16 * self.warps || n % 8 != 0 || n > 256 || k % depth != 0 {
             return self.wrong(id, format!("a product of {m}×{n}×{k} by warpgroups of {} warps", self.warps));
         }
-        for v in &op.operands[1..] {
-            let Some((wait, part)) = self.staged(*v) else {
+        // The axis of each operand along which its terms lie, and how many elements it has along the other one for one instruction.
+        for (v, terms, others) in [(op.operands[1], 1, 64), (op.operands[2], 0, n)] {
+            if self.is_tile(v) && terms == 1 {
+                self.need(id, v, want_a, "a product's first operand");
+                continue;
+            }
+            let Some(part) = self.staged(v) else {
                 self.wrong(
                     id,
-                    format!("{} is an operand of a warpgroup's product and not a staged tile", self.name(*v)),
+                    format!("{} is an operand of a warpgroup's product and not a staged tile", self.name(v)),
                 );
                 continue;
             };
-            let OpKind::RingWait(parts) = &self.k.op(wait).kind else { continue };
-            if !parts[part].offset.is_multiple_of(SWIZZLE_ATOM) || !self.slots_aligned {
+            let OpKind::RingWait(parts) = &self.k.op(part.wait).kind else { continue };
+            let stored = &parts[part.number];
+            if !stored.offset.is_multiple_of(SWIZZLE_ATOM) || !self.slots_aligned {
                 let text =
-                    format!("{} is swizzled and doesn't begin at a multiple of {SWIZZLE_ATOM} bytes", self.name(*v));
+                    format!("{} is swizzled and doesn't begin at a multiple of {SWIZZLE_ATOM} bytes", self.name(v));
+                self.wrong(id, text);
+            }
+            let along_rows = (terms == 1) != part.turned;
+            let [row, column] = part.start;
+            let sound = if along_rows {
+                row % 8 == 0 && (column * bytes).is_multiple_of(TERM_BYTES)
+            } else {
+                let atom = ATOM_ROW / bytes;
+                bytes == 2 && row % 8 == 0 && column.is_multiple_of(atom) && others.is_multiple_of(atom)
+            };
+            if !sound || stored.shape[0] % 8 != 0 || !(stored.shape[1] * bytes).is_multiple_of(ATOM_ROW) {
+                let text = format!("no descriptor describes {} as an operand of a warpgroup's product", self.name(v));
                 self.wrong(id, text);
             }
         }
     }
 
-    /// The wait, and the part, that a view in shared memory comes from.
-    fn staged(&self, v: ValueId) -> Option<(OpId, usize)> {
+    /// What a view in shared memory is a part of.
+    fn staged(&self, v: ValueId) -> Option<Part> {
         let id = self.defs[v.index()]?;
         let op = self.k.op(id);
-        match op.kind {
-            OpKind::RingWait(_) => op.results.iter().position(|r| *r == v).map(|part| (id, part)),
-            OpKind::Transpose | OpKind::Slice(_) => self.staged(op.operands[0]),
+        match &op.kind {
+            OpKind::RingWait(_) => {
+                let number = op.results.iter().position(|r| *r == v)?;
+                Some(Part { wait: id, number, start: [0, 0], turned: false })
+            }
+            OpKind::Transpose => self.staged(op.operands[0]).map(|p| Part { turned: !p.turned, ..p }),
+            OpKind::Slice(at) => self.staged(op.operands[0]).map(|p| {
+                let (row, column) = if p.turned { (at[1], at[0]) } else { (at[0], at[1]) };
+                Part { start: [p.start[0] + row, p.start[1] + column], ..p }
+            }),
             _ => None,
         }
     }
+}
+
+/// A part of a staged tile: which of which wait, where it begins in storage, and whether it is a transpose.
+struct Part {
+    wait: OpId,
+    number: usize,
+    start: [usize; 2],
+    turned: bool,
 }
 
 fn is_elementwise(kind: &OpKind) -> bool {

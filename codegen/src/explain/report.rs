@@ -283,7 +283,8 @@ fn product(k: &Kernel, id: OpId, layouts: &Assignment) -> Option<Product> {
     let warps = [1 << wm, 1 << wn, 1 << wk];
     let pack = pack_of(k.ty(a).dtype()?);
     let (instruction, steps) = if layouts.warpgroups.contains(&id) {
-        (format!("wgmma.m64n{n}k16"), terms.div_ceil(16))
+        let depth = 8 << pack;
+        (format!("wgmma.m64n{n}k{depth}"), terms.div_ceil(depth))
     } else {
         let depth = 8 << pack;
         let steps = (m / warps[0]).div_ceil(16) * (n / warps[1]).div_ceil(8) * (terms / warps[2]).div_ceil(depth);

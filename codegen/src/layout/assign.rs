@@ -252,7 +252,7 @@ impl Assigner<'_> {
     /// How a product of these extents is split over warps: as its schedule pins it, else as suits its shape.
     fn split(&self, id: OpId, extents: [usize; 3]) -> MmaSplit {
         if self.out.warpgroups.contains(&id) {
-            return warpgroup::SPLIT;
+            return warpgroup::split(self.warps);
         }
         let a = self.k.op(id).operands[1];
         let chosen = || MmaSplit::choose(extents, pack_of(self.element(a)), self.computed(a, 0), self.warps);
@@ -453,18 +453,16 @@ fn collect_waits(k: &Kernel, body: BlockId, out: &mut Vec<(OpId, usize)>) {
     }
 }
 
-/// For each fill of the producer, in order, the access of each part's array.
-pub(crate) fn ring_sources(k: &Kernel) -> Vec<Vec<Access>> {
-    fn go(k: &Kernel, b: BlockId, out: &mut Vec<Vec<Access>>) {
+/// For each fill of the producer, in order, the array of each part.
+fn ring_arrays(k: &Kernel) -> Vec<Vec<ValueId>> {
+    fn go(k: &Kernel, b: BlockId, out: &mut Vec<Vec<ValueId>>) {
         for &id in &k.block(b).ops {
             let op = k.op(id);
             if let OpKind::RingFill(parts) = &op.kind {
                 let mut at = 0;
                 let mut list = Vec::new();
                 for p in parts {
-                    if let Type::Global(_, _, access) = k.ty(op.operands[at]) {
-                        list.push(*access);
-                    }
+                    list.push(op.operands[at]);
                     at += 1 + p.rank;
                 }
                 out.push(list);
@@ -479,4 +477,22 @@ pub(crate) fn ring_sources(k: &Kernel) -> Vec<Vec<Access>> {
         go(k, body, &mut out);
     }
     out
+}
+
+/// For each fill of the producer, in order, the access of each part's array.
+pub(crate) fn ring_sources(k: &Kernel) -> Vec<Vec<Access>> {
+    let access = |v: &ValueId| match k.ty(*v) {
+        Type::Global(_, _, access) => Some(*access),
+        _ => None,
+    };
+    ring_arrays(k).iter().map(|list| list.iter().filter_map(access).collect()).collect()
+}
+
+/// The staged tiles of a consumer body, each with the array that it is a tile of.
+pub(crate) fn staged_arrays(k: &Kernel, body: BlockId) -> HashMap<ValueId, ValueId> {
+    let mut waits = Vec::new();
+    collect_waits(k, body, &mut waits);
+    let arrays = ring_arrays(k);
+    let parts = waits.iter().filter_map(|(id, at)| Some((&k.op(*id).results, arrays.get(*at)?)));
+    parts.flat_map(|(tiles, from)| tiles.iter().copied().zip(from.iter().copied())).collect()
 }

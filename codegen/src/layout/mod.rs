@@ -5,13 +5,14 @@
 //! also hold **partial sums**: the tile is the sum of what they hold, in the order of warps.
 
 mod assign;
+pub(crate) mod descriptor;
 mod scales;
 pub(crate) mod warpgroup;
 
 use tile_lang::dtype::DType;
 
 pub use assign::{Assignment, Split, assign};
-pub(crate) use assign::{moved_from, ring_sources, stored_in};
+pub(crate) use assign::{moved_from, ring_sources, staged_arrays, stored_in};
 
 use tile_lang::ir::{Kernel, Role};
 

@@ -1,14 +1,15 @@
-//! Which products whole warpgroups carry out: `wgmma`, with both operands in shared memory.
+//! Which products whole warpgroups carry out: `wgmma`, with the second operand in shared memory.
 //!
-//! A warpgroup's product has 64 rows, its four warps 16 each, and N columns, a multiple of 8 up to 256. Two warpgroups
-//! make 128 rows; the accumulator then lies as that of `mma.sync` with all warps along the rows. Operands are bf16 tiles as they were
-//! staged, swizzled by 128 bytes, K along the rows of storage for both.
+//! A warpgroup's product has 64 rows, its four warps 16 each, and N columns, a multiple of 8 up to 256. All warpgroups of the
+//! consumers together make the tile's rows; the accumulator then lies as that of `mma.sync` with all warps along the rows. The
+//! first operand is staged too, or comes from registers, in the layout in which an accumulator of these rows lies. Staged operands
+//! are tiles as the tensor copies bring them, swizzled by 128 bytes; what can be described of them says [`super::descriptor`].
 
-use super::{MmaSplit, Split, WARP_BITS, WARPS, consumer_warps};
+use super::descriptor::{StagedOperand, Terms};
+use super::{MmaSplit, Split, consumer_warps, log2};
 use std::collections::{HashMap, HashSet};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{BlockId, Kernel, OpId, OpKind, Type, ValueId};
-use tile_lang::packing::PANEL_BYTES;
 
 /// Fewest columns for which a warpgroup's product is worth its shared-memory operands: below, a few tokens are columns, and
 /// weights stream through registers.
@@ -17,7 +18,9 @@ const LEAST_COLUMNS: usize = 64;
 const MOST_COLUMNS: usize = 256;
 
 /// How such a product splits its rows over the consumer warps.
-pub const SPLIT: MmaSplit = MmaSplit { m: WARP_BITS, n: 0, k: 0 };
+pub fn split(warps: usize) -> MmaSplit {
+    MmaSplit { m: log2(warps), n: 0, k: 0 }
+}
 
 /// Products by warpgroups, and the staged tiles that only they read.
 #[derive(Clone, Debug, Default)]
@@ -27,20 +30,23 @@ pub(super) struct Warpgroups {
 }
 
 /// Finds the products of a consumer body that warpgroups carry out. A product whose schedule pins another split is none of
-/// them, and two warpgroups are needed.
+/// them.
 pub(super) fn find(k: &Kernel, body: BlockId, uses: &HashMap<ValueId, Vec<OpId>>, pinned: &Split) -> Warpgroups {
     let definitions = k.definitions();
     let mut out = Warpgroups::default();
-    if consumer_warps(k) != WARPS {
-        return out;
-    }
+    let rows = split(consumer_warps(k));
     let mut candidates = Vec::new();
     collect(k, body, &mut candidates);
-    candidates.retain(|id| fits(k, *id, &definitions) && pinned.get(id).is_none_or(|s| *s == SPLIT));
+    candidates.retain(|id| fits(k, *id, &definitions) && pinned.get(id).is_none_or(|s| *s == rows));
+    let staged = super::staged_arrays(k, body);
     // A tile has one storage order: it is swizzled only if every reader is such a product; what isn't takes its products along.
     loop {
         let tiles: HashSet<ValueId> = candidates.iter().flat_map(|id| sources(k, *id, &definitions)).collect();
-        let only = |v: &ValueId| readers(k, *v, uses).iter().all(|id| candidates.contains(id));
+        // An array has one storage order too: all tiles that are staged of it, or none.
+        let only = |v: &ValueId| {
+            readers(k, *v, uses).iter().all(|id| candidates.contains(id))
+                && staged.iter().filter(|(_, param)| Some(*param) == staged.get(v)).all(|(w, _)| tiles.contains(w))
+        };
         let bad: HashSet<ValueId> = tiles.iter().copied().filter(|v| !only(v)).collect();
         if bad.is_empty() {
             out.swizzled = tiles;
@@ -67,43 +73,74 @@ fn collect(k: &Kernel, block: BlockId, out: &mut Vec<OpId>) {
 fn fits(k: &Kernel, id: OpId, definitions: &[Option<OpId>]) -> bool {
     let op = k.op(id);
     let [m, n] = *k.ty(op.operands[0]).shape() else { return false };
-    let sound = m == 16 * WARPS && (LEAST_COLUMNS..=MOST_COLUMNS).contains(&n) && n.is_multiple_of(8);
-    sound && operand(k, op.operands[1], definitions, Turned::No) && operand(k, op.operands[2], definitions, Turned::Yes)
+    let sound = m == 16 * consumer_warps(k) && (LEAST_COLUMNS..=MOST_COLUMNS).contains(&n) && n.is_multiple_of(8);
+    let [a, b] = [op.operands[1], op.operands[2]];
+    let first = matches!(k.ty(a), Type::Tile(..)) || operand(k, a, definitions, Side::First).is_some();
+    sound && first && operand(k, b, definitions, Side::Second).is_some()
 }
 
-/// Whether an operand is a transpose of what was staged.
+/// Which operand of a product.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Turned {
-    No,
-    Yes,
+enum Side {
+    First,
+    Second,
 }
 
-fn operand(k: &Kernel, v: ValueId, definitions: &[Option<OpId>], want: Turned) -> bool {
-    let Some((source, turned)) = source(k, v, definitions) else { return false };
-    let Type::Smem(DType::Bf16, shape) = k.ty(source) else { return false };
-    turned == want && shape[0].is_multiple_of(8) && (shape[1] * 2).is_multiple_of(PANEL_BYTES)
+/// Which way the terms of a product run through storage. The first operand's rows, and the second's columns, are no terms.
+fn terms(side: Side, turned: bool) -> Terms {
+    if (side == Side::Second) == turned { Terms::AlongRows } else { Terms::DownColumns }
 }
 
-/// The staged tile that an operand is part of, if its part begins where a swizzled atom does.
-fn source(k: &Kernel, v: ValueId, definitions: &[Option<OpId>]) -> Option<(ValueId, Turned)> {
+/// Which way the terms of the first operand run through a tile that lies as the operand, or as its transpose.
+pub fn terms_of_first(turned: bool) -> Terms {
+    terms(Side::First, turned)
+}
+
+/// The same for the second operand.
+pub fn terms_of_second(turned: bool) -> Terms {
+    terms(Side::Second, turned)
+}
+
+/// An operand as part of a staged tile, if descriptors can describe it.
+fn operand(k: &Kernel, v: ValueId, definitions: &[Option<OpId>], side: Side) -> Option<StagedOperand> {
+    let View { tile, start, turned } = view(k, v, definitions)?;
+    let Type::Smem(dtype, shape) = k.ty(tile) else { return None };
+    let dtype: DType = *dtype;
+    let operand = StagedOperand { dtype, tile: [shape[0], shape[1]], start, terms: terms(side, turned) };
+    operand.impossible().is_none().then_some(operand)
+}
+
+/// A part of a staged tile.
+struct View {
+    /// The tile, as the ring brought it.
+    tile: ValueId,
+    /// Row and column, in storage, of the part's first element.
+    start: [usize; 2],
+    /// Whether the part is transposed.
+    turned: bool,
+}
+
+/// What part of which staged tile a value is.
+fn view(k: &Kernel, v: ValueId, definitions: &[Option<OpId>]) -> Option<View> {
     let op = k.op(definitions[v.index()]?);
     match &op.kind {
-        OpKind::RingWait(_) => Some((v, Turned::No)),
-        OpKind::Transpose => match source(k, op.operands[0], definitions)? {
-            (v, Turned::No) => Some((v, Turned::Yes)),
-            (v, Turned::Yes) => Some((v, Turned::No)),
-        },
+        OpKind::RingWait(_) => Some(View { tile: v, start: [0, 0], turned: false }),
+        OpKind::Transpose => {
+            let of = view(k, op.operands[0], definitions)?;
+            Some(View { turned: !of.turned, ..of })
+        }
         OpKind::Slice(at) => {
-            let (v, turned) = source(k, op.operands[0], definitions)?;
-            let [row, col] = if turned == Turned::Yes { [at[1], at[0]] } else { [at[0], at[1]] };
-            (row % 8 == 0 && col % 16 == 0).then_some((v, turned))
+            let of = view(k, op.operands[0], definitions)?;
+            let [row, column] = if of.turned { [at[1], at[0]] } else { [at[0], at[1]] };
+            Some(View { start: [of.start[0] + row, of.start[1] + column], ..of })
         }
         _ => None,
     }
 }
 
+/// The staged tiles that a product reads itself.
 fn sources(k: &Kernel, id: OpId, definitions: &[Option<OpId>]) -> Vec<ValueId> {
-    k.op(id).operands[1..].iter().filter_map(|v| source(k, *v, definitions)).map(|(v, _)| v).collect()
+    k.op(id).operands[1..].iter().filter_map(|v| view(k, *v, definitions)).map(|v| v.tile).collect()
 }
 
 /// The ops that read a staged tile, through transposes and slices.

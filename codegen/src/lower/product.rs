@@ -52,25 +52,41 @@ impl Body<'_> {
         }
     }
 
+    /// Elements in one 32-bit register.
+    fn word(&mut self, elements: &[Ssa], d: DType) -> Ssa {
+        if d == DType::F32 {
+            // To nearest, ties away from zero; without it the lower bits would be cut off.
+            return self.e.pure_asm("cvt.rna.tf32.f32 $0, $1;", "=r,f", &[(&elements[0], "f32")], "i32");
+        }
+        let ty = register_type(d);
+        let v = self.e.vector(elements, ty);
+        self.e.bitcast(&v, &format!("vector<{}x{ty}>", elements.len()), "i32")
+    }
+
+    /// The four words of the first operand that one instruction takes, of a warp or a warpgroup: 16 rows of each warp from row
+    /// `m` of its own, terms from `k`.
+    pub fn fragment_a(&mut self, held: &[Ssa], layout: &Layout, d: DType, [m, k]: [usize; 2]) -> [Ssa; 4] {
+        let pack = pack_of(d);
+        let half = 4usize << pack;
+        [(0, 0), (8, 0), (0, half), (8, half)].map(|(row, term)| {
+            let at = |i| layout.register_at(&[m + row, k + term + i]);
+            let v: Vec<Ssa> = (0..1 << pack).map(|i| held[at(i)].clone()).collect();
+            self.word(&v, d)
+        })
+    }
+
     fn mma_step(&mut self, c: &mut [Ssa], a: &[Ssa], b: &[Ssa], layouts: (&Layout, &Layout, &Layout), step: &Step) {
         let (lc, la, lb) = layouts;
         let Step { at: [m, n, k], types: [ta, tb], sum } = *step;
         let (pack, half) = (1usize << pack_of(ta), 4usize << pack_of(ta));
-        let word = |body: &mut Self, x: &[Ssa], d: DType, at: &dyn Fn(usize) -> usize| {
-            let ty = register_type(d);
-            if d == DType::F32 {
-                // To nearest, ties away from zero; without it the lower bits would be cut off.
-                return body.e.pure_asm("cvt.rna.tf32.f32 $0, $1;", "=r,f", &[(&x[at(0)], "f32")], "i32");
-            }
-            let v: Vec<Ssa> = (0..pack).map(|i| x[at(i)].clone()).collect();
-            let v = body.e.vector(&v, ty);
-            body.e.bitcast(&v, &format!("vector<{pack}x{ty}>"), "i32")
-        };
-        let a: Vec<Ssa> = [(0, 0), (8, 0), (0, half), (8, half)]
+        let a = self.fragment_a(a, la, ta, [m, k]);
+        let b: Vec<Ssa> = [0, half]
             .iter()
-            .map(|(r, s)| word(self, a, ta, &|i| la.register_at(&[m + r, k + s + i])))
+            .map(|s| {
+                let v: Vec<Ssa> = (0..pack).map(|i| b[lb.register_at(&[k + s + i, n])].clone()).collect();
+                self.word(&v, tb)
+            })
             .collect();
-        let b: Vec<Ssa> = [0, half].iter().map(|s| word(self, b, tb, &|i| lb.register_at(&[k + s + i, n]))).collect();
         let slots: Vec<usize> =
             [(0, 0), (0, 1), (8, 0), (8, 1)].iter().map(|(r, s)| lc.register_at(&[m + r, n + s])).collect();
         let (ty, letter, name) = if sum == DType::I32 { ("i32", "r", "s32") } else { ("f32", "f", "f32") };
@@ -111,7 +127,7 @@ struct Step {
 }
 
 /// What PTX calls an operand's element type.
-fn ptx_type(d: DType) -> &'static str {
+pub(super) fn ptx_type(d: DType) -> &'static str {
     match d {
         DType::I8 => "s8",
         DType::F32 => "tf32",

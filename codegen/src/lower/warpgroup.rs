@@ -1,116 +1,250 @@
-//! Products by warpgroups: `wgmma.m64nNk16` over swizzled tiles in shared memory.
+//! Products by warpgroups: `wgmma.m64nNkK` over swizzled tiles in shared memory, the first operand also from registers.
 //!
 //! Fence, products, commit and wait each take the accumulators as tied operands, so that nothing moves their registers
-//! across: what initialises them stays before the fence, what reads them after the wait.
+//! across: what initialises them stays before the fence, what reads them after the wait. Registers of the first operand go
+//! through fence and wait in the same way, so that none is written again while a product may read it.
 
 use super::body::{Body, Held, SharedTile};
 use super::emit::Ssa;
+use super::product::ptx_type;
 use crate::CodegenError;
-use crate::layout::{Layout, warpgroup};
-use tile_lang::ir::{OpData, ValueId};
-use tile_lang::packing::PANEL_BYTES;
+use crate::layout::descriptor::{StagedOperand, Terms};
+use crate::layout::{Layout, pack_of, warpgroup};
+use tile_lang::dtype::DType;
+use tile_lang::ir::{Literal, OpData, OpKind, ValueId};
+use tile_lang::packing::TileOrder;
 use tile_lang::protocol::Action;
 
 /// Rows of one warpgroup's product.
 const ROWS: usize = 64;
-/// Terms of one instruction.
-const DEPTH: usize = 16;
-/// Bytes of an element.
-const SIZE: usize = 2;
-/// Fields of a matrix descriptor beside the address: 8 rows of 128 bytes from one atom to the next, 128-byte swizzle.
-const DESCRIPTOR: u64 = (1024 >> 4) << 32 | 1 << 62;
+
+/// A staged operand with the descriptor of its first terms, i64.
+struct Described {
+    operand: StagedOperand,
+    descriptor: Ssa,
+}
+
+/// Where the first operand comes from.
+enum First {
+    /// Shared memory.
+    Staged(Described),
+    /// Registers: four words for each instruction.
+    Registers(Vec<[Ssa; 4]>),
+}
+
+/// What all instructions of a product have in common.
+struct Shape {
+    /// Columns.
+    n: usize,
+    /// Element types of the operands.
+    types: [DType; 2],
+    /// Type of the sums.
+    sum: DType,
+}
+
+impl Shape {
+    /// LLVM's name for the type of the sums, and their constraint.
+    fn sums(&self) -> (&'static str, &'static str) {
+        if self.sum == DType::I32 { ("i32", "r") } else { ("f32", "f") }
+    }
+}
 
 impl Body<'_> {
     pub fn warpgroup_product(&mut self, op: &OpData) -> Result<(), CodegenError> {
         let [acc, a, b] = [op.operands[0], op.operands[1], op.operands[2]];
         let (m, n, k) = (self.k.ty(acc).shape()[0], self.k.ty(acc).shape()[1], self.k.ty(a).shape()[1]);
-        let layout = Layout::accumulator(m, n, warpgroup::SPLIT);
-        let mut c = self.elements(acc, &layout)?;
-        let (a, b) = (self.staged_operand(a)?, self.staged_operand(b)?);
-        let thread = self.thread.clone();
-        // Each warpgroup has its own 64 rows of the first operand.
-        let group = self.e.entry(|e| {
-            let seven = e.i32(7);
-            let group = e.bin("lshr", &thread, &seven, "i32");
-            e.mul_const(&group, (ROWS * PANEL_BYTES) as i64)
-        });
-        let first = self.descriptor(&a, Some(&group));
-        let second = self.descriptor(&b, None);
-        self.tied("wgmma.fence.sync.aligned;", &mut c, &[]);
-        for step in 0..k / DEPTH {
-            let first = self.step(&first, &a, step * DEPTH);
-            let second = self.step(&second, &b, step * DEPTH);
-            self.multiply(&mut c, n, &first, &second);
+        let shape = Shape { n, types: [self.dtype(a), self.dtype(b)], sum: self.dtype(acc) };
+        let split = warpgroup::split(self.warps);
+        let layout = Layout::accumulator(m, n, split);
+        let fresh = self.is_zero(acc);
+        let mut c = if fresh { self.undefined(&layout, &shape) } else { self.elements(acc, &layout)? };
+        let mut first = if self.is_tile(a) {
+            let pack = pack_of(shape.types[0]);
+            let layout = Layout::operand_a(m, k, split, pack);
+            let held = self.elements(a, &layout)?;
+            let steps = (0..k).step_by(8 << pack);
+            First::Registers(steps.map(|at| self.fragment_a(&held, &layout, shape.types[0], [0, at])).collect())
+        } else {
+            First::Staged(self.described(a, warpgroup::terms_of_first, Rows::OfWarpgroup)?)
+        };
+        let second = self.described(b, warpgroup::terms_of_second, Rows::All)?;
+        let mut words = first.words();
+        self.tied("wgmma.fence.sync.aligned;", &mut c, &mut words, &[], &shape);
+        first.set_words(&words);
+        let depth = second.operand.depth();
+        for (i, at) in (0..k).step_by(depth).enumerate() {
+            let b = self.step(&second, at);
+            let a: Vec<(Ssa, &str)> = match &first {
+                First::Staged(a) => vec![(self.step(a, at), "l")],
+                First::Registers(words) => words[i].iter().map(|w| (w.clone(), "r")).collect(),
+            };
+            let turned = [first.turned(), Some(second.operand.turned())];
+            self.multiply(&mut c, &shape, &a, &b, turned, i > 0 || !fresh);
         }
         self.e.asm("wgmma.commit_group.sync.aligned;", "", &[], None);
         self.notes.own();
         self.notes.note(Action::Start);
-        self.wait_products(&mut c, 0);
+        self.wait_products(&mut c, &mut first.words(), 0, &shape);
         self.define(op.results[0], Held::Elements(c))
     }
 
-    /// Waits until at most `left` products run; what reads `c` comes after it.
-    fn wait_products(&mut self, c: &mut [Ssa], left: usize) {
-        self.tied(&format!("wgmma.wait_group.sync.aligned {left};"), c, &[]);
+    /// Waits until at most `left` products run; what reads `c` and what writes the registers of `a` comes after it.
+    fn wait_products(&mut self, c: &mut [Ssa], a: &mut [Ssa], left: usize, shape: &Shape) {
+        self.tied(&format!("wgmma.wait_group.sync.aligned {left};"), c, a, &[], shape);
         self.notes.note(Action::WaitProducts { left });
     }
 
-    fn staged_operand(&mut self, v: ValueId) -> Result<SharedTile, CodegenError> {
-        match self.shared.get(&v) {
-            Some(tile) => Ok(tile.clone()),
-            None => self.broken("a warpgroup's operand that is not in shared memory"),
-        }
+    /// Whether an accumulator is nothing but zeros, which the first instruction then needn't read.
+    fn is_zero(&self, acc: ValueId) -> bool {
+        let made = self.definitions[acc.index()].map(|id| self.k.op(id));
+        made.filter(|op| op.kind == OpKind::Splat).is_some_and(|op| match self.literals.get(&op.operands[0]) {
+            Some(Literal::F32(x)) => x.to_bits() == 0,
+            Some(Literal::I32(x)) => *x == 0,
+            _ => false,
+        })
     }
 
-    /// The descriptor of an operand's first terms: i64.
-    fn descriptor(&mut self, tile: &SharedTile, rows: Option<&Ssa>) -> Ssa {
-        let address = self.e.op(&format!("llvm.ptrtoint {} : !llvm.ptr<3> to i32", tile.base));
-        let mut address = self.e.add_const(&address, (tile.offset[0] * PANEL_BYTES) as i64);
-        if let Some(rows) = rows {
-            address = self.e.bin("add", &address, rows, "i32");
+    /// Accumulators that hold anything.
+    fn undefined(&mut self, layout: &Layout, shape: &Shape) -> Vec<Ssa> {
+        let any = self.e.op(&format!("llvm.mlir.undef : {}", shape.sums().0));
+        vec![any; layout.registers()]
+    }
+
+    fn described(
+        &mut self,
+        v: ValueId,
+        terms: fn(bool) -> Terms,
+        rows: Rows,
+    ) -> Result<Described, CodegenError> {
+        let Some(SharedTile { base, dtype, packing, offset, transposed }) = self.shared.get(&v).cloned() else {
+            return self.broken("a warpgroup's operand that is not in shared memory");
+        };
+        let operand = StagedOperand { dtype, tile: packing.tile, start: offset, terms: terms(transposed) };
+        if let Some(why) = operand.impossible() {
+            return self.broken(format!("a warpgroup's operand that can't be described: {why}"));
+        }
+        if packing.order != TileOrder::Swizzled {
+            return self.broken("a warpgroup's operand that is not stored swizzled");
+        }
+        let address = self.e.op(&format!("llvm.ptrtoint {base} : !llvm.ptr<3> to i32"));
+        let mut address = self.e.add_const(&address, operand.offset(0, 0) as i64);
+        if rows == Rows::OfWarpgroup {
+            // Each warpgroup has its own 64 rows.
+            let (thread, bytes) = (self.thread.clone(), operand.offset(ROWS, 0) - operand.offset(0, 0));
+            let group = self.e.entry(|e| {
+                let seven = e.i32(7);
+                let group = e.bin("lshr", &thread, &seven, "i32");
+                e.mul_const(&group, bytes as i64)
+            });
+            address = self.e.bin("add", &address, &group, "i32");
         }
         let four = self.e.i32(4);
         let address = self.e.bin("lshr", &address, &four, "i32");
         let address = self.e.op(&format!("llvm.zext {address} : i32 to i64"));
-        let fields = self.e.i64(DESCRIPTOR as i64);
-        self.e.bin("or", &address, &fields, "i64")
+        let fields = self.e.i64(operand.fields() as i64);
+        Ok(Described { operand, descriptor: self.e.bin("or", &address, &fields, "i64") })
     }
 
     /// The descriptor some terms further on.
-    fn step(&mut self, descriptor: &Ssa, tile: &SharedTile, terms: usize) -> Ssa {
-        let column = tile.offset[1] + terms;
-        let panel = PANEL_BYTES / SIZE;
-        let bytes = column / panel * tile.packing.tile[0] * PANEL_BYTES + column % panel * SIZE;
+    fn step(&mut self, of: &Described, terms: usize) -> Ssa {
+        let bytes = of.operand.offset(0, terms) - of.operand.offset(0, 0);
         if bytes == 0 {
-            return descriptor.clone();
+            return of.descriptor.clone();
         }
         let further = self.e.i64((bytes >> 4) as i64);
-        self.e.bin("add", descriptor, &further, "i64")
+        self.e.bin("add", &of.descriptor, &further, "i64")
     }
 
-    fn multiply(&mut self, c: &mut [Ssa], n: usize, a: &Ssa, b: &Ssa) {
+    /// One instruction. `turned` says for operands in shared memory which way their terms run; `adds` whether `c` counts.
+    fn multiply(
+        &mut self,
+        c: &mut [Ssa],
+        shape: &Shape,
+        a: &[(Ssa, &str)],
+        b: &Ssa,
+        turned: [Option<u8>; 2],
+        adds: bool,
+    ) {
         let count = c.len();
-        let registers: Vec<String> = (0..count).map(|i| format!("${i}")).collect();
+        let list = |from: usize, n: usize| (from..from + n).map(|i| format!("${i}")).collect::<Vec<_>>().join(",");
+        let first = if a.len() == 1 { list(count, 1) } else { format!("{{{}}}", list(count, a.len())) };
+        let [ta, tb] = shape.types;
+        // Integers are neither negated nor turned, bytes not turned.
+        let mut flags = String::new();
+        if shape.sum == DType::F32 {
+            flags.push_str(", 1, 1");
+        }
+        if ta.bits() == 16 {
+            turned.into_iter().flatten().for_each(|t| flags.push_str(&format!(", {t}")));
+        }
         let text = format!(
-            "wgmma.mma_async.sync.aligned.m64n{n}k16.f32.bf16.bf16 {{{}}}, ${count}, ${}, 1, 1, 1, 0, 0;",
-            registers.join(","),
-            count + 1
+            "wgmma.mma_async.sync.aligned.m64n{}k{}.{}.{}.{} {{{}}}, {first}, ${}, {}{flags};",
+            shape.n,
+            256 / ta.bits(),
+            if shape.sum == DType::I32 { "s32" } else { "f32" },
+            ptx_type(ta),
+            ptx_type(tb),
+            list(0, count),
+            count + a.len(),
+            i32::from(adds),
         );
-        self.tied(&text, c, &[a.clone(), b.clone()]);
+        let mut others = a.to_vec();
+        others.push((b.clone(), "l"));
+        self.tied(&text, c, &mut [], &others, shape);
     }
 
-    /// One instruction with the accumulators as operands and results; `others` are i64 and follow them.
-    fn tied(&mut self, text: &str, c: &mut [Ssa], others: &[Ssa]) {
-        let count = c.len();
-        let mut constraints = vec!["=f".to_owned(); count];
-        constraints.extend(others.iter().map(|_| "l".to_owned()));
+    /// One instruction with the accumulators `c` and then the words `a` as operands and results; `others`, with their
+    /// constraints, come after both.
+    fn tied(&mut self, text: &str, c: &mut [Ssa], a: &mut [Ssa], others: &[(Ssa, &str)], shape: &Shape) {
+        let (ty, letter) = shape.sums();
+        let count = c.len() + a.len();
+        let mut constraints = vec![format!("={letter}"); c.len()];
+        constraints.extend(a.iter().map(|_| "=r".to_owned()));
+        constraints.extend(others.iter().map(|(_, constraint)| (*constraint).to_owned()));
         constraints.extend((0..count).map(|i| i.to_string()));
-        let operands: Vec<(&str, &str)> =
-            others.iter().map(|x| (x.as_str(), "i64")).chain(c.iter().map(|x| (x.as_str(), "f32"))).collect();
-        let ty = format!("!llvm.struct<({})>", vec!["f32"; count].join(", "));
-        let d = self.e.asm(text, &constraints.join(","), &operands, Some(&ty));
-        for (i, x) in c.iter_mut().enumerate() {
-            *x = self.e.op(&format!("llvm.extractvalue {d}[{i}] : {ty}"));
+        let mut operands: Vec<(&str, &str)> =
+            others.iter().map(|(x, constraint)| (x.as_str(), if *constraint == "l" { "i64" } else { "i32" })).collect();
+        operands.extend(c.iter().map(|x| (x.as_str(), ty)));
+        operands.extend(a.iter().map(|x| (x.as_str(), "i32")));
+        let mut types = vec![ty; c.len()];
+        types.extend(a.iter().map(|_| "i32"));
+        let result = format!("!llvm.struct<({})>", types.join(", "));
+        let d = self.e.asm(text, &constraints.join(","), &operands, Some(&result));
+        for (i, x) in c.iter_mut().chain(a).enumerate() {
+            *x = self.e.op(&format!("llvm.extractvalue {d}[{i}] : {result}"));
+        }
+    }
+}
+
+/// Whose rows of an operand a warpgroup reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    /// Its own.
+    OfWarpgroup,
+    /// Those of all.
+    All,
+}
+
+impl First {
+    /// The registers that products read, one after the other.
+    fn words(&self) -> Vec<Ssa> {
+        match self {
+            First::Staged(_) => Vec::new(),
+            First::Registers(words) => words.iter().flatten().cloned().collect(),
+        }
+    }
+
+    fn set_words(&mut self, to: &[Ssa]) {
+        if let First::Registers(words) = self {
+            words.iter_mut().flatten().zip(to).for_each(|(w, x)| w.clone_from(x));
+        }
+    }
+
+    /// Which way the terms run, if it is in shared memory.
+    fn turned(&self) -> Option<u8> {
+        match self {
+            First::Staged(a) => Some(a.operand.turned()),
+            First::Registers(_) => None,
         }
     }
 }

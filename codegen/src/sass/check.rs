@@ -45,7 +45,8 @@ const SCALED_PRODUCTS: &[&str] = &["OMMA.SF", "QMMA.SF"];
 const SETS_REGISTERS: &[&str] = &["USETMAXREG"];
 const BULK_COPIES: &[&str] = &["UBLKCP"];
 const TENSOR_COPIES: &[&str] = &["UTMALDG"];
-const WARPGROUP_PRODUCTS: &[&str] = &["HGMMA"];
+/// Products by warpgroups of 16-bit floats, of bytes and of integers.
+const WARPGROUP_PRODUCTS: &[&str] = &["HGMMA", "QGMMA", "IGMMA"];
 const LANE_COPIES: &[&str] = &["LDGSTS"];
 const BARRIERS: &[&str] = &["SYNCS"];
 /// Before barriers had a unit of their own they were operations on shared memory.
