@@ -16,6 +16,7 @@ pub mod library;
 pub mod linear;
 pub mod mlp;
 pub mod norm;
+pub mod prefill;
 pub mod rope;
 pub mod router;
 pub mod sample;

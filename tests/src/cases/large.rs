@@ -9,6 +9,7 @@ use super::gemm::{self, Gemm};
 use super::head;
 use super::linear::{self, Product};
 use super::mlp;
+use super::prefill::{self, Text};
 use tile_lang::DType::{Bf16, F32};
 use tile_models::graph::Format;
 
@@ -57,5 +58,9 @@ pub(super) fn recipes() -> Vec<Recipe> {
     };
     out.push(large(move || attention::attention_case(long)));
     out.push(large(move || attention::attention_case(Heads { position: 8184, rows: 8, ..long })));
+    for rows in [4096, 16384] {
+        let shape = prefill::Shape { heads: [64, 8], widths: [192, 128], ..prefill::Shape::causal(vec![Text::whole(rows)]) };
+        out.push(large(move || prefill::prefill_case(&shape)));
+    }
     out
 }

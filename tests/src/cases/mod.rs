@@ -16,6 +16,7 @@ mod linear;
 mod mlp;
 mod moves;
 mod ops;
+mod prefill;
 mod rope;
 mod router;
 mod rows;
@@ -107,6 +108,7 @@ pub fn all() -> Result<Vec<Case>, String> {
         experts::cases,
         rope::cases,
         attention::cases,
+        prefill::cases,
         router::cases,
         head::cases,
         sample::cases,
