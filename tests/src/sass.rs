@@ -48,7 +48,8 @@ pub fn check(sass: &Sass, demands: Demands) -> Vec<String> {
         sass.loops(&consumer).into_iter().filter(|l| !has(&consumer, l, &["MEMBAR"])).collect();
     let multiplies = |l: &&RangeInclusive<usize>| any(&consumer, l, &PRODUCTS);
     // Products by warpgroups read shared memory themselves.
-    let streams = |l: &RangeInclusive<usize>| any(&consumer, l, &["LDS", "HGMMA", "QGMMA", "IGMMA"]) && has(&consumer, l, &wait);
+    let streams =
+        |l: &RangeInclusive<usize>| any(&consumer, l, &["LDS", "HGMMA", "QGMMA", "IGMMA"]) && has(&consumer, l, &wait);
     if demands.products {
         demand(loops.iter().any(|l| multiplies(&l)), "no loop of the consumers multiplies");
     }

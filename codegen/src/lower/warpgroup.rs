@@ -110,12 +110,7 @@ impl Body<'_> {
         vec![any; layout.registers()]
     }
 
-    fn described(
-        &mut self,
-        v: ValueId,
-        terms: fn(bool) -> Terms,
-        rows: Rows,
-    ) -> Result<Described, CodegenError> {
+    fn described(&mut self, v: ValueId, terms: fn(bool) -> Terms, rows: Rows) -> Result<Described, CodegenError> {
         let Some(SharedTile { base, dtype, packing, offset, transposed }) = self.shared.get(&v).cloned() else {
             return self.broken("a warpgroup's operand that is not in shared memory");
         };

@@ -18,14 +18,7 @@ const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// [`HIDDEN`] for none. `out` [rows, H·DV]. H / KV query heads share a KV head. One item for each BQ rows and head, of texts
 /// of at most `blocks` times BQ rows; those that see most come first.
 #[tile::kernel(crate = tile_lang)]
-pub fn prefill<
-    const BQ: usize,
-    const BKV: usize,
-    const ND: usize,
-    const DC: usize,
-    const D: usize,
-    const DV: usize,
->(
+pub fn prefill<const BQ: usize, const BKV: usize, const ND: usize, const DC: usize, const D: usize, const DV: usize>(
     q: &Global<bf16, 2>,
     k: &Global<bf16, 4>,
     v: &Global<bf16, 4>,
