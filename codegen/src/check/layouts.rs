@@ -420,7 +420,10 @@ impl Checker<'_> {
         // The axis of each operand along which its terms lie, and how many elements it has along the other one for one instruction.
         for (v, terms, others) in [(op.operands[1], 1, 64), (op.operands[2], 0, n)] {
             if self.is_tile(v) && terms == 1 {
-                self.need(id, v, want_a, "a product's first operand");
+                match self.a.kept.get(&v) {
+                    Some(at) => self.kept(id, v, *at),
+                    None => self.need(id, v, want_a, "a product's first operand"),
+                }
                 continue;
             }
             let Some(part) = self.staged(v) else {
@@ -449,6 +452,23 @@ impl Checker<'_> {
                 let text = format!("no descriptor describes {} as an operand of a warpgroup's product", self.name(v));
                 self.wrong(id, text);
             }
+        }
+    }
+
+    /// An operand that is kept in shared memory: someone holds all of it, it begins where an atom may, its rows are whole rows of
+    /// atoms, and no other one lies there.
+    fn kept(&mut self, id: OpId, v: ValueId, at: usize) {
+        let Type::Tile(d, shape) = self.k.ty(v) else { return };
+        let (row, rows) = (shape[1] * d.bits() / 8, shape[0]);
+        let size = |k: &Kernel, v: ValueId| {
+            k.ty(v).shape().iter().product::<usize>() * k.ty(v).dtype().map_or(0, |d| d.bits()) / 8
+        };
+        let end = at + size(self.k, v);
+        let overlaps = self.a.kept.iter().any(|(w, b)| *w != v && *b < end && at < *b + size(self.k, *w));
+        let whole = self.native(v).is_some_and(|d| !d.is_partial());
+        if !whole || overlaps || at % SWIZZLE_ATOM != 0 || row % ATOM_ROW != 0 || rows % 8 != 0 {
+            let text = format!("{} can't be kept at byte {at} for a warpgroup's product", self.name(v));
+            self.wrong(id, text);
         }
     }
 

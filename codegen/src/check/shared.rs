@@ -8,6 +8,8 @@ use tile_lang::protocol::{Action, Protocol, Region, RingId, RingShape};
 const BARRIER: usize = 8;
 /// Alignment of both ends and of the length of a bulk copy.
 const COPY: usize = 16;
+/// Where a swizzled tile may begin.
+const ATOM: usize = 1024;
 
 /// Checks the map; returns the number of regions.
 pub fn check(p: &Protocol, out: &mut Findings) -> usize {
@@ -101,6 +103,7 @@ fn users(p: &Protocol, out: &mut Findings) {
         ("verdict", 4, 4),
         ("records", records.slots * records.slot_bytes, COPY),
         ("ring slots", tiles.slots * tiles.slot_bytes, COPY),
+        ("kept operands", 0, ATOM),
         ("exchange area", 0, COPY),
     ];
     for (name, bytes, align) in needs {

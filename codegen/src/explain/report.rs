@@ -45,6 +45,8 @@ pub struct SharedMap {
     pub slots: usize,
     /// Room of each: the largest transaction of the program, or the least that a slot takes.
     pub slot_bytes: usize,
+    /// Operands that products of a loop find in shared memory.
+    pub kept: Region,
     /// The area for changes of layout and for partial sums.
     pub exchange: Region,
 }
@@ -161,7 +163,8 @@ pub fn report(
     machine: Machine,
 ) -> Result<ProgramReport, CodegenError> {
     let ring = assembled.slots * assembled.slot_bytes;
-    let control = assembled.shared_bytes - ring - assembled.exchange_bytes;
+    let kept = assembled.kept_bytes;
+    let control = assembled.shared_bytes - ring - kept - assembled.exchange_bytes;
     let shared = SharedMap {
         capacity: machine.shared_bytes,
         used: assembled.shared_bytes,
@@ -169,7 +172,8 @@ pub fn report(
         ring: Region { offset: control, bytes: ring },
         slots: assembled.slots,
         slot_bytes: assembled.slot_bytes,
-        exchange: Region { offset: control + ring, bytes: assembled.exchange_bytes },
+        kept: Region { offset: control + ring, bytes: kept },
+        exchange: Region { offset: control + ring + kept, bytes: assembled.exchange_bytes },
     };
     let kernels = kernels
         .iter()
@@ -294,6 +298,7 @@ fn product(k: &Kernel, id: OpId, layouts: &Assignment) -> Option<Product> {
     let from = |v: ValueId| match k.ty(v) {
         Type::Smem(d, _) if layouts.fragments.contains(&v) => format!("{d} fragments in shared memory"),
         Type::Smem(d, _) => format!("{d} in shared memory"),
+        Type::Tile(d, _) if layouts.kept.contains_key(&v) => format!("{d} kept in shared memory"),
         other => format!("{} in registers", other.dtype().map_or("?", |d| d.name())),
     };
     let elements = [

@@ -28,6 +28,10 @@ impl fmt::Display for SharedMap {
             self.slots,
             self.slot_bytes
         )?;
+        if self.kept.bytes > 0 {
+            let k = self.kept;
+            writeln!(f, "  {:>6} .. {:<6} operands that loops keep", k.offset, end(k.offset, k.bytes))?;
+        }
         write!(f, "  {:>6} .. {:<6} exchange: changes of layout and partial sums", x.offset, end(x.offset, x.bytes))
     }
 }

@@ -6,11 +6,12 @@
 //! demand beside it and emitted once, right after its definition. Loop-carried values take the layout that the loop's end gives them, found
 //! by repeating until nothing changes.
 
+use super::descriptor::ATOM_BYTES;
 use super::warpgroup::{self, Warpgroups};
 use super::{Layout, MmaSplit, consumer_warps, pack_of};
 use crate::schedule::pinned_splits;
 use crate::target::Target;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Access, BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, Type, UnaryOp, ValueId};
 
@@ -32,6 +33,9 @@ pub struct Assignment {
     pub warpgroups: HashSet<OpId>,
     /// Staged tiles that only those read: they are stored swizzled.
     pub swizzled: HashSet<ValueId>,
+    /// First operands of those products that are made in registers before a loop and kept in shared memory for it, swizzled too:
+    /// where they lie in the area of kept operands.
+    pub kept: BTreeMap<ValueId, usize>,
 }
 
 /// Assigns layouts to the tiles of one body; which products warpgroups carry out depends on the target.
@@ -39,8 +43,9 @@ pub fn assign(kernel: &Kernel, body: BlockId, target: &Target) -> Assignment {
     let uses = uses(kernel, body);
     let (pinned, warps) = (pinned_splits(kernel), consumer_warps(kernel));
     let found = if target.wgmma { warpgroup::find(kernel, body, &uses, &pinned) } else { Warpgroups::default() };
-    let Warpgroups { products, swizzled } = found;
-    let out = Assignment { warpgroups: products, swizzled, ..Assignment::default() };
+    let Warpgroups { products, swizzled, kept } = found;
+    let kept = kept.into_iter().map(|v| (v, 0)).collect();
+    let out = Assignment { warpgroups: products, swizzled, kept, ..Assignment::default() };
     let mut a = Assigner { k: kernel, uses, out, defs: kernel.definitions(), pinned, warps, round: 0 };
     loop {
         let before = a.out.native.clone();
@@ -52,6 +57,7 @@ pub fn assign(kernel: &Kernel, body: BlockId, target: &Target) -> Assignment {
         a.round += 1;
     }
     a.fragments(body);
+    a.place_kept();
     a.out
 }
 
@@ -183,7 +189,7 @@ impl Assigner<'_> {
                 self.out.splits.insert(id, split);
                 let c = Layout::accumulator(m, n, split);
                 self.demand(acc, &c);
-                if self.is_tile(a) {
+                if self.is_tile(a) && !self.out.kept.contains_key(&a) {
                     self.demand(a, &Layout::operand_a(m, k, split, pack));
                 }
                 if self.is_tile(b) {
@@ -388,6 +394,17 @@ impl Assigner<'_> {
         }
     }
 
+    /// Gives each kept operand its place; what is made where it is wanted is not kept.
+    fn place_kept(&mut self) {
+        let native = &self.out.native;
+        self.out.kept.retain(|v, _| native.contains_key(v));
+        let mut next = 0;
+        for (v, at) in &mut self.out.kept {
+            *at = next;
+            next += kept_size(self.k.ty(*v));
+        }
+    }
+
     /// Finds staged weight tiles whose every use reads them as a first operand, whole or in slices.
     fn fragments(&mut self, body: BlockId) {
         let mut waits = Vec::new();
@@ -419,6 +436,19 @@ impl Assigner<'_> {
                 _ => false,
             }
         })
+    }
+}
+
+/// Bytes of a kept operand; all of them begin at multiples of a swizzled atom.
+fn kept_size(ty: &Type) -> usize {
+    let bits = ty.dtype().map_or(0, DType::bits);
+    (ty.shape().iter().product::<usize>() * bits / 8).next_multiple_of(ATOM_BYTES)
+}
+
+impl Assignment {
+    /// Bytes of shared memory that kept operands take.
+    pub fn kept_bytes(&self, kernel: &Kernel) -> usize {
+        self.kept.keys().map(|v| kept_size(kernel.ty(*v))).sum()
     }
 }
 

@@ -14,7 +14,7 @@ use tile_lang::dtype::DType;
 use tile_lang::packing::PANEL_BYTES;
 
 /// Bytes of the 8 rows of a panel within which the swizzle moves chunks; a tile begins at a multiple of this.
-const ATOM_BYTES: usize = 8 * PANEL_BYTES;
+pub const ATOM_BYTES: usize = 8 * PANEL_BYTES;
 /// Bytes of the terms of one instruction in a row.
 const STEP_BYTES: usize = 32;
 /// The descriptor's field for the 128-byte swizzle.
@@ -91,7 +91,7 @@ impl StagedOperand {
         column / self.panel() * self.panel_bytes() + row * PANEL_BYTES + column % self.panel() * self.size()
     }
 
-    /// The descriptor without the address of what is read first, which is or-ed to its low bits in units of 16 bytes.
+    /// The descriptor without the address of what is read first, which is added to its low word in units of 16 bytes.
     pub fn fields(&self) -> u64 {
         let lead = match self.terms {
             Terms::AlongRows => 0,

@@ -17,6 +17,9 @@ const LEAST_COLUMNS: usize = 64;
 /// Most columns of one instruction.
 const MOST_COLUMNS: usize = 256;
 
+/// Most bytes of shared memory for first operands that are kept there: more would leave no ring.
+const MOST_KEPT: usize = 64 * 1024;
+
 /// How such a product splits its rows over the consumer warps.
 pub fn split(warps: usize) -> MmaSplit {
     MmaSplit { m: log2(warps), n: 0, k: 0 }
@@ -27,6 +30,8 @@ pub fn split(warps: usize) -> MmaSplit {
 pub(super) struct Warpgroups {
     pub products: HashSet<OpId>,
     pub swizzled: HashSet<ValueId>,
+    /// First operands that are made in registers before the loop that their products stand in.
+    pub kept: Vec<ValueId>,
 }
 
 /// Finds the products of a consumer body that warpgroups carry out. A product whose schedule pins another split is none of
@@ -51,6 +56,7 @@ pub(super) fn find(k: &Kernel, body: BlockId, uses: &HashMap<ValueId, Vec<OpId>>
         if bad.is_empty() {
             out.swizzled = tiles;
             out.products = candidates.into_iter().collect();
+            out.kept = kept(k, body, &out.products);
             return out;
         }
         candidates.retain(|id| !sources(k, *id, &definitions).iter().any(|v| bad.contains(v)));
@@ -141,6 +147,37 @@ fn view(k: &Kernel, v: ValueId, definitions: &[Option<OpId>]) -> Option<View> {
 /// The staged tiles that a product reads itself.
 fn sources(k: &Kernel, id: OpId, definitions: &[Option<OpId>]) -> Vec<ValueId> {
     k.op(id).operands[1..].iter().filter_map(|v| view(k, *v, definitions)).map(|v| v.tile).collect()
+}
+
+/// First operands of products that are made outside of the loop that the product stands in: they go to shared memory once, so that
+/// they take no registers while the loop runs.
+fn kept(k: &Kernel, body: BlockId, products: &HashSet<OpId>) -> Vec<ValueId> {
+    fn go(k: &Kernel, block: BlockId, depth: usize, at: &mut HashMap<ValueId, usize>, inside: &mut Vec<(OpId, usize)>) {
+        for &id in &k.block(block).ops {
+            let op = k.op(id);
+            at.extend(op.results.iter().map(|v| (*v, depth)));
+            if op.kind == OpKind::Mma {
+                inside.push((id, depth));
+            }
+            let deeper = depth + usize::from(matches!(op.kind, OpKind::For { .. }));
+            op.blocks.iter().for_each(|b| go(k, *b, deeper, at, inside));
+        }
+    }
+    let (mut made, mut inside) = (HashMap::new(), Vec::new());
+    go(k, body, 0, &mut made, &mut inside);
+    let (mut out, mut bytes) = (Vec::new(), 0);
+    for (id, depth) in inside.into_iter().filter(|(id, _)| products.contains(id)) {
+        let a = k.op(id).operands[1];
+        let Type::Tile(dtype, shape) = k.ty(a) else { continue };
+        let tile = StagedOperand { dtype: *dtype, tile: [shape[0], shape[1]], start: [0, 0], terms: Terms::AlongRows };
+        let outside = made.get(&a).is_some_and(|at| *at < depth);
+        let size = shape.iter().product::<usize>() * dtype.bits() / 8;
+        if outside && tile.impossible().is_none() && !out.contains(&a) && bytes + size <= MOST_KEPT {
+            out.push(a);
+            bytes += size;
+        }
+    }
+    out
 }
 
 /// The ops that read a staged tile, through transposes and slices.

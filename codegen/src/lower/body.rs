@@ -65,6 +65,8 @@ pub(super) struct Body<'a> {
     /// Tiles by value and layout; inner scopes end with their block.
     pub tiles: Vec<HashMap<(ValueId, Layout), Held>>,
     pub shared: HashMap<ValueId, SharedTile>,
+    /// Operands that were made in registers and lie in shared memory for the products of a loop.
+    pub kept: HashMap<ValueId, SharedTile>,
     /// Slot index of each wait.
     pub taken: HashMap<OpId, Ssa>,
     /// Storage of each part of each ring transaction, in program order, and how many were met.
@@ -222,6 +224,9 @@ impl Body<'_> {
             let converted = self.convert(v, &held, &native, &want)?;
             self.remember(v, want, converted);
         }
+        if let Some(at) = self.layouts.kept.get(&v).copied() {
+            self.keep(v, &held, &native, at)?;
+        }
         Ok(())
     }
 
@@ -361,6 +366,22 @@ impl Body<'_> {
                 i += run;
             }
             sum.unwrap_or_else(|| e.i32(0))
+        })
+    }
+
+    /// ⊕ ((thread >> bit) & 1) × pattern, for bits in terms: the exclusive or of the patterns of the bits that are set.
+    pub fn thread_xor(&mut self, thread: &Ssa, terms: &[(usize, usize)]) -> Ssa {
+        let terms = terms.to_vec();
+        self.e.entry(|e| {
+            let mut out = e.i32(0);
+            for (bit, pattern) in terms {
+                let (shift, one) = (e.i32(bit as i64), e.i32(1));
+                let shifted = e.bin("lshr", thread, &shift, "i32");
+                let set = e.bin("and", &shifted, &one, "i32");
+                let scaled = e.mul_const(&set, pattern as i64);
+                out = e.bin("xor", &out, &scaled, "i32");
+            }
+            out
         })
     }
 

@@ -356,6 +356,7 @@ impl Frame {
             literals: HashMap::new(),
             tiles: vec![HashMap::new()],
             shared: HashMap::new(),
+            kept: HashMap::new(),
             taken: HashMap::new(),
             ring: &p.ring,
             ring_at: 0,

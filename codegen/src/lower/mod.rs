@@ -16,6 +16,7 @@ mod facts;
 mod frame;
 mod global;
 mod indexed;
+mod kept;
 mod lanes;
 mod notes;
 mod prefetch;

@@ -32,6 +32,8 @@ pub(super) struct Prepared {
     pub protocol: KernelProtocol,
     /// Bytes of the largest ring transaction.
     pub slot_bytes: usize,
+    /// Bytes of shared memory for operands that are kept there.
+    pub kept_bytes: usize,
 }
 
 /// Prepares one instance; staged loads share ring slots up to what `machine` groups.
@@ -114,7 +116,8 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], machine: Machine) -
     let slot_bytes = fills.iter().flatten().map(|(_, p, _)| p.offset + p.bytes()).max().unwrap_or(0);
     let copied_later = facts.iter().any(|f| f.copied_later);
     let protocol = ring_actions(&lowered, dependent, copied_later);
-    Ok(Prepared { kernel: lowered, facts: facts.to_vec(), ring, packings, boxes, protocol, slot_bytes })
+    let kept_bytes = layouts.kept_bytes(&lowered);
+    Ok(Prepared { kept_bytes, kernel: lowered, facts: facts.to_vec(), ring, packings, boxes, protocol, slot_bytes })
 }
 
 /// The box of one tensor copy; tiles wider than a swizzled panel take a copy for each panel.

@@ -57,6 +57,8 @@ pub struct Assembled {
     pub slots: usize,
     /// Bytes of each.
     pub slot_bytes: usize,
+    /// Bytes of operands that products take from shared memory for a whole loop.
+    pub kept_bytes: usize,
     /// Bytes of the area for changes of layout.
     pub exchange_bytes: usize,
     /// Storage of staged weights, by kernel and parameter.
@@ -75,6 +77,7 @@ pub(super) struct SharedMap {
     pub address: Ssa,
     pub ring_base: Ssa,
     pub ring_address: Ssa,
+    pub kept_base: Ssa,
     pub exchange_base: Ssa,
     /// Where the role that is being emitted ends.
     pub leave: String,
@@ -115,10 +118,12 @@ pub fn assemble(
     let measured = emit(&prepared, slot_bytes, 2, threads, machine.target)
         .map_err(|e| with_pinned_split(&prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), e))?;
     let exchange = measured.exchange_bytes.next_multiple_of(1024);
+    let kept = kept_bytes(&prepared);
     let space = RingSpace {
         shared_bytes: machine.shared_bytes,
         control_bytes: RING_BASE,
         exchange_bytes: exchange,
+        kept_bytes: kept,
         slot_bytes,
         used_bytes,
     };
@@ -132,7 +137,7 @@ pub fn assemble(
         frame: protocol::frame(threads.warps),
         kernels,
         bodies: emitted.bodies,
-        regions: regions(slots, slot_bytes, exchange),
+        regions: regions(slots, slot_bytes, kept, exchange),
         shared_limit: machine.shared_bytes,
         registers: Registers {
             producer: threads.producer_registers,
@@ -145,9 +150,10 @@ pub fn assemble(
     Ok(Assembled {
         sites: Site::all(&protocol.kernels),
         mlir: emitted.mlir,
-        shared_bytes: RING_BASE + slots * slot_bytes + exchange,
+        shared_bytes: RING_BASE + slots * slot_bytes + kept + exchange,
         slots,
         slot_bytes,
+        kept_bytes: kept,
         exchange_bytes: exchange,
         packings,
         boxes,
@@ -155,8 +161,13 @@ pub fn assemble(
     })
 }
 
+/// Bytes of kept operands: instructions run one after the other, so they share an area.
+fn kept_bytes(prepared: &[Prepared]) -> usize {
+    prepared.iter().map(|p| p.kept_bytes).max().unwrap_or(0)
+}
+
 /// The map of shared memory.
-fn regions(slots: usize, slot_bytes: usize, exchange: usize) -> Vec<Region> {
+fn regions(slots: usize, slot_bytes: usize, kept: usize, exchange: usize) -> Vec<Region> {
     let region = |name: &str, offset, bytes, align| Region { name: name.into(), offset, bytes, align };
     vec![
         region("full barriers of the tile ring", FULL, 8 * slots, 8),
@@ -168,7 +179,8 @@ fn regions(slots: usize, slot_bytes: usize, exchange: usize) -> Vec<Region> {
         region(Region::VERDICT, VERDICT, 4, 4),
         region(Region::RECORDS, RECORDS, RECORD_SLOTS * record::RECORD_BYTES, 16),
         region(Region::TILES, RING_BASE, slots * slot_bytes, 128),
-        region(Region::EXCHANGE, RING_BASE + slots * slot_bytes, exchange, 128),
+        region(Region::KEPT, RING_BASE + slots * slot_bytes, kept, 1024),
+        region(Region::EXCHANGE, RING_BASE + slots * slot_bytes + kept, exchange, 128),
     ]
 }
 
@@ -212,11 +224,13 @@ fn emit(
     });
     let at = |e: &mut Emitter, offset: usize| e.entry(|e| e.add_const(&address, offset as i64));
     let pair = |i: usize| (states[i].clone(), states[i + 1].clone());
-    let exchange = RING_BASE + slots * slot_bytes;
+    let kept = RING_BASE + slots * slot_bytes;
+    let exchange = kept + kept_bytes(prepared);
     let map = SharedMap {
         address: address.clone(),
         ring_address: at(&mut e, RING_BASE),
         ring_base: e.entry(|e| e.offset_const(&shared, RING_BASE, 3)),
+        kept_base: e.entry(|e| e.offset_const(&shared, kept, 3)),
         exchange_base: e.entry(|e| e.offset_const(&shared, exchange, 3)),
         leave: String::new(),
         slot_bytes,

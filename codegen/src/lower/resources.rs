@@ -186,6 +186,8 @@ pub(super) struct RingSpace {
     pub control_bytes: usize,
     /// What changes of layout take.
     pub exchange_bytes: usize,
+    /// What operands take that products of a loop find in shared memory.
+    pub kept_bytes: usize,
     /// Bytes of a slot.
     pub slot_bytes: usize,
     /// Bytes that the largest transaction has in it.
@@ -198,7 +200,7 @@ pub(super) const SLOT_ALIGN: usize = 1024;
 impl RingSpace {
     /// How many slots there is room for.
     fn room(&self) -> usize {
-        let fixed = self.control_bytes + self.exchange_bytes;
+        let fixed = self.control_bytes + self.exchange_bytes + self.kept_bytes;
         (self.shared_bytes.saturating_sub(fixed) / self.slot_bytes).min(MAX_SLOTS)
     }
 }
@@ -226,11 +228,12 @@ pub(super) fn ring_slots(name: &str, kernels: &[&Kernel], space: &RingSpace) -> 
             errors.push(at(other, span, "E30", message, notes));
         }
         if want > room {
-            let RingSpace { shared_bytes, control_bytes, exchange_bytes, slot_bytes, used_bytes } = space;
+            let RingSpace { shared_bytes, control_bytes, exchange_bytes, kept_bytes, slot_bytes, used_bytes } = space;
             let message = format!("a ring of {want} slots of {slot_bytes} bytes does not fit, {room} slots do");
             let notes = vec![
                 format!(
-                    "{shared_bytes} bytes of shared memory: {control_bytes} for barriers and records, {exchange_bytes} for changes of layout, {} wanted for the ring",
+                    "{shared_bytes} bytes of shared memory: {control_bytes} for barriers and records, {} for changes of layout and operands of loops, {} wanted for the ring",
+                    exchange_bytes + kept_bytes,
                     want * slot_bytes
                 ),
                 if slot_bytes - used_bytes < SLOT_ALIGN {
@@ -246,11 +249,12 @@ pub(super) fn ring_slots(name: &str, kernels: &[&Kernel], space: &RingSpace) -> 
     }
     let slots = first.map_or(room, |k| k.resources.slots.min(room));
     if slots < 2 && first.is_none() {
-        let RingSpace { shared_bytes, control_bytes, exchange_bytes, slot_bytes, .. } = space;
+        let RingSpace { shared_bytes, control_bytes, exchange_bytes, kept_bytes, slot_bytes, .. } = space;
         let message = format!("`{name}`: no two ring slots of {slot_bytes} bytes fit into shared memory");
         let notes = vec![
             format!(
-                "{shared_bytes} bytes: {control_bytes} for barriers and records, {exchange_bytes} for changes of layout, {} wanted for the ring",
+                "{shared_bytes} bytes: {control_bytes} for barriers and records, {} for changes of layout and operands of loops, {} wanted for the ring",
+                exchange_bytes + kept_bytes,
                 2 * slot_bytes
             ),
             "stage smaller tiles, or spread the work over fewer warps along the terms".to_owned(),

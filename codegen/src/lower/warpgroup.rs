@@ -18,10 +18,11 @@ use tile_lang::protocol::Action;
 /// Rows of one warpgroup's product.
 const ROWS: usize = 64;
 
-/// A staged operand with the descriptor of its first terms, i64.
+/// An operand in shared memory.
 struct Described {
     operand: StagedOperand,
-    descriptor: Ssa,
+    /// The low word of the descriptor of its first terms, i32: the high one is the same for all.
+    low: Ssa,
 }
 
 /// Where the first operand comes from.
@@ -58,7 +59,7 @@ impl Body<'_> {
         let layout = Layout::accumulator(m, n, split);
         let fresh = self.is_zero(acc);
         let mut c = if fresh { self.undefined(&layout, &shape) } else { self.elements(acc, &layout)? };
-        let mut first = if self.is_tile(a) {
+        let mut first = if self.is_tile(a) && !self.kept.contains_key(&a) {
             let pack = pack_of(shape.types[0]);
             let layout = Layout::operand_a(m, k, split, pack);
             let held = self.elements(a, &layout)?;
@@ -111,7 +112,8 @@ impl Body<'_> {
     }
 
     fn described(&mut self, v: ValueId, terms: fn(bool) -> Terms, rows: Rows) -> Result<Described, CodegenError> {
-        let Some(SharedTile { base, dtype, packing, offset, transposed }) = self.shared.get(&v).cloned() else {
+        let found = self.kept.get(&v).or_else(|| self.shared.get(&v));
+        let Some(SharedTile { base, dtype, packing, offset, transposed }) = found.cloned() else {
             return self.broken("a warpgroup's operand that is not in shared memory");
         };
         let operand = StagedOperand { dtype, tile: packing.tile, start: offset, terms: terms(transposed) };
@@ -135,19 +137,17 @@ impl Body<'_> {
         }
         let four = self.e.i32(4);
         let address = self.e.bin("lshr", &address, &four, "i32");
-        let address = self.e.op(&format!("llvm.zext {address} : i32 to i64"));
-        let fields = self.e.i64(operand.fields() as i64);
-        Ok(Described { operand, descriptor: self.e.bin("or", &address, &fields, "i64") })
+        let fields = i64::from(operand.fields() as u32);
+        Ok(Described { operand, low: self.e.add_const(&address, fields) })
     }
 
-    /// The descriptor some terms further on.
+    /// The descriptor some terms further on, i64.
     fn step(&mut self, of: &Described, terms: usize) -> Ssa {
         let bytes = of.operand.offset(0, terms) - of.operand.offset(0, 0);
-        if bytes == 0 {
-            return of.descriptor.clone();
-        }
-        let further = self.e.i64((bytes >> 4) as i64);
-        self.e.bin("add", &of.descriptor, &further, "i64")
+        let low = self.e.add_const(&of.low, (bytes >> 4) as i64);
+        let low = self.e.op(&format!("llvm.zext {low} : i32 to i64"));
+        let high = self.e.i64((of.operand.fields() >> 32 << 32) as i64);
+        self.e.bin("or", &low, &high, "i64")
     }
 
     /// One instruction. `turned` says for operands in shared memory which way their terms run; `adds` whether `c` counts.

@@ -51,7 +51,7 @@ pub fn samples() -> Vec<Sample> {
         attention::attention => [16, 16, 3, 64, 200, 128, 136, 32],
         attention::combine => [128, 128, 16, 32],
         attention::combine_sink => [128, 128, 16, 32],
-        prefill::prefill => [128, 128, 3, 64, 192, 128],
+        prefill::prefill => [128, 64, 3, 64, 192, 128],
         router::router_logits => [F32, F32, 1, 1, 8, 16, 256],
         router::route => [8, 256, 64, 8, 1],
         experts::experts_swiglu => [Bf16, F32, 1, 8, 16, 256],

@@ -58,9 +58,9 @@ pub(super) fn recipes() -> Vec<Recipe> {
     };
     out.push(large(move || attention::attention_case(long)));
     out.push(large(move || attention::attention_case(Heads { position: 8184, rows: 8, ..long })));
-    for rows in [4096, 16384] {
-        let shape =
-            prefill::Shape { heads: [64, 8], widths: [192, 128], ..prefill::Shape::causal(vec![Text::whole(rows)]) };
+    for (rows, keys) in [(4096, 64), (4096, 128), (16384, 64), (16384, 128)] {
+        let causal = prefill::Shape::causal(vec![Text::whole(rows)]);
+        let shape = prefill::Shape { heads: [64, 8], widths: [192, 128], tile: [128, keys], ..causal };
         out.push(large(move || prefill::prefill_case(&shape)));
     }
     out

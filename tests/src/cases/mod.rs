@@ -23,6 +23,7 @@ mod rows;
 mod sample;
 mod scaled;
 mod schedules;
+mod wide;
 
 pub use builder::{Built, Contents};
 
@@ -114,6 +115,7 @@ pub fn all() -> Result<Vec<Case>, String> {
         sample::cases,
         advance::cases,
         schedules::cases,
+        wide::cases,
         ops::cases,
     ] {
         out.extend(family()?);

@@ -27,7 +27,7 @@ macro_rules! unary_ops {
         exp: Exp { method, on: Float, real: |x| x.exp(),
             code: { f32: "t = fmul x, 1.442695; ex2.approx.f32 t" }, trial: -8.0, 4.0, 4e-6 }
         /// 2^x.
-        exp2: Exp2 { method, on: Float, real: |x| x.exp2(), code: { f32: "ex2.approx.f32 x" }, trial: -8.0, 4.0, 2e-6 }
+        exp2: Exp2 { method, on: Float, real: |x| x.exp2(), code: { f32: "ex2.approx.ftz.f32 x" }, trial: -8.0, 4.0, 2e-6 }
         /// Natural logarithm.
         ln: Ln { method, on: Float, real: |x| x.ln(),
             code: { f32: "t = lg2.approx.f32 x; fmul t, 0.6931472" }, trial: 1e-3, 8.0, 2e-6 }

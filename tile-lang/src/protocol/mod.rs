@@ -207,6 +207,8 @@ impl Region {
     pub const RECORDS: &str = "records";
     /// Name of the region of the ring of tiles.
     pub const TILES: &str = "ring slots";
+    /// Name of the region of operands that products take from shared memory for a whole loop.
+    pub const KEPT: &str = "kept operands";
     /// Name of the region that layouts are changed in.
     pub const EXCHANGE: &str = "exchange area";
 }

@@ -33,6 +33,7 @@ printed!(
     gemm_mxf4,
     gemm_nvf4,
     rms_norm,
+    prefill,
     linear,
     linear_fp8,
     linear_mxfp4,
