@@ -94,6 +94,14 @@ pub const CASES: &[Case] = &[
         }
         message(check::kernels(&p, &layouts))
     }),
+    case("E39", "operands that a loop keeps, one over the other", || {
+        let kernel = library().into_iter().find(|k| k.name == "prefill").unwrap_or_else(|| panic!("no `prefill`"));
+        let p = alone(&kernel);
+        let mut layouts = check::assignments(&p, target::DEFAULT);
+        assert_eq!(layouts[0].kept.len(), 3, "queries are kept");
+        layouts[0].kept.values_mut().for_each(|at| *at = 0);
+        message(check::kernels(&p, &layouts))
+    }),
 ];
 
 /// What is said of a program of three instructions with one change.
