@@ -466,7 +466,7 @@ impl Checker<'_> {
         let end = at + size(self.k, v);
         let overlaps = self.a.kept.iter().any(|(w, b)| *w != v && *b < end && at < *b + size(self.k, *w));
         let whole = self.native(v).is_some_and(|d| !d.is_partial());
-        if !whole || overlaps || at % SWIZZLE_ATOM != 0 || row % ATOM_ROW != 0 || rows % 8 != 0 {
+        if !whole || overlaps || !at.is_multiple_of(SWIZZLE_ATOM) || !row.is_multiple_of(ATOM_ROW) || rows % 8 != 0 {
             let text = format!("{} can't be kept at byte {at} for a warpgroup's product", self.name(v));
             self.wrong(id, text);
         }
