@@ -125,6 +125,7 @@ fn program(
         target: target.name.into(),
         entry: lower::ENTRY.into(),
         threads: assembled.protocol.registers.threads() as u32,
+        cluster: assembled.cluster as u32,
         shared_bytes: assembled.shared_bytes as u32,
         ptx,
         cubin: Vec::new(),

@@ -6,10 +6,10 @@
 use crate::CodegenError;
 use crate::lower::{self, Machine, RECORD_SLOTS};
 use std::collections::BTreeMap;
-use tile_lang::ir::{Kernel, OpId, OpKind, RingPart};
+use tile_lang::ir::{Kernel, OpData, OpId, OpKind, RingPart, ValueId};
 use tile_lang::plan::Plan;
 use tile_lang::protocol::{
-    Action, At, Barrier, Fence, Frame, KernelProtocol, Parity, Protocol, RingId, RingShape, Side, Who,
+    Action, At, Barrier, Fence, Frame, KernelProtocol, Parity, Protocol, Reach, RingId, RingShape, Side, Who,
 };
 use tile_lang::record::RECORD_BYTES;
 
@@ -37,11 +37,12 @@ pub(crate) const fn meet(warps: usize) -> Action {
     Action::Meet { id: CONSUMERS, threads: 32 * warps }
 }
 
-/// The rings of a program whose tiles go through `slots` slots of `slot_bytes` to `warps` consumer warps.
-pub(crate) fn rings(slots: usize, slot_bytes: usize, warps: usize) -> BTreeMap<RingId, RingShape> {
+/// The rings of a program whose tiles go through `slots` slots of `slot_bytes` to `warps` consumer warps, in clusters of `cluster` CTAs. A slot of
+/// tiles is free when the warps of all of them are done with it.
+pub(crate) fn rings(slots: usize, slot_bytes: usize, warps: usize, cluster: usize) -> BTreeMap<RingId, RingShape> {
     let shape = |slots, slot_bytes, empty_arrivals| RingShape { slots, slot_bytes, full_arrivals: 1, empty_arrivals };
     BTreeMap::from([
-        (RingId::Tiles, shape(slots, slot_bytes, warps)),
+        (RingId::Tiles, shape(slots, slot_bytes, warps * cluster)),
         (RingId::Records, shape(RECORD_SLOTS, RECORD_BYTES, warps)),
         (RingId::Ready, shape(RECORD_SLOTS, 0, 0)),
         (RingId::PassEnd, shape(1, 0, 0)),
@@ -51,12 +52,12 @@ pub(crate) fn rings(slots: usize, slot_bytes: usize, warps: usize) -> BTreeMap<R
 /// Around the bodies.
 pub(crate) fn frame(warps: usize) -> Frame {
     use Action::{Advance, Arrive, Copy, Expect, Raise, Wait, WaitCounters, WaitLast};
-    let arrive = |barrier, who| Arrive { barrier, at: At::Cursor, who };
+    let arrive = |barrier, who| Arrive { barrier, at: At::Cursor, who, reach: Reach::Cta };
     Frame {
         fetch: vec![
             Wait { barrier: empty(RingId::Records), parity: Parity::Opposite },
             Expect { barrier: full(RingId::Records), bytes: RECORD_BYTES },
-            Copy { ring: RingId::Records, part: 0, bytes: RECORD_BYTES },
+            Copy { ring: RingId::Records, part: 0, bytes: RECORD_BYTES, reach: Reach::Cta },
             Advance(RingId::Records),
         ],
         producer_record: vec![Wait { barrier: full(RingId::Records), parity: Parity::Phase }],
@@ -86,13 +87,21 @@ pub(crate) fn frame(warps: usize) -> Frame {
     }
 }
 
-/// The actions of a kernel's ring ops. `kernel` is split into roles.
-pub(crate) fn ring_actions(kernel: &Kernel, dependent: bool, copied_later: bool) -> KernelProtocol {
+/// The actions of a kernel's ring ops. `kernel` is split into roles; `shared` says of each array whether all CTAs of a cluster copy the same
+/// tiles of it.
+pub(crate) fn ring_actions(
+    kernel: &Kernel,
+    dependent: bool,
+    copied_later: bool,
+    shared: &dyn Fn(ValueId) -> bool,
+) -> KernelProtocol {
+    let cluster = kernel.resources.cluster.max(1);
+    let given_to = if cluster > 1 { Reach::Cluster } else { Reach::Cta };
     let definitions = kernel.definitions();
     let mut actions = BTreeMap::new();
     kernel.walk(|id, op| {
         let list = match &op.kind {
-            OpKind::RingFill(parts) => fill(parts),
+            OpKind::RingFill(parts) => fill(op, parts, cluster, shared),
             OpKind::RingWait(_) => vec![
                 Action::Wait { barrier: full(RingId::Tiles), parity: Parity::Phase },
                 Action::Own,
@@ -101,7 +110,7 @@ pub(crate) fn ring_actions(kernel: &Kernel, dependent: bool, copied_later: bool)
             OpKind::RingRelease => {
                 let wait: Option<OpId> = op.operands.first().and_then(|v| definitions[v.index()]);
                 let at = wait.map_or(At::Cursor, At::TakenBy);
-                vec![Action::Arrive { barrier: empty(RingId::Tiles), at, who: Who::EachWarp }]
+                vec![Action::Arrive { barrier: empty(RingId::Tiles), at, who: Who::EachWarp, reach: given_to }]
             }
             _ => return,
         };
@@ -110,13 +119,19 @@ pub(crate) fn ring_actions(kernel: &Kernel, dependent: bool, copied_later: bool)
     KernelProtocol { actions, entries: BTreeMap::new(), dependent, copied_later }
 }
 
-fn fill(parts: &[RingPart]) -> Vec<Action> {
+fn fill(op: &OpData, parts: &[RingPart], cluster: usize, shared: &dyn Fn(ValueId) -> bool) -> Vec<Action> {
     let bytes = parts.iter().map(RingPart::bytes).sum();
     let mut list = vec![
         Action::Wait { barrier: empty(RingId::Tiles), parity: Parity::Opposite },
         Action::Expect { barrier: full(RingId::Tiles), bytes },
     ];
-    list.extend(parts.iter().enumerate().map(|(part, p)| Action::Copy { ring: RingId::Tiles, part, bytes: p.bytes() }));
+    let mut at = 0;
+    for (part, p) in parts.iter().enumerate() {
+        let all = cluster > 1 && shared(op.operands[at]);
+        let (bytes, reach) = if all { (p.bytes() / cluster, Reach::Cluster) } else { (p.bytes(), Reach::Cta) };
+        list.push(Action::Copy { ring: RingId::Tiles, part, bytes, reach });
+        at += 1 + p.rank;
+    }
     list.push(Action::Advance(RingId::Tiles));
     list
 }

@@ -29,6 +29,8 @@ pub struct Target {
     pub copies: Copies,
     /// Whether roles can move registers between them.
     pub setmaxnreg: bool,
+    /// Whether a copy can reach the shared memory of all CTAs of a cluster.
+    pub multicast: bool,
     /// Whether warpgroups multiply tiles in shared memory.
     pub wgmma: bool,
     /// Whether warps multiply operands with block scales.
@@ -49,6 +51,7 @@ pub const TARGETS: &[Target] = &[
         shared_bytes: kib(227),
         copies: Copies::Bulk,
         setmaxnreg: true,
+        multicast: true,
         wgmma: true,
         block_scales: false,
         fp8_convert: true,
@@ -59,6 +62,7 @@ pub const TARGETS: &[Target] = &[
         shared_bytes: kib(163),
         copies: Copies::Lanes,
         setmaxnreg: false,
+        multicast: false,
         wgmma: false,
         block_scales: false,
         fp8_convert: false,
@@ -69,6 +73,7 @@ pub const TARGETS: &[Target] = &[
         shared_bytes: kib(99),
         copies: Copies::Lanes,
         setmaxnreg: false,
+        multicast: false,
         wgmma: false,
         block_scales: false,
         fp8_convert: true,
@@ -79,6 +84,7 @@ pub const TARGETS: &[Target] = &[
         shared_bytes: kib(227),
         copies: Copies::Bulk,
         setmaxnreg: true,
+        multicast: true,
         wgmma: false,
         block_scales: false,
         fp8_convert: true,
@@ -89,6 +95,7 @@ pub const TARGETS: &[Target] = &[
         shared_bytes: kib(99),
         copies: Copies::Bulk,
         setmaxnreg: true,
+        multicast: false,
         wgmma: false,
         block_scales: true,
         fp8_convert: true,

@@ -129,15 +129,17 @@ impl GpuExecutor {
         let context = Context::open(ordinal)?;
         let (plan, image) = (artifact.plan.clone(), &artifact.image);
         let layout = Layout::new(&plan, image)?;
-        let ctas = options.ctas.unwrap_or(context.info.sms);
-        if ctas == 0 || ctas > context.info.sms {
+        let module = Module::load(&context, &plan.name, image)?;
+        let (most, cluster) = (module.most_ctas, image.cluster.max(1));
+        let ctas = options.ctas.unwrap_or(most);
+        if ctas == 0 || ctas > most || !ctas.is_multiple_of(cluster) {
+            let clusters = if cluster > 1 { format!(", in clusters of {cluster}") } else { String::new() };
             return Err(RuntimeError::Launch {
                 plan: plan.name,
                 device: context.info.to_string(),
-                message: format!("a grid of {ctas} CTAs, from 1 to {} are possible", context.info.sms),
+                message: format!("a grid of {ctas} CTAs, from 1 to {most} are possible{clusters}"),
             });
         }
-        let module = Module::load(&context, &plan.name, image)?;
         let buffer_bytes = require_memory(&context, &plan, &layout)?;
         let stream = Stream::new(&context)?;
         let buffers = plan

@@ -257,6 +257,7 @@ mod tests {
             target: "sm_90a".into(),
             entry: "entry".into(),
             threads: 384,
+            cluster: 1,
             shared_bytes: 0,
             ptx: String::new(),
             cubin: Vec::new(),

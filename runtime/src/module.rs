@@ -18,6 +18,10 @@ pub(crate) struct Module {
     function: sys::CUfunction,
     threads: u32,
     shared_bytes: u32,
+    /// CTAs of a cluster, 1 where there are none.
+    cluster: u32,
+    /// CTAs that are resident together: the largest grid.
+    pub most_ctas: u32,
     /// Registers of a thread.
     pub registers: u32,
     /// `PTX` (and why, if there was machine code) or `machine code`.
@@ -75,6 +79,8 @@ impl Module {
             function: std::ptr::null_mut(),
             threads: image.threads,
             shared_bytes: image.shared_bytes,
+            cluster: image.cluster.max(1),
+            most_ctas: 0,
             registers: 0,
             origin,
         };
@@ -125,7 +131,54 @@ impl Module {
             )));
         }
         self.registers = registers;
+        self.most_ctas = info.sms;
+        if self.cluster > 1 {
+            let mut clusters = 0;
+            let mut attributes = self.attributes();
+            let config = self.config(info.sms / self.cluster * self.cluster, std::ptr::null_mut(), &mut attributes);
+            // SAFETY: the function belongs to the loaded module; the configuration and its attributes outlive the call.
+            unsafe { sys::cuOccupancyMaxActiveClusters(&raw mut clusters, self.function, &raw const config) }
+                .result()
+                .to("compute how many clusters are resident")?;
+            self.most_ctas = info.sms.min(clusters.max(0) as u32 * self.cluster);
+            if self.most_ctas == 0 {
+                return Err(fail(format!("no cluster of {} CTAs fits on the device", self.cluster)));
+            }
+        }
         Ok(())
+    }
+
+    /// What a launch asks for: all CTAs resident together, in clusters.
+    fn attributes(&self) -> [sys::CUlaunchAttribute; 2] {
+        let of = |id, set: &dyn Fn(&mut sys::CUlaunchAttributeValue)| {
+            let mut value = sys::CUlaunchAttributeValue { pad: [0; 64] };
+            set(&mut value);
+            sys::CUlaunchAttribute { id, pad: [0; 4], value }
+        };
+        use sys::CUlaunchAttributeID as Id;
+        [
+            of(Id::CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &|v| v.cooperative = 1),
+            of(Id::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, &|v| {
+                v.clusterDim = sys::CUlaunchAttributeValue_union__bindgen_ty_1 { x: self.cluster, y: 1, z: 1 };
+            }),
+        ]
+    }
+
+    /// A launch of `ctas` CTAs; `attributes` must outlive it.
+    fn config(&self, ctas: u32, stream: sys::CUstream, attributes: &mut [sys::CUlaunchAttribute; 2]) -> sys::CUlaunchConfig {
+        sys::CUlaunchConfig {
+            gridDimX: ctas,
+            gridDimY: 1,
+            gridDimZ: 1,
+            blockDimX: self.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: self.shared_bytes,
+            hStream: stream,
+            attrs: attributes.as_mut_ptr(),
+            // Devices before clusters don't know their attribute.
+            numAttrs: if self.cluster > 1 { 2 } else { 1 },
+        }
     }
 
     /// Queues one cooperative launch of `ctas` CTAs.
@@ -142,19 +195,15 @@ impl Module {
             pointer((&raw const arguments.timeout_ns).cast()),
             pointer((&raw const arguments.trace).cast()),
         ];
-        // SAFETY: the parameters are the entry's, in number, order and size, and the driver copies them before it returns; the
-        // addresses are those of allocations that outlive the launch (the executor waits for its end); the grid was found to
-        // be resident in `prepare`.
+        let mut attributes = self.attributes();
+        let config = self.config(ctas, stream.raw(), &mut attributes);
+        // SAFETY: the parameters are the entry's, in number, order and size, and the driver copies them and the configuration before
+        // it returns; the addresses are those of allocations that outlive the launch (the executor waits for its end); the grid
+        // was found to be resident in `prepare`.
         unsafe {
-            result::launch_cooperative_kernel(
-                self.function,
-                (ctas, 1, 1),
-                (self.threads, 1, 1),
-                self.shared_bytes,
-                stream.raw(),
-                &mut params,
-            )
+            sys::cuLaunchKernelEx(&raw const config, self.function, params.as_mut_ptr(), std::ptr::null_mut())
         }
+        .result()
         .to("launch the kernel")
     }
 }

@@ -24,6 +24,8 @@ pub struct Image {
     pub entry: String,
     /// Threads of a CTA.
     pub threads: u32,
+    /// CTAs of a cluster: the grid is a multiple of it.
+    pub cluster: u32,
     /// Dynamic shared memory of a CTA in bytes.
     pub shared_bytes: u32,
     /// PTX text.
@@ -187,6 +189,7 @@ mod tests {
             target: "sm_90a".into(),
             entry: "entry".into(),
             threads: 384,
+            cluster: 1,
             shared_bytes: 1024,
             ptx: ".version 8.6".into(),
             cubin: vec![1, 2, 3],

@@ -42,7 +42,7 @@ pub enum LaunchError {
 }
 
 /// Extents of the grid of work items (empty product: one item, for a kernel without `work`), after all `require!`
-/// clauses were checked.
+/// clauses were checked. Where the kernel's schedule pins a cluster, the last axis is the rank in it.
 ///
 /// # Errors
 /// A clause fails, an extent is negative or depends on something that only the device knows.
@@ -94,6 +94,11 @@ pub fn extents(kernel: &Kernel, args: &[LaunchArg<'_>]) -> Result<Vec<usize>, La
                         Some(Literal::I32(n)) => return Err(grid_error(format!("grid extent {i} is {n}"))),
                         _ => return Err(grid_error(format!("grid extent {i} is not known before the launch"))),
                     }
+                }
+                let cluster = kernel.schedule.as_ref().map_or(1, |s| s.cluster_size());
+                if cluster > 1 && !grid.is_empty() {
+                    grid[0] = grid[0].div_ceil(cluster);
+                    grid.push(cluster);
                 }
                 None
             }

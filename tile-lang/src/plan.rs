@@ -4,9 +4,11 @@
 //! same plan is interpreted by the simulator and assembled into a megakernel. One **pass** runs a range of the program
 //! once; generation repeats passes until the program itself sets the stop flag.
 
+use crate::diag::Diagnostics;
 use crate::dtype::DType;
 use crate::ir::{Access, Kernel, OpKind, Type};
 use crate::launch::{self, LaunchArg};
+use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
 /// A whole program and what it runs over.
@@ -149,6 +151,9 @@ pub enum PlanError {
         /// What is wrong.
         message: String,
     },
+    /// A schedule that doesn't fit its kernel.
+    #[error(transparent)]
+    Schedule(#[from] Diagnostics),
     /// An id is out of range.
     #[error("plan `{plan}` is inconsistent: {message}")]
     Inconsistent {
@@ -224,16 +229,7 @@ impl Plan {
                 k.params[a].name, k.params[b].name
             )));
         }
-        let args: Vec<LaunchArg> = operands
-            .iter()
-            .map(|o| match o {
-                Operand::F32(x) => LaunchArg::F32(*x),
-                Operand::I32(x) => LaunchArg::I32(*x),
-                Operand::Bool(x) => LaunchArg::Bool(*x),
-                array => LaunchArg::Dims(self.operand_dims(array)),
-            })
-            .collect();
-        let extents = launch::extents(k, &args).map_err(|e| fail(e.to_string()))?;
+        let extents = self.grid(k, &operands).map_err(fail)?;
         self.program.push(Instr {
             kernel,
             operands,
@@ -244,6 +240,41 @@ impl Plan {
             line: place.1,
         });
         Ok(self.program.len() - 1)
+    }
+
+    /// The grid of a kernel for these operands.
+    fn grid(&self, k: &Kernel, operands: &[Operand]) -> Result<Vec<usize>, String> {
+        let args: Vec<LaunchArg> = operands
+            .iter()
+            .map(|o| match o {
+                Operand::F32(x) => LaunchArg::F32(*x),
+                Operand::I32(x) => LaunchArg::I32(*x),
+                Operand::Bool(x) => LaunchArg::Bool(*x),
+                array => LaunchArg::Dims(self.operand_dims(array)),
+            })
+            .collect();
+        launch::extents(k, &args).map_err(|e| e.to_string())
+    }
+
+    /// Gives a kernel of the plan a schedule; its instructions' grids follow.
+    ///
+    /// # Errors
+    /// A schedule that names ops which the kernel doesn't have, or a grid that it makes too large. The plan is as before then.
+    pub fn schedule(&mut self, kernel: usize, schedule: Schedule) -> Result<(), PlanError> {
+        let scheduled = schedule.attach(self.kernels[kernel].clone())?;
+        let mut grids = Vec::new();
+        for (i, instr) in self.program.iter().enumerate().filter(|(_, instr)| instr.kernel == kernel) {
+            let fail = |message| {
+                let (label, file, line) = (instr.label.clone(), instr.file.clone(), instr.line);
+                PlanError::Operand { label, file, line, message }
+            };
+            grids.push((i, self.grid(&scheduled, &instr.operands).map_err(fail)?));
+        }
+        for (i, extents) in grids {
+            self.program[i].extents = extents;
+        }
+        self.kernels[kernel] = scheduled;
+        Ok(())
     }
 
     /// Two parameters that share elements, one of which is written: a work item would not see its own writes in order.

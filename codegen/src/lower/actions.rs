@@ -80,6 +80,11 @@ pub(super) fn expect(e: &mut Emitter, address: &Ssa, bytes: usize) {
     }
 }
 
+/// CTAs of a cluster as a copy's mask.
+fn everyone(cluster: usize) -> u32 {
+    (1u32 << cluster) - 1
+}
+
 /// Starts the copy of a multiple of 16 bytes from global memory at `source` to shared memory at `target`, which counts on the
 /// barrier.
 pub(super) fn copy(e: &mut Emitter, target: &Ssa, source: &Ssa, bytes: usize, barrier: &Ssa, thread: &Ssa) {
@@ -95,6 +100,17 @@ pub(super) fn copy(e: &mut Emitter, target: &Ssa, source: &Ssa, bytes: usize, ba
         }
         Copies::Lanes => lanes::copy(e, target, source, bytes, thread),
     }
+}
+
+/// Starts a bulk copy to the same place of every CTA of a cluster, where it counts on the barrier at the same place.
+pub(super) fn copy_to_all(e: &mut Emitter, target: &Ssa, source: &Ssa, bytes: usize, barrier: &Ssa, cluster: usize) {
+    let bytes = e.i32(bytes as i64);
+    let text = format!(
+        "{{ .reg .b16 m; mov.b16 m, {}; cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [$0], [$1], $2, [$3], m; }}",
+        everyone(cluster)
+    );
+    let operands = [(target.as_str(), "i32"), (source.as_str(), "!llvm.ptr<1>"), (&bytes, "i32"), (barrier, "i32")];
+    e.asm(&text, "r,l,r,r", &operands, None);
 }
 
 /// All copies into a slot are started: where lanes copy, each will arrive on the barrier when its own are done.
@@ -114,14 +130,22 @@ pub(super) fn arrivals(e: &Emitter, side: Side, shape: &RingShape) -> usize {
     }
 }
 
-/// Starts a bulk tensor copy: the box at these coordinates, outermost axis first, of the array that `map` describes.
-pub(super) fn tensor_copy(e: &mut Emitter, target: &Ssa, map: &Ssa, at: &[Ssa], barrier: &Ssa) {
+/// Starts a bulk tensor copy: the box at these coordinates, outermost axis first, of the array that `map` describes, to the same place of
+/// `reached` CTAs of the cluster (1: this one's).
+pub(super) fn tensor_copy(e: &mut Emitter, target: &Ssa, map: &Ssa, at: &[Ssa], barrier: &Ssa, reached: usize) {
     let rank = at.len();
     let coordinates: Vec<String> = (0..rank).map(|i| format!("${}", i + 3)).collect();
-    let text = format!(
-        "cp.async.bulk.tensor.{rank}d.shared::cta.global.tile.mbarrier::complete_tx::bytes [$0], [$1, {{{}}}], [$2];",
-        coordinates.join(", ")
-    );
+    let coordinates = coordinates.join(", ");
+    let text = if reached == 1 {
+        format!(
+            "cp.async.bulk.tensor.{rank}d.shared::cta.global.tile.mbarrier::complete_tx::bytes [$0], [$1, {{{coordinates}}}], [$2];"
+        )
+    } else {
+        format!(
+            "{{ .reg .b16 m; mov.b16 m, {}; cp.async.bulk.tensor.{rank}d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [$0], [$1, {{{coordinates}}}], [$2], m; }}",
+            everyone(reached)
+        )
+    };
     let mut operands: Vec<(&str, &str)> = vec![(target, "i32"), (map, "i64"), (barrier, "i32")];
     operands.extend(at.iter().rev().map(|x| (x.as_str(), "i32")));
     let constraints = format!("r,l,r{}", ",r".repeat(rank));

@@ -93,6 +93,8 @@ pub(super) struct Body<'a> {
     /// Index of the kernel in the program, and the program's ops that say something.
     pub number: usize,
     pub sites: &'a [Site],
+    /// CTAs of a cluster.
+    pub cluster: usize,
 }
 
 impl Body<'_> {

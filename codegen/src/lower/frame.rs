@@ -23,6 +23,8 @@ pub(super) struct Frame {
     pub map: SharedMap,
     /// Consumer warps.
     pub warps: usize,
+    /// CTAs of a cluster.
+    pub cluster: usize,
     /// Thread, CTA and number of CTAs.
     pub thread: Ssa,
     pub cta: Ssa,
@@ -43,7 +45,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// One thread initialises all barriers; everyone waits for it.
+    /// One thread initialises all barriers; everyone of the cluster waits for it.
     pub fn initialise(&mut self, states: &[Ssa]) {
         let zero = self.e.i32(0);
         for s in states {
@@ -74,7 +76,11 @@ impl Frame {
         }
         self.e.br(&ready, &[]);
         self.e.block(&ready, "");
-        self.e.asm("bar.sync 0;", "", &[], None);
+        if self.cluster > 1 {
+            sync::meet_cluster(&mut self.e);
+        } else {
+            self.e.asm("bar.sync 0;", "", &[], None);
+        }
     }
 
     /// The walk over passes and records of one role. `states` holds the cursors: of the record ring for reading and, for the
@@ -372,6 +378,7 @@ impl Frame {
             record: record.clone(),
             number,
             sites: &self.sites,
+            cluster: self.cluster,
         };
         body.block(block)?;
         self.e.at("", 0, 0);

@@ -5,7 +5,7 @@ use super::facts::ParamFacts;
 use super::program::Machine;
 use crate::CodegenError;
 use crate::layout::{assign, ring_sources};
-use crate::passes::lower_to_roles;
+use crate::passes::{lower_to_roles, staged_alike};
 use crate::protocol::ring_actions;
 use crate::schedule::unconvertible;
 use crate::target::multiple_of;
@@ -17,6 +17,10 @@ use tile_lang::packing::{PANEL_BYTES, Packing, TileOrder, fragment_width};
 use tile_lang::protocol::KernelProtocol;
 use tile_lang::span::Span;
 
+/// Rows that the 128-byte swizzle permutes together.
+const SWIZZLED_ROWS: usize = 8;
+/// Where a tensor copy's target begins: a multiple of these bytes.
+const COPY_ALIGN: usize = 128;
 /// Most elements along an axis of a tensor copy's box.
 const MOST_BOX: usize = 256;
 
@@ -65,6 +69,8 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], machine: Machine) -
     let all_of = |param, holds: &dyn Fn(ValueId) -> bool| {
         fills.iter().zip(&waits).all(|(f, w)| f.iter().zip(w).all(|((g, ..), v)| *g != param || holds(*v)))
     };
+    let cluster = lowered.resources.cluster.max(1);
+    let shared = staged_alike(&lowered);
     let mut packings = vec![None; kernel.params.len()];
     let mut boxes: Vec<Option<TensorBox>> = vec![None; kernel.params.len()];
     let mut ring = Vec::new();
@@ -89,8 +95,11 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], machine: Machine) -
                 .iter()
                 .position(|p| p.value == *global)
                 .ok_or_else(|| broken("a copy from no parameter"))?;
+            let share = if shared.contains(global) { cluster } else { 1 };
+            divides(&packing, part.dtype, share)
+                .map_err(|m| staged(kernel, slot, "E30", m, "stage a tile with more rows, or leave the cluster out"))?;
             if !weight {
-                let wanted = tensor_box(&packing, part.dtype)
+                let wanted = tensor_box(&packing, part.dtype, share)
                     .map_err(|m| staged(kernel, slot, "E18", m, "stage a tile with fewer rows or columns"))?;
                 if boxes[slot].is_some_and(|b| b != wanted) {
                     return Err(two_shapes(kernel, slot, "E18"));
@@ -115,14 +124,29 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], machine: Machine) -
     ops_in(&lowered, producer, &mut |op| dependent |= matches!(op.kind, OpKind::At | OpKind::Load | OpKind::Gather));
     let slot_bytes = fills.iter().flatten().map(|(_, p, _)| p.offset + p.bytes()).max().unwrap_or(0);
     let copied_later = facts.iter().any(|f| f.copied_later);
-    let protocol = ring_actions(&lowered, dependent, copied_later);
+    let protocol = ring_actions(&lowered, dependent, copied_later, &|array| shared.contains(&array));
     let kept_bytes = layouts.kept_bytes(&lowered);
     Ok(Prepared { kept_bytes, kernel: lowered, facts: facts.to_vec(), ring, packings, boxes, protocol, slot_bytes })
 }
 
-/// The box of one tensor copy; tiles wider than a swizzled panel take a copy for each panel.
-fn tensor_box(packing: &Packing, dtype: DType) -> Result<TensorBox, String> {
+/// Whether a tile can be copied in equal shares, one by each CTA of a cluster: whole rows, as many as its storage order keeps together, and
+/// bytes that a bulk copy takes.
+fn divides(packing: &Packing, dtype: DType, shares: usize) -> Result<(), String> {
     let [rows, columns] = packing.tile;
+    let rows_together = if packing.order == TileOrder::Swizzled { SWIZZLED_ROWS } else { 1 };
+    let bytes = rows * columns * dtype.bits() / 8;
+    if shares == 1 || (rows.is_multiple_of(shares * rows_together) && bytes.is_multiple_of(shares * COPY_ALIGN)) {
+        return Ok(());
+    }
+    Err(format!(
+        "{shares} CTAs of a cluster copy a share of its {rows} rows each, in multiples of {rows_together} rows and {COPY_ALIGN} bytes"
+    ))
+}
+
+/// The box of one tensor copy of a CTA's share; tiles wider than a swizzled panel take a copy for each panel.
+fn tensor_box(packing: &Packing, dtype: DType, shares: usize) -> Result<TensorBox, String> {
+    let [rows, columns] = packing.tile;
+    let rows = rows / shares;
     let columns = match packing.order {
         TileOrder::Swizzled => PANEL_BYTES * 8 / dtype.bits(),
         _ => columns,

@@ -13,7 +13,8 @@ use super::emit::{Emitter, Ssa};
 use super::facts::ParamFacts;
 use super::frame::Frame;
 use super::prepare::{Prepared, prepare};
-use super::resources::{REGISTER_FILE, RingSpace, SLOT_ALIGN, Threads, ring_slots, threads};
+use super::resources::{REGISTER_FILE, RingSpace, SLOT_ALIGN, Threads, cluster, ring_slots, threads};
+use super::sync;
 use crate::schedule::with_pinned_split;
 use crate::target::{self, Target};
 use crate::{CodegenError, protocol};
@@ -61,6 +62,8 @@ pub struct Assembled {
     pub kept_bytes: usize,
     /// Bytes of the area for changes of layout.
     pub exchange_bytes: usize,
+    /// CTAs of a cluster.
+    pub cluster: usize,
     /// Storage of staged weights, by kernel and parameter.
     pub packings: Vec<Vec<Option<Packing>>>,
     /// What tensor copies cut out of arrays, by kernel and parameter.
@@ -115,7 +118,8 @@ pub fn assemble(
     let used_bytes = prepared.iter().map(|p| p.slot_bytes).max().unwrap_or(0);
     let slot_bytes = used_bytes.max(machine.group_bytes).next_multiple_of(SLOT_ALIGN);
     // The first emission only measures the exchange area; the ring gets what is left.
-    let measured = emit(&prepared, slot_bytes, 2, threads, machine.target)
+    let cluster = cluster(&prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), machine.target)?;
+    let measured = emit(&prepared, slot_bytes, 2, threads, cluster, machine.target)
         .map_err(|e| with_pinned_split(&prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), e))?;
     let exchange = measured.exchange_bytes.next_multiple_of(1024);
     let kept = kept_bytes(&prepared);
@@ -128,12 +132,13 @@ pub fn assemble(
         used_bytes,
     };
     let slots = ring_slots(name, &prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), &space)?;
-    let emitted = emit(&prepared, slot_bytes, slots, threads, machine.target)?;
+    let emitted = emit(&prepared, slot_bytes, slots, threads, cluster, machine.target)?;
     let boxes = prepared.iter().map(|p| p.boxes.clone()).collect();
     let (packings, kernels) = prepared.into_iter().map(|p| (p.packings, p.kernel)).unzip();
     let protocol = Protocol {
         warps: threads.warps,
-        rings: protocol::rings(slots, slot_bytes, threads.warps),
+        cluster,
+        rings: protocol::rings(slots, slot_bytes, threads.warps, cluster),
         frame: protocol::frame(threads.warps),
         kernels,
         bodies: emitted.bodies,
@@ -155,6 +160,7 @@ pub fn assemble(
         slot_bytes,
         kept_bytes: kept,
         exchange_bytes: exchange,
+        cluster,
         packings,
         boxes,
         protocol,
@@ -208,6 +214,7 @@ fn emit(
     slot_bytes: usize,
     slots: usize,
     threads: Threads,
+    cluster: usize,
     target: &'static Target,
 ) -> Result<Emitted, CodegenError> {
     let mut e = Emitter::new(target);
@@ -247,14 +254,15 @@ fn emit(
         address,
         shared,
         warps: threads.warps,
-        rings: protocol::rings(slots, slot_bytes, threads.warps),
+        cluster,
+        rings: protocol::rings(slots, slot_bytes, threads.warps, cluster),
         actions: protocol::frame(threads.warps),
         bodies: prepared.iter().map(|p| p.protocol.clone()).collect(),
         exchange_bytes: 0,
         sites: Site::all(prepared.iter().map(|p| &p.kernel)),
     };
     f.initialise(&states);
-    let (producer, consumer, exit) = (f.e.label(), f.e.label(), f.e.label());
+    let (producer, consumer, exit, end) = (f.e.label(), f.e.label(), f.e.label(), f.e.label());
     let first = f.e.i32((threads.warps * 32) as i64);
     let is_producer = f.e.icmp("uge", &f.thread, &first, "i32");
     f.e.cond_br(&is_producer, &producer, &consumer);
@@ -271,7 +279,7 @@ fn emit(
         }
     };
     let lead = f.e.label();
-    f.e.cond_br(&elected, &lead, &exit);
+    f.e.cond_br(&elected, &lead, &end);
     f.e.block(&lead, "");
     f.role(Role::Producer, prepared, (pair(4), pair(8), pair(10)), &states[12], &exit)?;
 
@@ -282,6 +290,12 @@ fn emit(
     f.role(Role::Consumer, prepared, (pair(6), pair(8), pair(10)), &states[12], &exit)?;
 
     f.e.block(&exit, "");
+    if cluster > 1 {
+        // Others of the cluster may still arrive at this CTA's barriers.
+        sync::meet_cluster(&mut f.e);
+    }
+    f.e.br(&end, &[]);
+    f.e.block(&end, "");
     f.e.line("llvm.return");
     let (exchange_bytes, bodies) = (f.exchange_bytes, f.bodies);
     let (scopes, body) = f.e.finish();

@@ -114,6 +114,27 @@ pub(super) fn threads(kernels: &[&Kernel], target: &Target) -> Result<Threads, C
     if errors.is_empty() { Ok(threads) } else { Err(CodegenError::Program(Diagnostics(errors))) }
 }
 
+/// CTAs of a cluster of a program: what its kernels ask for, 1 if none does. CTAs of a cluster take the same slots of the ring, so that all
+/// kernels which stage anything must ask for the same.
+///
+/// # Errors
+/// `E30` kernels that ask for different numbers, or a target without copies that reach a cluster.
+pub(super) fn cluster(kernels: &[&Kernel], target: &Target) -> Result<usize, CodegenError> {
+    let Some(first) = kernels.iter().find(|k| k.resources.cluster > 1) else { return Ok(1) };
+    let size = first.resources.cluster;
+    let mut errors = Vec::new();
+    if !target.multicast {
+        let message = format!("{} has no copies that reach a cluster of {size} CTAs", target.name);
+        errors.push(at(first, first_wait(first), "E30", message, vec!["leave the cluster out".into()]));
+    }
+    for k in kernels.iter().filter(|k| k.resources.cluster != size && first_wait(k).is_known()) {
+        let message = format!("kernel `{}` stages tiles without a cluster, kernel `{}` with one of {size}", k.name, first.name);
+        let fix = "CTAs of a cluster take the same slots of the ring at the same time: pin the same cluster for both, or for none";
+        errors.push(at(k, first_wait(k), "E30", message, vec![fix.into()]));
+    }
+    if errors.is_empty() { Ok(size) } else { Err(CodegenError::Program(Diagnostics(errors))) }
+}
+
 /// All threads keep the registers that they start with.
 fn without_moves(warps: usize) -> Threads {
     let registers = (REGISTER_FILE / (warps * 32 + PRODUCER_WARP) / 8 * 8).min(MOST_REGISTERS - 8);

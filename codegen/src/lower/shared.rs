@@ -5,6 +5,7 @@ use super::body::{Body, Held, SharedTile, register_type};
 use super::emit::Ssa;
 use super::frame::misplaced;
 use super::lanes::{self, ArrayBox};
+use super::sync;
 use crate::CodegenError;
 use crate::layout::Layout;
 use crate::protocol::meet;
@@ -12,7 +13,7 @@ use crate::target::Copies;
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Access, OpData, OpId, OpKind, Role, Type};
 use tile_lang::packing::{PANEL_BYTES, Packing, TileOrder, fragment_bits};
-use tile_lang::protocol::{Action, At, Barrier, RingId, Side, Who};
+use tile_lang::protocol::{Action, At, Barrier, Reach, RingId, Side, Who};
 
 impl Body<'_> {
     /// Carries out what a ring op does to the ring.
@@ -62,13 +63,13 @@ impl Body<'_> {
                 actions::expect(self.e, &address, *bytes);
                 Ok(())
             }
-            (Action::Copy { part, .. }, Some(cursor)) => self.copy_part(op, *part, cursor),
+            (Action::Copy { part, bytes, reach, .. }, Some(cursor)) => self.copy_part(op, *part, *bytes, *reach, cursor),
             (Action::Own, Some(cursor)) => self.take_slot(id, op, cursor),
             (Action::Advance(_), Some(cursor)) => {
                 cursor.advance(self.e, self.map.slots);
                 Ok(())
             }
-            (Action::Arrive { barrier, at, who: Who::EachWarp }, _) => {
+            (Action::Arrive { barrier, at, who: Who::EachWarp, reach }, _) => {
                 let index = match (at, cursor) {
                     (At::TakenBy(wait), _) => self.taken.get(wait).cloned(),
                     (At::Cursor, Some(cursor)) => Some(cursor.index.clone()),
@@ -76,15 +77,26 @@ impl Body<'_> {
                 };
                 let Some(index) = index else { return self.broken("release of an unknown slot") };
                 let address = actions::barrier(self.e, &shared, *barrier, &index);
-                super::sync::arrive_warp(self.e, &address, &self.thread.clone());
+                let thread = self.thread.clone();
+                match reach {
+                    Reach::Cta => sync::arrive_warp(self.e, &address, &thread),
+                    Reach::Cluster => sync::arrive_warp_at_all(self.e, &address, &thread, self.cluster),
+                }
                 Ok(())
             }
             (other, _) => Err(misplaced(other)),
         }
     }
 
-    /// Producer: starts the copy of one part of a transaction.
-    fn copy_part(&mut self, op: &OpData, number: usize, cursor: &Cursor) -> Result<(), CodegenError> {
+    /// Producer: starts the copy of one part of a transaction, or of the `bytes` of it that are this CTA's share.
+    fn copy_part(
+        &mut self,
+        op: &OpData,
+        number: usize,
+        bytes: usize,
+        reach: Reach,
+        cursor: &Cursor,
+    ) -> Result<(), CodegenError> {
         let OpKind::RingFill(parts) = &op.kind else { return self.broken("a copy outside a fill") };
         let Some(part) = parts.get(number) else { return self.broken("a copy of no part") };
         let at: usize = parts[..number].iter().map(|p| 1 + p.rank).sum();
@@ -99,10 +111,18 @@ impl Body<'_> {
         let target = self.e.add_const(&slot, part.offset as i64);
         let full = Barrier { ring: RingId::Tiles, side: Side::Full };
         let full = actions::barrier(self.e, &self.map.address.clone(), full, &cursor.index);
+        let reached = if reach == Reach::Cluster { self.cluster } else { 1 };
         if access == Access::Weight {
             let offset = self.packed_offset(&array.dims, &scalars, d, &packing);
             let source = self.e.offset(&array.pointer, &offset, "i64", 1);
-            actions::copy(self.e, &target, &source, part.bytes(), &full, &self.thread.clone());
+            if reach == Reach::Cta {
+                actions::copy(self.e, &target, &source, bytes, &full, &self.thread.clone());
+                return Ok(());
+            }
+            let first = self.share(bytes);
+            let target = self.e.bin("add", &target, &first, "i32");
+            let source = self.e.offset(&source, &first, "i32", 1);
+            actions::copy_to_all(self.e, &target, &source, bytes, &full, reached);
             return Ok(());
         }
         // Elements of 4 bits are copied as bytes, two at a time; what lies two to a byte begins at an even column.
@@ -121,15 +141,29 @@ impl Body<'_> {
         }
         let Some(map) = array.map else { return self.broken("a staged array without tensor map") };
         let panel = if packing.order == TileOrder::Swizzled { PANEL_BYTES / size } else { columns };
+        let mut target = target;
+        if reach == Reach::Cluster {
+            // Shares are of rows, in each panel.
+            let (row, last) = (self.share(rows / reached), scalars.len() - 2);
+            scalars[last] = self.e.bin("add", &scalars[last].clone(), &row, "i32");
+            let first = self.share(rows / reached * panel * size);
+            target = self.e.bin("add", &target, &first, "i32");
+        }
         for first in (0..columns).step_by(panel) {
             let mut at = scalars.clone();
             if let Some(column) = at.last_mut() {
                 *column = self.e.add_const(column, first as i64);
             }
             let target = self.e.add_const(&target, (first * rows * size) as i64);
-            actions::tensor_copy(self.e, &target, &map, &at, &full);
+            actions::tensor_copy(self.e, &target, &map, &at, &full, reached);
         }
         Ok(())
+    }
+
+    /// Where this CTA's share begins, of shares of `each`: its rank in the cluster times that.
+    fn share(&mut self, each: usize) -> Ssa {
+        let rank = self.e.entry(|e| e.op("nvvm.read.ptx.sreg.cluster.ctarank : i32"));
+        self.e.mul_const(&rank, each as i64)
     }
 
     /// Byte offset of a tile in a packed weight; offsets count elements and are multiples of the tile.

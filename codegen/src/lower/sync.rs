@@ -117,6 +117,24 @@ pub(super) fn aborted(e: &mut Emitter, control: &Ssa) -> Ssa {
     e.icmp("ne", &flag, &zero, "i32")
 }
 
+/// One arrival from a warp at the barrier of each CTA of its cluster, once all its lanes are here: a lane for each CTA.
+pub(super) fn arrive_warp_at_all(e: &mut Emitter, barrier: &Ssa, thread: &Ssa, cluster: usize) {
+    e.asm("bar.warp.sync 0xffffffff;", "", &[], None);
+    let mask = e.i32(31);
+    let lane = e.bin("and", thread, &mask, "i32");
+    let text = format!(
+        "{{ .reg .pred p; .reg .b32 a; setp.lt.u32 p, $1, {cluster}; @p mapa.shared::cluster.u32 a, $0, $1; \
+         @p mbarrier.arrive.release.cluster.shared::cluster.b64 _, [a]; }}"
+    );
+    e.asm(&text, "r,r", &[(barrier, "i32"), (&lane, "i32")], None);
+}
+
+/// The CTAs of a cluster meet; what they wrote before is seen after it. Threads that have ended count as there.
+pub(super) fn meet_cluster(e: &mut Emitter) {
+    e.asm("barrier.cluster.arrive.release;", "", &[], None);
+    e.asm("barrier.cluster.wait.acquire;", "", &[], None);
+}
+
 /// One arrival from a warp, once all its lanes are here.
 pub(super) fn arrive_warp(e: &mut Emitter, barrier: &Ssa, thread: &Ssa) {
     e.asm("bar.warp.sync 0xffffffff;", "", &[], None);

@@ -1,8 +1,10 @@
 //! Passes over tile IR, in the order that [`lower_to_roles`] runs them. A pass is one file and one function.
 
+mod rank;
 mod ring;
 mod specialise;
 
+pub(crate) use rank::staged_alike;
 pub(crate) use ring::part_of;
 pub use ring::{MAX_SLOT_BYTES, RingGroup, ring_groups};
 pub use specialise::specialise;
@@ -55,5 +57,6 @@ pub fn explicit_roles(kernel: &Kernel, group_bytes: usize) -> Result<Kernel, Cod
             CodegenError::Lowering { kernel: kernel.name.clone(), message }
         }
     })?;
+    rank::in_step(&lowered)?;
     Ok(lowered)
 }

@@ -33,7 +33,7 @@ pub fn complete(kernel: &Kernel, assembled: &Assembled, machine: Machine) -> Res
         name: if own.name.is_empty() { "chosen".into() } else { own.name.clone() },
         kernel: kernel.name.clone(),
         raster: own.raster.or(Some(Pinned { value: Raster::RowMajor, span: Span::NONE })),
-        cluster: Some(Pinned { value: 1, span: Span::NONE }),
+        cluster: Some(Pinned { value: own.cluster_size(), span: Span::NONE }),
         ..Schedule::default()
     };
     for (i, group) in ring_groups(kernel, machine.group_bytes)?.iter().enumerate() {

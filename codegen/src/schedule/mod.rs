@@ -19,7 +19,7 @@ use crate::CodegenError;
 use crate::layout::{MmaSplit, Split};
 use tile_lang::diag::{Diagnostic, Diagnostics};
 use tile_lang::ir::{Kernel, Role, RoleResources};
-use tile_lang::schedule::{OpClass, Resolved, Schedule, apply_raster, named_ops, resolve};
+use tile_lang::schedule::{OpClass, Resolved, Schedule, apply_order, named_ops, resolve};
 use tile_lang::span::Span;
 
 /// A diagnostic about an item of a schedule.
@@ -39,7 +39,7 @@ pub(crate) fn carry_out(kernel: &Kernel) -> Result<Option<(Kernel, Schedule, Res
     if !errors.is_empty() {
         return Err(CodegenError::Program(Diagnostics(errors)));
     }
-    Ok(Some((apply_raster(kernel), schedule.clone(), resolved)))
+    Ok(Some((apply_order(kernel), schedule.clone(), resolved)))
 }
 
 /// Which of the machine's roles a role of a schedule is: the one that fills the ring holds all staged loads and nothing else.

@@ -7,7 +7,11 @@ use tile_lang::diag::{Diagnostic, Diagnostics, pointing};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Kernel, OpId, OpKind, Role, Stage, Type};
 use tile_lang::schedule::{NamedOp, OpClass, Raster, Resolved, Schedule, named_ops};
+use tile_lang::record::MAX_EXTENTS;
 use tile_lang::span::Span;
+
+/// CTAs that form a cluster: what every device with clusters can have.
+const CLUSTERS: [usize; 3] = [2, 4, 8];
 
 /// Everything about one kernel's schedule that can't be realised, whatever the program around it.
 pub(super) fn refused(kernel: &Kernel, s: &Schedule, resolved: &Resolved) -> Vec<Diagnostic> {
@@ -16,6 +20,7 @@ pub(super) fn refused(kernel: &Kernel, s: &Schedule, resolved: &Resolved) -> Vec
     r.roles();
     r.splits();
     r.asynchrony();
+    r.cluster();
     r.raster();
     r.errors
 }
@@ -177,10 +182,40 @@ impl Refusals<'_> {
                 self.push(inflight.span, "E30", message, notes);
             }
         }
-        if let Some(cluster) = self.s.cluster.filter(|c| c.value != 1) {
+    }
+
+    fn cluster(&mut self) {
+        let Some(cluster) = self.s.cluster.filter(|c| c.value != 1) else { return };
+        let mut errors = Vec::new();
+        if !CLUSTERS.contains(&cluster.value) {
             let message = format!("{} CTAs can't form a cluster", cluster.value);
-            let why = "one CTA stays on each SM for the whole program and shares nothing with its neighbours".into();
-            self.push(cluster.span, "E30", message, vec![why, "write `cluster 1`, or leave it out".into()]);
+            errors.push((message, vec!["write `cluster 2`, 4 or 8, or leave it out".to_owned()]));
+        }
+        let mut axes = 0;
+        let mut answers = None;
+        self.kernel.walk(|id, op| {
+            if op.kind == OpKind::Work {
+                axes = op.results.len();
+            }
+            if op.kind.writes_array() && !op.results.is_empty() {
+                answers = Some(id);
+            }
+        });
+        if axes == 0 || axes >= MAX_EXTENTS {
+            let message = format!("items of {axes} axes can't be given to clusters");
+            let fix = format!("clusters take neighbouring items of the first axis of `work`, which needs 1 to {}", MAX_EXTENTS - 1);
+            errors.push((message, vec![fix]));
+        }
+        if let Some(id) = answers {
+            let notes = vec![
+                self.here("this writes an array and gives a result", id),
+                "where items don't fill the last cluster, copies of an item run that write nothing: they would have no result here".to_owned(),
+                "leave the cluster out".to_owned(),
+            ];
+            errors.push(("a kernel that needs what a write found can't run in clusters".to_owned(), notes));
+        }
+        for (message, notes) in errors {
+            self.push(cluster.span, "E30", message, notes);
         }
     }
 

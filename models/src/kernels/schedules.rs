@@ -1,7 +1,7 @@
 //! Schedules of some kernels that differ from what the compiler chooses. None of them changes a result; they are there to be
 //! compared with the compiler's choices, in tests and by hand.
 
-use super::{attention, linear};
+use super::{attention, gemm, linear};
 use tile_lang::dsl::*;
 use tile_lang::tile;
 
@@ -38,4 +38,11 @@ pub fn keys_and_values(BKV: usize) -> Schedule {
         .split("x", [1, columns, 8 / columns])
         .split("o", [1, 8, 1])
         .raster(Raster::ColumnMajor)
+}
+
+/// Two CTAs of a cluster make neighbouring tiles of rows and copy the columns' operand once for both; tiles in bands of 8 of these pairs, so that what
+/// is read at one time stays in the L2 cache.
+#[tile::schedule(gemm::gemm, crate = tile_lang)]
+pub fn neighbours() -> Schedule {
+    Schedule::new().cluster(2).raster(Raster::Grouped(8))
 }

@@ -10,8 +10,10 @@ use super::head;
 use super::linear::{self, Product};
 use super::mlp;
 use super::prefill::{self, Text};
+use super::schedules::under;
 use tile_lang::DType::{Bf16, F32};
 use tile_models::graph::Format;
+use tile_models::kernels::schedules::neighbours;
 
 fn large(make: impl Fn() -> Built + 'static) -> Recipe {
     Box::new(move || {
@@ -41,6 +43,8 @@ pub(super) fn recipes() -> Vec<Recipe> {
     for n in [4096, 8192] {
         for tile in [[128, 256, 64], [128, 128, 64]] {
             out.push(large(move || gemm::gemm_case(Gemm { m: n, n, k: n, y: Bf16, tile })));
+            let pairs = move || under(gemm::gemm_case(Gemm { m: n, n, k: n, y: Bf16, tile })?, neighbours::DEF);
+            out.push(large(pairs));
         }
     }
     let long = Heads {

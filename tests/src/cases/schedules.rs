@@ -1,6 +1,7 @@
 //! Kernels under the library's schedules: what must come out is what comes out without them.
 
-use super::{Case, attention, linear};
+use super::{Case, attention, gemm, linear};
+use tile_lang::schedule::ScheduleDef;
 use tile_models::kernels::library;
 
 /// Cases of each kernel that a schedule is made for.
@@ -9,19 +10,24 @@ const EACH: usize = 2;
 pub(super) fn cases() -> Result<Vec<Case>, String> {
     let mut out = Vec::new();
     for def in library::schedules() {
-        let all = [linear::cases()?, attention::cases()?].into_iter().flatten();
+        let all = [linear::cases()?, attention::cases()?, gemm::cases()?].into_iter().flatten();
         let mut fit = all.filter(|c| c.kernel == def.kernel.name).take(EACH).peekable();
         if fit.peek().is_none() {
             return Err(format!("no case runs `{}`, which schedule `{}` is for", def.kernel.name, def.name));
         }
-        for mut case in fit {
-            let kernel = case.plan.kernels[0].clone();
-            let schedule = def.schedule(&kernel).map_err(|e| e.to_string())?;
-            case.plan.kernels[0] = schedule.attach(kernel).map_err(|e| e.to_string())?;
-            case.name = format!("{}_{}", case.name, def.name);
-            case.shape = format!("{}_{}", case.shape, def.name);
-            out.push(case);
+        for case in fit {
+            out.push(under(case, def)?);
         }
     }
     Ok(out)
+}
+
+/// A case of one kernel under a schedule of it.
+pub(super) fn under(mut case: Case, def: ScheduleDef) -> Result<Case, String> {
+    let kernel = case.plan.kernels[0].clone();
+    let schedule = def.schedule(&kernel).map_err(|e| e.to_string())?;
+    case.plan.schedule(0, schedule).map_err(|e| e.to_string())?;
+    case.name = format!("{}_{}", case.name, def.name);
+    case.shape = format!("{}_{}", case.shape, def.name);
+    Ok(case)
 }

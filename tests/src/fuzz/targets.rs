@@ -180,6 +180,7 @@ fn image() -> Image {
         target: "sm_90a".into(),
         entry: "monotile_program".into(),
         threads: 384,
+        cluster: 1,
         shared_bytes: 1024,
         ptx: ".version 8.6\n".into(),
         cubin: vec![1, 2, 3],

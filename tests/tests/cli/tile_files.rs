@@ -104,6 +104,7 @@ fn files_that_are_no_kernels_are_refused() {
         target: "sm_90a".into(),
         entry: "e".into(),
         threads: 384,
+        cluster: 1,
         shared_bytes: 0,
         ptx: String::new(),
         cubin: Vec::new(),

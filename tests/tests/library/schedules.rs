@@ -4,6 +4,7 @@ use tile_codegen::lower::{assemble, facts};
 use tile_codegen::schedule::complete;
 use tile_codegen::{compile, target};
 use tile_lang::plan::Plan;
+use tile_lang::schedule::Schedule;
 use tile_tests::cases;
 use tile_tests::targets::fitting;
 
@@ -32,9 +33,8 @@ fn schedules_of_the_library_are_in_the_code() {
     for case in cases::all().unwrap_or_else(|e| panic!("{e}")) {
         let Some(schedule) = case.plan.kernels[0].schedule.as_deref().map(|s| s.name.clone()) else { continue };
         let compiled = compile(&case.plan, target::DEFAULT).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-        let plain = case.plan.kernels[0].clone();
         let mut plan = case.plan.clone();
-        plan.kernels[0] = tile_lang::ir::Kernel { schedule: None, ..plain };
+        plan.schedule(0, Schedule::default()).unwrap_or_else(|e| panic!("{e}"));
         assert!(compiled.mlir != mlir(&plan), "{}: `{schedule}` changes nothing", case.name);
         match schedule.as_str() {
             "shallow" => assert_eq!(compiled.report.shared.slots, 3),
@@ -44,5 +44,5 @@ fn schedules_of_the_library_are_in_the_code() {
         assert_eq!(compiled.image.spills, 0, "{}", case.name);
         seen += 1;
     }
-    assert_eq!(seen, 10);
+    assert_eq!(seen, 12);
 }

@@ -6,7 +6,7 @@ use crate::debug::Site;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::dtype::DType;
 use crate::ir::{self, Kernel, OpData, OpId, OpKind, RingPart, Role, Type, ValueId};
-use crate::schedule::apply_raster;
+use crate::schedule::apply_order;
 use crate::span::Span;
 
 /// A kernel ready to run.
@@ -103,7 +103,7 @@ impl Prepared {
     pub fn new(kernel: &Kernel) -> Result<Prepared, Diagnostics> {
         ir::verify(kernel)?;
         ir::check_rings(kernel)?;
-        let ordered = kernel.schedule.as_ref().filter(|s| s.raster.is_some()).map(|_| apply_raster(kernel));
+        let ordered = kernel.schedule.as_ref().filter(|s| s.orders_items()).map(|_| apply_order(kernel));
         let kernel = ordered.as_ref().unwrap_or(kernel);
         let Some(body) = kernel.launch_body() else {
             return Err(Diagnostics(vec![Diagnostic {

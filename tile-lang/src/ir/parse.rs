@@ -179,6 +179,10 @@ impl<'t> Reader<'t> {
                     self.kernel.resources.slots = numbers.first().copied().unwrap_or_default();
                     self.kernel.resources.slots_span = place;
                 }
+                Rule::cluster_asked => {
+                    let (numbers, _) = self.numbers(&n);
+                    self.kernel.resources.cluster = numbers.first().copied().unwrap_or_default();
+                }
                 Rule::role_body => self.role_body(n),
                 _ => {}
             }

@@ -126,6 +126,9 @@ impl Printer<'_> {
         if k.resources.slots > 0 {
             write!(f, "slots {} {}", k.resources.slots, self.place(k.resources.slots_span))?;
         }
+        if k.resources.cluster > 0 {
+            write!(f, "cluster {} ", k.resources.cluster)?;
+        }
         writeln!(f, "{{")?;
         if let Some(schedule) = &k.schedule {
             schedule.write(f, "  ", if self.places { Places::Written } else { Places::Omitted })?;

@@ -12,6 +12,8 @@ pub struct Resources {
     pub slots: usize,
     /// Where the slots are asked for.
     pub slots_span: Span,
+    /// CTAs of a cluster, which take neighbouring items and share what they copy alike; 0 where none is asked for.
+    pub cluster: usize,
     /// One entry for each role that was written.
     pub roles: Vec<RoleResources>,
 }

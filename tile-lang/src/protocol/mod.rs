@@ -3,6 +3,10 @@
 //! It is derived once, by the compiler, and read by three: the emitter writes it as instructions, the checked simulator
 //! runs it under adversarial interleavings, and the static checkers prove it. What one of them sees the others see.
 //!
+//! CTAs of a cluster walk the ring of tiles in step: each fills the slots with the same kinds of parts in the same order, so that a slot's number
+//! and phase mean the same in all of them, and a part that all of them need is copied once, a share by each. A slot is free when the warps of all
+//! of them have given it back.
+//!
 //! A CTA has one producer (a single thread) and [`Protocol::warps`] consumer warps. Each role walks the program's records and
 //! runs the body of its role for each of this CTA's items. Where a body holds an op with [`Action`]s, the role carries them out
 //! there, in order; [`Frame`] lists those around the bodies. Three rings carry data: staged tiles ([`RingId::Tiles`]), records
@@ -75,6 +79,15 @@ pub enum Who {
     One,
 }
 
+/// Which CTAs an action reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reach {
+    /// The CTA that carries it out.
+    Cta,
+    /// Every CTA of its cluster, itself among them, at the same place of their shared memory.
+    Cluster,
+}
+
 /// A fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Fence {
@@ -105,14 +118,17 @@ pub enum Action {
         bytes: usize,
     },
     /// Starts an asynchronous copy into the slot under the cursor; its bytes count on the ring's full barrier when they land. For tiles
-    /// `part` is the part of the op's [`crate::ir::OpKind::RingFill`], for records it is 0.
+    /// `part` is the part of the op's [`crate::ir::OpKind::RingFill`], for records it is 0. One that reaches the cluster brings this CTA's
+    /// share of the part, as its rank counts them, to the slot of each CTA.
     Copy {
         /// The ring.
         ring: RingId,
         /// Which part of the slot.
         part: usize,
-        /// Bytes that land.
+        /// Bytes that land in each CTA that it reaches.
         bytes: usize,
+        /// Where they land.
+        reach: Reach,
     },
     /// Arrives without data.
     Arrive {
@@ -122,6 +138,8 @@ pub enum Action {
         at: At,
         /// Who arrives.
         who: Who,
+        /// At whose barrier.
+        reach: Reach,
     },
     /// The next slot becomes the cursor's.
     Advance(RingId),
@@ -245,6 +263,8 @@ pub struct KernelProtocol {
 pub struct Protocol {
     /// Consumer warps of a CTA.
     pub warps: usize,
+    /// CTAs of a cluster: neighbours, which take the same slots of the ring of tiles at the same time.
+    pub cluster: usize,
     /// The rings.
     pub rings: BTreeMap<RingId, RingShape>,
     /// Around the bodies.

@@ -11,18 +11,18 @@
 mod def;
 mod diff;
 mod ops;
+mod order;
 mod parse;
 mod print;
-mod raster;
 mod resolve;
 
 pub use def::{Arguments, Parameter, ScheduleDef};
 pub use diff::diff;
 pub use ops::{NamedOp, OpClass, named_ops};
+pub use order::apply as apply_order;
 pub(crate) use parse::parse_at;
 pub use parse::{parse, parse_all};
 pub(crate) use print::Places;
-pub use raster::apply as apply_raster;
 pub use resolve::{Resolved, ResolvedSplit, RingPlan, RolePlan, resolve};
 
 use crate::diag::Diagnostics;

@@ -1,6 +1,6 @@
 //! Schedules, read from text. Every item that makes no sense is reported.
 
-use super::raster::named;
+use super::order::named;
 use super::{InFlight, OpName, Pinned, Ring, RoleSpec, Schedule, Split};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::span::Span;

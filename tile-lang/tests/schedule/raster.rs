@@ -5,13 +5,13 @@ use std::sync::Arc;
 use tile_lang::DType;
 use tile_lang::interp::{Array, Options, Prepared};
 use tile_lang::ir;
-use tile_lang::schedule::{Raster, Schedule, apply_raster};
+use tile_lang::schedule::{Raster, Schedule, apply_order};
 
 /// The coordinates of items 0, 1, … as the kernel gets them, found by running one item after the other.
 fn order(raster: Raster, extents: [usize; 3]) -> Vec<[usize; 3]> {
     let kernel = Schedule::new().raster(raster).attach(grid::instance(1).unwrap()).unwrap();
     let prepared = Prepared::new(&kernel).unwrap();
-    let lowered = apply_raster(&kernel);
+    let lowered = apply_order(&kernel);
     ir::verify(&lowered).unwrap_or_else(|e| panic!("{e}\n{lowered:#}"));
     assert_eq!(lowered.schedule.as_ref().and_then(|s| s.raster), None, "it is carried out once");
     let [_, m, n] = extents;

@@ -23,8 +23,8 @@ pub enum Place {
 pub enum Kind {
     /// Waits until `need` phases are complete, by parity.
     Wait { bar: Bar, need: u32, parity: u32 },
-    /// Arrives, for this lap; with bytes it announces them.
-    Arrive { bar: Bar, lap: u32, who: Who, bytes: Option<usize> },
+    /// Arrives, for this lap; with bytes it announces them. `times` counts the CTAs of the cluster that arrive there alike.
+    Arrive { bar: Bar, lap: u32, who: Who, times: usize, bytes: Option<usize> },
     /// A copy into a slot starts; `depends` is the record whose dependencies it needs.
     Copy { bar: Bar, ring: RingId, slot: usize, lap: u32, bytes: usize, depends: Option<usize> },
     /// Meets the other consumers.

@@ -6,6 +6,9 @@
 //! process ([`script`]), whose sums must balance: arrivals of each phase, bytes announced and copied, slots filled and taken. Then
 //! it is carried out with clocks ([`run`]), which covers all interleavings of that run.
 //!
+//! CTAs of a cluster do the same in step (that they do is decided when roles are split), so one of them stands for all: what each does to the others'
+//! barriers the others do to its own, and counts here as often.
+//!
 //! A role's actions are the same for every slot, so rings are modelled with a few slots, as many as a body can hold and
 //! one more, at least three.
 
@@ -308,9 +311,9 @@ impl Checker<'_> {
         for (list, warps) in [(&script.producer, 1), (&script.fetcher, 1), (&script.consumer, self.p.warps)] {
             for e in list {
                 match &e.kind {
-                    Kind::Arrive { bar, lap, who, bytes } => {
+                    Kind::Arrive { bar, lap, who, times, bytes } => {
                         let s = sums.entry((*bar, *lap)).or_default();
-                        s.arrivals += if *who == Who::EachWarp { warps } else { 1 };
+                        s.arrivals += times * if *who == Who::EachWarp { warps } else { 1 };
                         s.announced += bytes.unwrap_or(0);
                         s.place = Some(e.place);
                     }

@@ -229,9 +229,9 @@ impl Run<'_> {
         self.clocks[process][process] = position;
         match &event.kind {
             Kind::Wait { bar, need, parity } => return self.wait(process, *bar, *need, *parity, place),
-            Kind::Arrive { bar, lap, who, bytes } => {
+            Kind::Arrive { bar, lap, who, times, bytes } => {
                 if !skip(*who) {
-                    let weight = if *who == Who::EachWarp { self.weights[process] } else { 1 };
+                    let weight = times * if *who == Who::EachWarp { self.weights[process] } else { 1 };
                     self.arrive(process, *bar, *lap, weight, *bytes, place);
                 }
             }

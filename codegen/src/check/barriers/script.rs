@@ -7,7 +7,7 @@ use super::events::{Bar, Barriers, Event, Fault, Kind, Place, Script, Setting};
 use super::matching::{Matching, uses_ring_in};
 use std::collections::{BTreeMap, HashMap};
 use tile_lang::ir::{Access, BlockId, Kernel, OpData, OpId, OpKind, Role, Type, ValueId};
-use tile_lang::protocol::{Action, At, Barrier, KernelProtocol, Parity, Protocol, RingId, Side, Who};
+use tile_lang::protocol::{Action, At, Barrier, KernelProtocol, Parity, Protocol, Reach, RingId, Side, Who};
 
 /// A role's place in a ring.
 #[derive(Clone, Copy, Default)]
@@ -134,19 +134,19 @@ impl Writer<'_> {
             Action::Expect { barrier, bytes } => {
                 let c = self.cursor(barrier.ring);
                 let Some(bar) = self.bars.at(*barrier, c.slot) else { return self.no_barrier(*barrier, place) };
-                self.push(Kind::Arrive { bar, lap: c.lap, who: Who::One, bytes: Some(*bytes) }, place);
+                self.push(Kind::Arrive { bar, lap: c.lap, who: Who::One, times: 1, bytes: Some(*bytes) }, place);
             }
-            Action::Copy { ring, part, bytes } => {
+            Action::Copy { ring, part, bytes, reach } => {
                 if *ring == RingId::Records && *part != 0 {
                     self.fault("E25", place, format!("part {part} of a record is copied, it has one"));
                 }
                 let c = self.cursor(*ring);
                 let barrier = Barrier { ring: *ring, side: Side::Full };
                 let Some(bar) = self.bars.at(barrier, c.slot) else { return self.no_barrier(barrier, place) };
-                let (slot, lap, bytes) = (c.slot, c.lap, *bytes);
+                let (slot, lap, bytes) = (c.slot, c.lap, *bytes * self.times(*reach));
                 self.push(Kind::Copy { bar, ring: *ring, slot, lap, bytes, depends }, place);
             }
-            Action::Arrive { barrier, at, who } => {
+            Action::Arrive { barrier, at, who, reach } => {
                 let c = match at {
                     At::Cursor => self.cursor(barrier.ring),
                     At::TakenBy(op) => match self.taken.get_mut(op) {
@@ -168,7 +168,8 @@ impl Writer<'_> {
                     },
                 };
                 let Some(bar) = self.bars.at(*barrier, c.slot) else { return self.no_barrier(*barrier, place) };
-                self.push(Kind::Arrive { bar, lap: c.lap, who: *who, bytes: None }, place);
+                let times = self.times(*reach);
+                self.push(Kind::Arrive { bar, lap: c.lap, who: *who, times, bytes: None }, place);
             }
             Action::Advance(ring) => self.advance(*ring, place),
             Action::Meet { id, threads } => self.push(Kind::Meet { id: *id, threads: *threads }, place),
@@ -190,6 +191,11 @@ impl Writer<'_> {
                 self.push(Kind::Exchange { write: false, bytes: *bytes, step: self.step }, place);
             }
         }
+    }
+
+    /// How often an action happens at this CTA's barriers when all CTAs of its cluster carry it out, as they do in step.
+    fn times(&self, reach: Reach) -> usize {
+        if reach == Reach::Cluster { self.p.cluster.max(1) } else { 1 }
     }
 
     /// The slots that an op's operands lie in.
@@ -359,7 +365,9 @@ impl Writer<'_> {
             let got: Vec<usize> = list
                 .iter()
                 .filter_map(|a| match a {
-                    Action::Copy { ring: RingId::Tiles, part, bytes } if *part == i => Some(*bytes),
+                    Action::Copy { ring: RingId::Tiles, part, bytes, reach } if *part == i => {
+                        Some(*bytes * self.times(*reach))
+                    }
                     _ => None,
                 })
                 .collect();

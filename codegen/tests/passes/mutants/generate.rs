@@ -3,7 +3,7 @@
 use std::fmt;
 use tile_lang::ir::{BlockId, OpId, OpKind};
 use tile_lang::plan::Plan;
-use tile_lang::protocol::{Action, At, Fence, Parity, Protocol, RingId, Side, Who};
+use tile_lang::protocol::{Action, At, Fence, Parity, Protocol, Reach, RingId, Side, Who};
 
 /// A list of actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,16 +201,26 @@ fn replaced(a: &Action) -> Vec<(&'static str, Action)> {
             ("more bytes", Action::Expect { barrier, bytes: bytes + 16 }),
             ("fewer bytes", Action::Expect { barrier, bytes: bytes - 16 }),
         ],
-        Action::Copy { ring, part, bytes } => vec![
-            ("fewer bytes", Action::Copy { ring, part, bytes: bytes - 16 }),
-            ("other part", Action::Copy { ring, part: part + 1, bytes }),
-        ],
-        Action::Arrive { mut barrier, at, who } => {
+        Action::Copy { ring, part, bytes, reach } => {
+            let mut list = vec![
+                ("fewer bytes", Action::Copy { ring, part, bytes: bytes - 16, reach }),
+                ("other part", Action::Copy { ring, part: part + 1, bytes, reach }),
+            ];
+            if reach == Reach::Cluster {
+                list.push(("this CTA alone", Action::Copy { ring, part, bytes, reach: Reach::Cta }));
+            }
+            list
+        }
+        Action::Arrive { mut barrier, at, who, reach } => {
             let turned = if who == Who::One { Who::EachWarp } else { Who::One };
-            let first = ("by others", Action::Arrive { barrier, at, who: turned });
+            let first = ("by others", Action::Arrive { barrier, at, who: turned, reach });
             barrier.side = other_side(barrier.side);
-            let second = ("other barrier", Action::Arrive { barrier, at, who });
-            vec![first, second]
+            let mut list = vec![first, ("other barrier", Action::Arrive { barrier, at, who, reach })];
+            if reach == Reach::Cluster {
+                barrier.side = other_side(barrier.side);
+                list.push(("at this CTA alone", Action::Arrive { barrier, at, who, reach: Reach::Cta }));
+            }
+            list
         }
         Action::Meet { id, threads } => vec![("fewer threads", Action::Meet { id, threads: threads - 32 })],
         Action::Fence(fence, who) => {

@@ -250,12 +250,12 @@ impl<'a> Machine<'a> {
     pub fn check_slot_write(
         &mut self,
         a: usize,
+        cta: usize,
         ring: RingId,
         bytes: Range<usize>,
         access: Access,
     ) -> Result<(), Box<Trap>> {
         let clock = self.agents[a].seen().clone();
-        let cta = self.agents[a].cta;
         let slot_bytes = self.world.ring(ring).map_or(1, |r| r.slot_bytes.max(1));
         let (world, shadow) = (&self.world, &mut self.ctas[cta].shared);
         let at = world.shared(Area::of(ring), bytes.clone()).map_err(|m| outside(world, access, m))?;

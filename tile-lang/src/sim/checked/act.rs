@@ -23,10 +23,13 @@ impl<'a> Machine<'a> {
             Action::Wait { barrier, parity } => return self.wait(a, place, *barrier, *parity),
             Action::Expect { barrier, bytes } => {
                 let turn = self.agents[a].turn(barrier.ring, place.part);
-                self.arrive(a, place, *barrier, turn, Some(*bytes))?;
+                self.arrive(a, place, (self.agents[a].cta, *barrier), turn, Some(*bytes))?;
             }
-            Action::Copy { ring, part, bytes } => self.start_copy(a, place, (*ring, *part, *bytes))?,
-            Action::Arrive { barrier, at, who } if mine(*who) => {
+            Action::Copy { ring, part, bytes, reach } => {
+                let reached = self.world.reached(self.agents[a].cta, *reach);
+                self.start_copy(a, place, (*ring, *part, *bytes), reached)?;
+            }
+            Action::Arrive { barrier, at, who, reach } if mine(*who) => {
                 let turn = match at {
                     // Its one slot needs no cursor to arrive at: each pass is a turn.
                     At::Cursor if barrier.ring == RingId::PassEnd => u64::from(place.pass),
@@ -40,7 +43,9 @@ impl<'a> Machine<'a> {
                     self.still_read(a, turn, place)?;
                     self.agents[a].release(turn, place);
                 }
-                self.arrive(a, place, *barrier, turn, None)?;
+                for cta in self.world.reached(self.agents[a].cta, *reach) {
+                    self.arrive(a, place, (cta, *barrier), turn, None)?;
+                }
             }
             Action::Arrive { .. } => {}
             Action::Advance(ring) => self.agents[a].advance(*ring, place.part),
@@ -167,17 +172,16 @@ impl<'a> Machine<'a> {
         ))
     }
 
-    /// One arrival at a barrier, in the phase that `turn` belongs to.
+    /// One arrival at a barrier of a CTA, in the phase that `turn` belongs to.
     fn arrive(
         &mut self,
         a: usize,
         place: Place,
-        barrier: Barrier,
+        (cta, barrier): (usize, Barrier),
         turn: u64,
         bytes: Option<usize>,
     ) -> Result<(), Box<Trap>> {
         let agent = &self.agents[a];
-        let cta = agent.cta;
         let round = turn / self.world.slots(barrier.ring) as u64;
         let index = self.barrier(barrier, turn);
         let state = &self.ctas[cta].barriers[index];
@@ -185,7 +189,7 @@ impl<'a> Machine<'a> {
         let late = state.completed > round || state.arrivals.len() >= state.count;
         if twice.is_some() || late {
             let earlier = twice.or_else(|| state.before.iter().find(|x| x.agent == a)).or(state.before.last());
-            return Err(self.too_many(a, place, barrier, turn, earlier.or(state.arrivals.last()).copied()));
+            return Err(self.too_many(a, place, (cta, barrier), turn, earlier.or(state.arrivals.last()).copied()));
         }
         if state.completed < round {
             let missing = self.missing(cta, index);
@@ -232,10 +236,17 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn too_many(&self, a: usize, place: Place, barrier: Barrier, turn: u64, earlier: Option<Arrival>) -> Box<Trap> {
+    fn too_many(
+        &self,
+        a: usize,
+        place: Place,
+        (cta, barrier): (usize, Barrier),
+        turn: u64,
+        earlier: Option<Arrival>,
+    ) -> Box<Trap> {
         let slots = self.world.slots(barrier.ring) as u64;
         let index = self.barrier(barrier, turn);
-        let state = &self.ctas[self.agents[a].cta].barriers[index];
+        let state = &self.ctas[cta].barriers[index];
         let mut sites = vec![self.world.site(self.agents[a].by(), "arrives", place)];
         if let Some(e) = earlier {
             sites.push(self.world.site(self.agents[e.agent].by(), "arrived before", e.place));

@@ -9,17 +9,22 @@ use super::trap::Trap;
 use crate::interp::Source;
 use crate::ir::{OpKind, Role};
 use crate::protocol::{Barrier, RingId, Side};
+use std::ops::Range;
+use std::rc::Rc;
 
-/// A copy in flight.
+/// A copy in flight, to one CTA: one that reaches several is as many of these.
 #[derive(Debug)]
 pub(super) struct Flight {
+    /// Where it lands.
     pub cta: usize,
+    /// Who started it.
+    from: usize,
     pub ring: RingId,
     /// Which taking of the ring.
     pub turn: u64,
     part: usize,
     pub bytes: usize,
-    what: Payload,
+    what: Rc<Payload>,
     /// The barrier that its bytes count on, and the phase that they are meant for.
     pub barrier: usize,
     pub phase: u64,
@@ -32,17 +37,18 @@ pub(super) struct Flight {
 /// What it brings.
 #[derive(Debug)]
 enum Payload {
-    Tile(Box<Source>),
+    Tile(Source),
     Record(usize),
 }
 
 impl Machine<'_> {
-    /// Starts a copy into the slot under the cursor.
+    /// Starts a copy into the slot under the cursor, of each CTA that it reaches. Of one that reaches several, the CTA brings its share.
     pub fn start_copy(
         &mut self,
         a: usize,
         place: Place,
         (ring, part, bytes): (RingId, usize, usize),
+        reached: Range<usize>,
     ) -> Result<(), Box<Trap>> {
         let agent = &self.agents[a];
         let (cta, by_agent, turn) = (agent.cta, agent.by(), agent.turn(ring, place.part));
@@ -77,6 +83,7 @@ impl Machine<'_> {
             _ => (Payload::Record(place.record as usize), 0),
         };
         let slot_bytes = self.world.ring(ring).map_or(0, |r| r.slot_bytes);
+        let offset = offset + if reached.len() > 1 { (cta - reached.start) * bytes } else { 0 };
         if offset + bytes > slot_bytes {
             let site = self.world.site(by_agent, "starts the copy", place);
             return Err(Trap::new(
@@ -87,9 +94,12 @@ impl Machine<'_> {
             ));
         }
         let base = slot * slot_bytes + offset;
-        self.check_slot_write(a, ring, base..base + bytes, access)?;
-        let phase = turn / slots;
-        self.flights.push(Flight { cta, ring, turn, part, bytes, what, barrier, phase, by, place, sight });
+        let (phase, what, from) = (turn / slots, Rc::new(what), cta);
+        for cta in reached {
+            self.check_slot_write(a, cta, ring, base..base + bytes, access)?;
+            let (what, sight) = (what.clone(), sight.clone());
+            self.flights.push(Flight { cta, from, ring, turn, part, bytes, what, barrier, phase, by, place, sight });
+        }
         Ok(())
     }
 
@@ -120,18 +130,19 @@ impl Machine<'_> {
                 self.check_copy_source(a, buffer, run, access)?;
             }
         }
-        Ok((Payload::Tile(Box::new(source)), this.offset))
+        Ok((Payload::Tile(source), this.offset))
     }
 
     /// A copy lands: its bytes are there, and count on the barrier.
     pub fn land(&mut self, index: usize) -> Result<(), Box<Trap>> {
         let flight = self.flights.remove(index);
         let slot = (flight.turn % self.world.slots(flight.ring) as u64) as usize;
-        let cta = &mut self.ctas[flight.cta];
-        let landed = match &flight.what {
-            Payload::Tile(source) => Landed::Tile(source.read(&mut cta.producer.walk)),
+        // What is shared has the same source in all CTAs, so that any of them may read it.
+        let landed = match &*flight.what {
+            Payload::Tile(source) => Landed::Tile(source.read(&mut self.ctas[flight.from].producer.walk)),
             Payload::Record(record) => Landed::Record(*record),
         };
+        let cta = &mut self.ctas[flight.cta];
         cta.slots.insert((flight.ring, slot, flight.part), landed);
         let barrier = &mut cta.barriers[flight.barrier];
         if barrier.completed != flight.phase {

@@ -6,7 +6,7 @@ use super::trap::{Site, Trap};
 use crate::interp::{ArgValue, Bound, InterpError, Options, Prepared};
 use crate::ir::{OpKind, Role};
 use crate::plan::{Operand, Plan};
-use crate::protocol::{KernelProtocol, Protocol, Region, RingId, RingShape};
+use crate::protocol::{KernelProtocol, Protocol, Reach, Region, RingId, RingShape};
 use crate::span::Span;
 use std::ops::Range;
 
@@ -124,6 +124,15 @@ impl<'a> World<'a> {
     pub fn job(&self, record: usize, role: Role) -> Option<(&'a Prepared, &Bound<'a>)> {
         let [producer, consumer] = self.jobs.get(record.checked_sub(self.range.start)?)?;
         if role == Role::Producer { producer } else { consumer }.as_ref().map(|(p, b)| (*p, b))
+    }
+
+    /// The CTAs that an action of a CTA reaches.
+    pub fn reached(&self, cta: usize, reach: Reach) -> Range<usize> {
+        let size = self.protocol.cluster.max(1);
+        match reach {
+            Reach::Cta => cta..cta + 1,
+            Reach::Cluster => cta / size * size..(cta / size + 1) * size,
+        }
     }
 
     /// A ring's shape.
