@@ -11,6 +11,7 @@ use tile_lang::ir::{
     Access, BinaryOp, BlockId, CmpOp, Kernel, Literal, OpData, OpId, OpKind, Role, Type, UnaryOp, ValueId,
 };
 use tile_lang::plan::{Instr, Operand, Plan};
+use tile_lang::schedule::apply_order;
 
 /// Most items that are looked at one by one.
 const MOST_ITEMS: usize = 1 << 15;
@@ -60,7 +61,8 @@ pub fn check(plan: &Plan, out: &mut Findings) -> usize {
         if !seen.insert(format!("{} {:?} {dims:?} {:?}", instr.kernel, instr.extents, scalars.collect::<Vec<_>>())) {
             continue;
         }
-        instruction(kernel, instr, &dims, out);
+        // Clusters give items of their own coordinates.
+        instruction(&apply_order(kernel), instr, &dims, out);
     }
     seen.len()
 }

@@ -9,7 +9,7 @@
 use super::descriptor::ATOM_BYTES;
 use super::warpgroup::{self, Warpgroups};
 use super::{Layout, MmaSplit, consumer_warps, pack_of};
-use crate::schedule::pinned_splits;
+use crate::schedule::{pinned_inflight, pinned_splits};
 use crate::target::Target;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tile_lang::dtype::DType;
@@ -31,6 +31,8 @@ pub struct Assignment {
     pub fragments: HashSet<ValueId>,
     /// Products that whole warpgroups carry out.
     pub warpgroups: HashSet<OpId>,
+    /// How many products may run after each of these was started, as schedules pin it; the others are waited for at once.
+    pub inflight: HashMap<OpId, usize>,
     /// Staged tiles that only those read: they are stored swizzled.
     pub swizzled: HashSet<ValueId>,
     /// First operands of those products that are made in registers before a loop and kept in shared memory for it, swizzled too:
@@ -45,7 +47,8 @@ pub fn assign(kernel: &Kernel, body: BlockId, target: &Target) -> Assignment {
     let found = if target.wgmma { warpgroup::find(kernel, body, &uses, &pinned) } else { Warpgroups::default() };
     let Warpgroups { products, swizzled, kept } = found;
     let kept = kept.into_iter().map(|v| (v, 0)).collect();
-    let out = Assignment { warpgroups: products, swizzled, kept, ..Assignment::default() };
+    let inflight = pinned_inflight(kernel);
+    let out = Assignment { warpgroups: products, swizzled, inflight, kept, ..Assignment::default() };
     let mut a = Assigner { k: kernel, uses, out, defs: kernel.definitions(), pinned, warps, round: 0 };
     loop {
         let before = a.out.native.clone();

@@ -2,6 +2,7 @@
 
 use super::emit::{Emitter, Ssa};
 use super::facts::ParamFacts;
+use super::flight::Flight;
 use super::notes::{Here, Notes};
 use super::program::SharedMap;
 use crate::CodegenError;
@@ -95,6 +96,10 @@ pub(super) struct Body<'a> {
     pub sites: &'a [Site],
     /// CTAs of a cluster.
     pub cluster: usize,
+    /// Products that may still run, oldest first.
+    pub flights: Vec<Flight>,
+    /// Where the slots lie whose release is put off, by release.
+    pub kept: HashMap<OpId, Ssa>,
 }
 
 impl Body<'_> {
@@ -192,7 +197,7 @@ impl Body<'_> {
             OpKind::DbgTile(_) => self.dbg_tile(id, op),
             OpKind::Mark(_) => self.mark(id),
             OpKind::For { .. } => self.for_loop(op),
-            OpKind::If => self.if_else(op),
+            OpKind::If => self.if_else(id, op),
             OpKind::RingFill(_) | OpKind::RingWait(_) | OpKind::RingRelease => {
                 self.broken("a ring op among the others")
             }
@@ -232,7 +237,7 @@ impl Body<'_> {
         Ok(())
     }
 
-    fn remember(&mut self, v: ValueId, layout: Layout, held: Held) {
+    pub fn remember(&mut self, v: ValueId, layout: Layout, held: Held) {
         if let Some(scope) = self.tiles.last_mut() {
             scope.insert((v, layout), held);
         }
@@ -240,6 +245,7 @@ impl Body<'_> {
 
     /// A tile in a layout: as recorded, or made on the spot if it has no layout of its own.
     pub fn held(&mut self, v: ValueId, layout: &Layout) -> Result<Held, CodegenError> {
+        self.land_value(v);
         let key = (v, layout.clone());
         if let Some(h) = self.tiles.iter().rev().find_map(|s| s.get(&key)) {
             return Ok(h.clone());

@@ -2,10 +2,11 @@
 
 use super::body::{Body, Held, register_type};
 use super::emit::Ssa;
+use super::flight::{Crossing, Flight};
 use super::notes::Here;
 use crate::CodegenError;
 use std::collections::HashMap;
-use tile_lang::ir::{OpData, Type, ValueId};
+use tile_lang::ir::{OpData, OpId, Type, ValueId};
 
 /// Carried values with the block arguments that stand for them.
 type Bound = Vec<(ValueId, Vec<Ssa>)>;
@@ -84,6 +85,8 @@ impl Body<'_> {
     pub fn for_loop(&mut self, op: &OpData) -> Result<(), CodegenError> {
         let (lo, hi) = (self.scalar(op.operands[0])?, self.scalar(op.operands[1])?);
         let block = self.k.block(op.blocks[0]).clone();
+        self.land(0);
+        let crossing = self.crossing(op);
         let init = self.flatten(&op.operands[2..], &block.args[1..])?;
         let (head, inside, exit) = (self.e.label(), self.e.label(), self.e.label());
         let index = self.e.fresh();
@@ -104,9 +107,13 @@ impl Body<'_> {
         self.scalars.insert(block.args[0], index.clone());
         let outer = self.notes.at(Here::Entry(op.blocks[0]));
         self.bind(bound)?;
+        self.take_off(crossing.as_ref(), &block.args[1..]);
         let yields = self.block(op.blocks[0])?;
         self.notes.at(outer);
         let mut next = vec![(self.e.add_const(&index, 1), "i32")];
+        self.land(usize::from(crossing.is_some()));
+        // The sum of a product that runs on is carried as it is.
+        self.flights.clear();
         next.extend(self.flatten(&yields, &block.args[1..])?);
         self.tiles.pop();
         self.e.br(&head, &next);
@@ -114,10 +121,23 @@ impl Body<'_> {
         self.written.extend(written);
         self.read.extend(read);
         self.touch(op);
-        self.bind(after)
+        self.bind(after)?;
+        self.take_off(crossing.as_ref(), &op.results);
+        Ok(())
     }
 
-    pub fn if_else(&mut self, op: &OpData) -> Result<(), CodegenError> {
+    /// At the head and after the end of a loop: its crossing product may run, with the sum in one of these values.
+    fn take_off(&mut self, crossing: Option<&Crossing>, carried: &[ValueId]) {
+        if let Some(c) = crossing {
+            let (value, put_off) = (Some(carried[c.carried]), c.put_off.clone());
+            self.flights.push(Flight { value, words: Vec::new(), slots: Vec::new(), put_off });
+        }
+    }
+
+    pub fn if_else(&mut self, id: OpId, op: &OpData) -> Result<(), CodegenError> {
+        if self.meddles(id) {
+            self.land(0);
+        }
         let condition = self.scalar(op.operands[0])?;
         let (yes, no, join) = (self.e.label(), self.e.label(), self.e.label());
         self.e.cond_br(&condition, &yes, &no);

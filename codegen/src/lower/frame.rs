@@ -180,7 +180,7 @@ impl Frame {
                     let address = actions::barrier(&mut self.e, &self.address.clone(), *barrier, &cursor.index);
                     match who {
                         Who::One => actions::arrive_one(&mut self.e, &address),
-                        Who::EachWarp => sync::arrive_warp(&mut self.e, &address, &self.thread.clone()),
+                        Who::EachWarp => sync::arrive_warp(&mut self.e, &address, &self.thread.clone(), 1, None),
                     }
                 }
                 Action::Advance(ring) => cursor.advance(&mut self.e, self.rings[ring].slots),
@@ -379,8 +379,11 @@ impl Frame {
             number,
             sites: &self.sites,
             cluster: self.cluster,
+            flights: Vec::new(),
+            kept: HashMap::new(),
         };
         body.block(block)?;
+        body.land(0);
         self.e.at("", 0, 0);
         let next = self.e.bin("add", &item, &self.ctas.clone(), "i32");
         self.e.br(&head, &[(next, "i32")]);

@@ -13,6 +13,7 @@ mod elementwise;
 mod emit;
 mod exchange;
 mod facts;
+mod flight;
 mod frame;
 mod global;
 mod indexed;

@@ -50,6 +50,11 @@ impl<'a> Notes<'a> {
         self.here = outer;
     }
 
+    /// What an op does, instead of what was derived for it.
+    pub fn replace(&mut self, op: OpId, actions: Vec<Action>) {
+        self.to.actions.insert(op, actions);
+    }
+
     /// An action at this place.
     pub fn note(&mut self, action: Action) {
         match self.here {

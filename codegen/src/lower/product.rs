@@ -10,7 +10,7 @@ use tile_lang::ir::{OpData, OpId, ValueId};
 impl Body<'_> {
     pub fn product(&mut self, id: OpId, op: &OpData) -> Result<(), CodegenError> {
         if self.layouts.warpgroups.contains(&id) {
-            return self.warpgroup_product(op);
+            return self.warpgroup_product(id, op);
         }
         let [acc, a, b] = [op.operands[0], op.operands[1], op.operands[2]];
         let Some(split) = self.layouts.splits.get(&id).copied() else {

@@ -73,15 +73,17 @@ impl Body<'_> {
                 let index = match (at, cursor) {
                     (At::TakenBy(wait), _) => self.taken.get(wait).cloned(),
                     (At::Cursor, Some(cursor)) => Some(cursor.index.clone()),
-                    (At::Cursor, None) => None,
+                    (At::Cursor, None) | (At::PutOffBy(_), _) => None,
                 };
                 let Some(index) = index else { return self.broken("release of an unknown slot") };
-                let address = actions::barrier(self.e, &shared, *barrier, &index);
-                let thread = self.thread.clone();
-                match reach {
-                    Reach::Cta => sync::arrive_warp(self.e, &address, &thread),
-                    Reach::Cluster => sync::arrive_warp_at_all(self.e, &address, &thread, self.cluster),
+                if let At::TakenBy(wait) = at
+                    && self.put_off(id, *wait, &index)
+                {
+                    return Ok(());
                 }
+                let address = actions::barrier(self.e, &shared, *barrier, &index);
+                let reached = if *reach == Reach::Cluster { self.cluster } else { 1 };
+                sync::arrive_warp(self.e, &address, &self.thread.clone(), reached, None);
                 Ok(())
             }
             (other, _) => Err(misplaced(other)),

@@ -117,17 +117,6 @@ pub(super) fn aborted(e: &mut Emitter, control: &Ssa) -> Ssa {
     e.icmp("ne", &flag, &zero, "i32")
 }
 
-/// One arrival from a warp at the barrier of each CTA of its cluster, once all its lanes are here: a lane for each CTA.
-pub(super) fn arrive_warp_at_all(e: &mut Emitter, barrier: &Ssa, thread: &Ssa, cluster: usize) {
-    e.asm("bar.warp.sync 0xffffffff;", "", &[], None);
-    let mask = e.i32(31);
-    let lane = e.bin("and", thread, &mask, "i32");
-    let text = format!(
-        "{{ .reg .pred p; .reg .b32 a; setp.lt.u32 p, $1, {cluster}; @p mapa.shared::cluster.u32 a, $0, $1; \
-         @p mbarrier.arrive.release.cluster.shared::cluster.b64 _, [a]; }}"
-    );
-    e.asm(&text, "r,r", &[(barrier, "i32"), (&lane, "i32")], None);
-}
 
 /// The CTAs of a cluster meet; what they wrote before is seen after it. Threads that have ended count as there.
 pub(super) fn meet_cluster(e: &mut Emitter) {
@@ -135,12 +124,30 @@ pub(super) fn meet_cluster(e: &mut Emitter) {
     e.asm("barrier.cluster.wait.acquire;", "", &[], None);
 }
 
-/// One arrival from a warp, once all its lanes are here.
-pub(super) fn arrive_warp(e: &mut Emitter, barrier: &Ssa, thread: &Ssa) {
+/// One arrival from a warp at the barrier of each CTA of its cluster (of one: its own), once all its lanes are here: a lane for each
+/// CTA. With a condition, which is the same in all lanes, only where it holds.
+pub(super) fn arrive_warp(e: &mut Emitter, barrier: &Ssa, thread: &Ssa, cluster: usize, condition: Option<&Ssa>) {
     e.asm("bar.warp.sync 0xffffffff;", "", &[], None);
-    let (mask, zero) = (e.i32(31), e.i32(0));
+    let mask = e.i32(31);
     let lane = e.bin("and", thread, &mask, "i32");
-    let first = e.icmp("eq", &lane, &zero, "i32");
+    let ctas = e.i32(cluster as i64);
+    let first = if cluster == 1 {
+        let zero = e.i32(0);
+        e.icmp("eq", &lane, &zero, "i32")
+    } else {
+        e.icmp("ult", &lane, &ctas, "i32")
+    };
+    let first = match condition {
+        Some(c) => e.bin("and", &first, c, "i1"),
+        None => first,
+    };
+    if cluster > 1 {
+        let flag = e.op(&format!("llvm.zext {first} : i1 to i32"));
+        let text = "{ .reg .pred p; .reg .b32 a; setp.ne.b32 p, $2, 0; @p mapa.shared::cluster.u32 a, $0, $1; \
+                    @p mbarrier.arrive.shared::cluster.b64 _, [a]; }";
+        e.asm(text, "r,r,r", &[(barrier, "i32"), (&lane, "i32"), (&flag, "i32")], None);
+        return;
+    }
     let flag = e.op(&format!("llvm.zext {first} : i1 to i32"));
     e.asm(
         "{ .reg .pred p; setp.ne.b32 p, $1, 0; @p mbarrier.arrive.shared::cta.b64 _, [$0]; }",

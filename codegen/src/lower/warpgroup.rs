@@ -6,12 +6,13 @@
 
 use super::body::{Body, Held, SharedTile};
 use super::emit::Ssa;
+use super::flight::Flight;
 use super::product::ptx_type;
 use crate::CodegenError;
 use crate::layout::descriptor::{StagedOperand, Terms};
 use crate::layout::{Layout, pack_of, warpgroup};
 use tile_lang::dtype::DType;
-use tile_lang::ir::{Literal, OpData, OpKind, ValueId};
+use tile_lang::ir::{Literal, OpData, OpId, OpKind, ValueId};
 use tile_lang::packing::TileOrder;
 use tile_lang::protocol::Action;
 
@@ -43,22 +44,29 @@ struct Shape {
     sum: DType,
 }
 
-impl Shape {
-    /// LLVM's name for the type of the sums, and their constraint.
-    fn sums(&self) -> (&'static str, &'static str) {
-        if self.sum == DType::I32 { ("i32", "r") } else { ("f32", "f") }
-    }
+/// LLVM's name for the type of sums, and their constraint.
+fn sums(of: DType) -> (&'static str, &'static str) {
+    if of == DType::I32 { ("i32", "r") } else { ("f32", "f") }
 }
 
 impl Body<'_> {
-    pub fn warpgroup_product(&mut self, op: &OpData) -> Result<(), CodegenError> {
+    pub fn warpgroup_product(&mut self, id: OpId, op: &OpData) -> Result<(), CodegenError> {
         let [acc, a, b] = [op.operands[0], op.operands[1], op.operands[2]];
         let (m, n, k) = (self.k.ty(acc).shape()[0], self.k.ty(acc).shape()[1], self.k.ty(a).shape()[1]);
         let shape = Shape { n, types: [self.dtype(a), self.dtype(b)], sum: self.dtype(acc) };
         let split = warpgroup::split(self.warps);
         let layout = Layout::accumulator(m, n, split);
         let fresh = self.is_zero(acc);
-        let mut c = if fresh { self.undefined(&layout, &shape) } else { self.elements(acc, &layout)? };
+        // The sum of a product that still runs is added to in its registers.
+        let running = self.flights.last().is_some_and(|f| f.value == Some(acc));
+        let mut c = match running.then(|| self.in_flight(acc, &layout)).flatten() {
+            Some(c) => {
+                self.flights.iter_mut().for_each(|f| f.value = f.value.filter(|v| *v != acc));
+                c
+            }
+            None if fresh => self.undefined(&layout, &shape),
+            None => self.elements(acc, &layout)?,
+        };
         let mut first = if self.is_tile(a) && !self.kept.contains_key(&a) {
             let pack = pack_of(shape.types[0]);
             let layout = Layout::operand_a(m, k, split, pack);
@@ -70,7 +78,7 @@ impl Body<'_> {
         };
         let second = self.described(b, warpgroup::terms_of_second, Rows::All)?;
         let mut words = first.words();
-        self.tied("wgmma.fence.sync.aligned;", &mut c, &mut words, &[], &shape);
+        self.tied("wgmma.fence.sync.aligned;", &mut c, &mut words, &[], shape.sum);
         first.set_words(&words);
         let depth = second.operand.depth();
         for (i, at) in (0..k).step_by(depth).enumerate() {
@@ -85,14 +93,16 @@ impl Body<'_> {
         self.e.asm("wgmma.commit_group.sync.aligned;", "", &[], None);
         self.notes.own();
         self.notes.note(Action::Start);
-        self.wait_products(&mut c, &mut first.words(), 0, &shape);
-        self.define(op.results[0], Held::Elements(c))
-    }
-
-    /// Waits until at most `left` products run; what reads `c` and what writes the registers of `a` comes after it.
-    fn wait_products(&mut self, c: &mut [Ssa], a: &mut [Ssa], left: usize, shape: &Shape) {
-        self.tied(&format!("wgmma.wait_group.sync.aligned {left};"), c, a, &[], shape);
-        self.notes.note(Action::WaitProducts { left });
+        let result = op.results[0];
+        let (slots, words) = (self.slots_of(id), first.words());
+        self.flights.push(Flight { value: Some(result), words, slots, put_off: Vec::new() });
+        self.remember(result, layout.clone(), Held::Elements(c));
+        self.land(self.may_run(id));
+        if self.layouts.demands.get(&result).is_some_and(|d| !d.is_empty()) {
+            let c = self.elements(result, &layout)?;
+            return self.define(result, Held::Elements(c));
+        }
+        Ok(())
     }
 
     /// Whether an accumulator is nothing but zeros, which the first instruction then needn't read.
@@ -107,7 +117,7 @@ impl Body<'_> {
 
     /// Accumulators that hold anything.
     fn undefined(&mut self, layout: &Layout, shape: &Shape) -> Vec<Ssa> {
-        let any = self.e.op(&format!("llvm.mlir.undef : {}", shape.sums().0));
+        let any = self.e.op(&format!("llvm.mlir.undef : {}", sums(shape.sum).0));
         vec![any; layout.registers()]
     }
 
@@ -185,13 +195,13 @@ impl Body<'_> {
         );
         let mut others = a.to_vec();
         others.push((b.clone(), "l"));
-        self.tied(&text, c, &mut [], &others, shape);
+        self.tied(&text, c, &mut [], &others, shape.sum);
     }
 
-    /// One instruction with the accumulators `c` and then the words `a` as operands and results; `others`, with their
+    /// One instruction with the accumulators `c`, of element type `sum`, and then the words `a` as operands and results; `others`, with their
     /// constraints, come after both.
-    fn tied(&mut self, text: &str, c: &mut [Ssa], a: &mut [Ssa], others: &[(Ssa, &str)], shape: &Shape) {
-        let (ty, letter) = shape.sums();
+    pub fn tied(&mut self, text: &str, c: &mut [Ssa], a: &mut [Ssa], others: &[(Ssa, &str)], sum: DType) {
+        let (ty, letter) = sums(sum);
         let count = c.len() + a.len();
         let mut constraints = vec![format!("={letter}"); c.len()];
         constraints.extend(a.iter().map(|_| "=r".to_owned()));

@@ -1,7 +1,7 @@
 //! The whole schedule of an instance: what its own schedule pins and what the compiler chose for the rest, so that nothing is
 //! left to choose when it is given back.
 
-use super::machine_role;
+use super::{machine_role, pinned_inflight};
 use crate::CodegenError;
 use crate::layout::assign;
 use crate::lower::{Assembled, Machine};
@@ -58,6 +58,7 @@ pub fn complete(kernel: &Kernel, assembled: &Assembled, machine: Machine) -> Res
         out.roles.push(RoleSpec { name, warps, registers, ops: list, span: Span::NONE });
     }
     let lowered = lower_to_roles(kernel, machine.group_bytes)?;
+    let inflight = pinned_inflight(&lowered);
     let splits: BTreeMap<OpId, _> = match lowered.body(Role::Consumer) {
         Some(body) => assign(&lowered, body, machine.target).splits.into_iter().collect(),
         None => BTreeMap::new(),
@@ -67,7 +68,8 @@ pub fn complete(kernel: &Kernel, assembled: &Assembled, machine: Machine) -> Res
         let Some(s) = splits.get(&named.op) else { continue };
         let (rows, columns, depth) = (1 << s.m, 1 << s.n, 1 << s.k);
         out.splits.push(Split { op: name(named.op), rows, columns, depth, span: Span::NONE });
-        out.inflight.push(InFlight { op: name(named.op), groups: 0, span: Span::NONE });
+        let groups = inflight.get(&named.op).copied().unwrap_or(0);
+        out.inflight.push(InFlight { op: name(named.op), groups, span: Span::NONE });
     }
     Ok(out.without_places())
 }

@@ -3,7 +3,7 @@
 //!
 //! [`carry_out`] checks what one kernel's schedule says and hands it on: order of items as arithmetic, rings as groups of loads,
 //! warps, registers and stages as requests to the program ([`tile_lang::ir::Resources`]). Splits of products stay in the
-//! schedule of the lowered kernel, where layouts look them up. [`complete`] is the way back: the schedule of what was chosen.
+//! schedule of the lowered kernel, where layouts look them up, and so do products that may be left running. [`complete`] is the way back: the schedule of what was chosen.
 
 mod complete;
 mod pipelined;
@@ -17,8 +17,9 @@ pub(crate) use rings::pinned_groups;
 
 use crate::CodegenError;
 use crate::layout::{MmaSplit, Split};
+use std::collections::HashMap;
 use tile_lang::diag::{Diagnostic, Diagnostics};
-use tile_lang::ir::{Kernel, Role, RoleResources};
+use tile_lang::ir::{Kernel, OpId, Role, RoleResources};
 use tile_lang::schedule::{OpClass, Resolved, Schedule, apply_order, named_ops, resolve};
 use tile_lang::span::Span;
 
@@ -83,9 +84,22 @@ pub(crate) fn request(lowered: &mut Kernel, original: &Kernel, s: &Schedule, res
         files: s.files.clone(),
         span: s.span,
         splits: s.splits.clone(),
+        inflight: s.inflight.clone(),
         ..Schedule::default()
     };
     lowered.schedule = (!rest.is_empty()).then(|| Box::new(rest));
+}
+
+/// How many products may run after each product that a kernel's schedule pins it for.
+pub(crate) fn pinned_inflight(kernel: &Kernel) -> HashMap<OpId, usize> {
+    let Some(schedule) = kernel.schedule.as_deref().filter(|s| !s.inflight.is_empty()) else { return HashMap::new() };
+    let ops = named_ops(kernel);
+    let mut out = HashMap::new();
+    for inflight in &schedule.inflight {
+        let called = ops.iter().filter(|n| n.class == OpClass::Product && n.is_called(&inflight.op.text));
+        out.extend(called.map(|n| (n.op, inflight.groups)));
+    }
+    out
 }
 
 /// The splits that a kernel's schedule pins, by product. What can't be is refused elsewhere.

@@ -10,6 +10,9 @@ use tile_lang::schedule::{NamedOp, OpClass, Raster, Resolved, Schedule, named_op
 use tile_lang::record::MAX_EXTENTS;
 use tile_lang::span::Span;
 
+/// The most products that may run after another one was started.
+const MOST_INFLIGHT: usize = 1;
+
 /// CTAs that form a cluster: what every device with clusters can have.
 const CLUSTERS: [usize; 3] = [2, 4, 8];
 
@@ -172,12 +175,12 @@ impl Refusals<'_> {
         let list: Vec<(OpId, usize)> = self.resolved.inflight.iter().map(|(op, at)| (*op, *at)).collect();
         for (op, at) in list {
             let inflight = &self.s.inflight[at];
-            if inflight.groups > 0 {
-                let message = format!("{} groups of `{}` can't be left running", inflight.groups, self.id(op));
+            if inflight.groups > MOST_INFLIGHT {
+                let message = format!("{} products can't be left running at `{}`", inflight.groups, self.id(op));
                 let notes = vec![
                     self.here("the product is here", op),
-                    "each product is complete before the next op begins: none is left running".into(),
-                    "write `inflight … 0`, or leave it out".into(),
+                    format!("a loop hands {MOST_INFLIGHT} on to its next iteration"),
+                    format!("write `inflight … {MOST_INFLIGHT}`, or leave it out"),
                 ];
                 self.push(inflight.span, "E30", message, notes);
             }
@@ -252,14 +255,30 @@ fn possible(most: [usize; 3], warps: usize) -> String {
     all.iter().filter(|s| used(s) == best).map(show).collect::<Vec<_>>().join(", ")
 }
 
-/// Changes of layout that pinned splits would need and that there are none of: partial sums stay with their warps until they are
+/// Products that are to be left running and can't, and changes of layout that pinned splits would need and that there are none of: partial sums stay with their warps until they are
 /// added, and 4-bit codes stay where they were read.
 ///
 /// # Errors
 /// `E30` at the split.
 pub(crate) fn unconvertible(kernel: &Kernel, layouts: &Assignment) -> Result<(), CodegenError> {
-    let Some(s) = kernel.schedule.as_deref().filter(|s| !s.splits.is_empty()) else { return Ok(()) };
+    let Some(s) = kernel.schedule.as_deref() else { return Ok(()) };
     let mut errors = Vec::new();
+    for (op, inflight) in named_ops(kernel).iter().flat_map(|n| s.inflight.iter().map(move |i| (n, i))) {
+        let product = op.class == OpClass::Product && op.is_called(&inflight.op.text);
+        if product && inflight.groups > 0 && !layouts.warpgroups.contains(&op.op) {
+            let span = kernel.op(op.op).span;
+            let file = kernel.files.get(span.file as usize).map_or("", String::as_str);
+            let notes = vec![
+                pointing("the product is here", file, span),
+                "products of 128 rows whose operands lie in shared memory run by themselves; others are done when their instructions are".to_owned(),
+                "write `inflight … 0`, or leave it out".to_owned(),
+            ];
+            errors.push(at(s, inflight.span, "E30", format!("`{}` can't be left running", op.id()), notes));
+        }
+    }
+    if !errors.is_empty() || s.splits.is_empty() {
+        return if errors.is_empty() { Ok(()) } else { Err(CodegenError::Program(Diagnostics(errors))) };
+    }
     let definitions = kernel.definitions();
     let mut values: Vec<_> = layouts.demands.iter().collect();
     values.sort_by_key(|(v, _)| **v);

@@ -46,3 +46,15 @@ pub fn keys_and_values(BKV: usize) -> Schedule {
 pub fn neighbours() -> Schedule {
     Schedule::new().cluster(2).raster(Raster::Grouped(8))
 }
+
+/// A product runs on while the next one is started.
+#[tile::schedule(gemm::gemm, crate = tile_lang)]
+pub fn running() -> Schedule {
+    Schedule::new().inflight("k.acc", 1)
+}
+
+/// Both.
+#[tile::schedule(gemm::gemm, crate = tile_lang)]
+pub fn neighbours_running() -> Schedule {
+    Schedule::new().cluster(2).raster(Raster::Grouped(8)).inflight("k.acc", 1)
+}

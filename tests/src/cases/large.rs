@@ -13,7 +13,7 @@ use super::prefill::{self, Text};
 use super::schedules::under;
 use tile_lang::DType::{Bf16, F32};
 use tile_models::graph::Format;
-use tile_models::kernels::schedules::neighbours;
+use tile_models::kernels::schedules::{neighbours, neighbours_running, running};
 
 fn large(make: impl Fn() -> Built + 'static) -> Recipe {
     Box::new(move || {
@@ -43,8 +43,9 @@ pub(super) fn recipes() -> Vec<Recipe> {
     for n in [4096, 8192] {
         for tile in [[128, 256, 64], [128, 128, 64]] {
             out.push(large(move || gemm::gemm_case(Gemm { m: n, n, k: n, y: Bf16, tile })));
-            let pairs = move || under(gemm::gemm_case(Gemm { m: n, n, k: n, y: Bf16, tile })?, neighbours::DEF);
-            out.push(large(pairs));
+            for schedule in [neighbours::DEF, running::DEF, neighbours_running::DEF] {
+                out.push(large(move || under(gemm::gemm_case(Gemm { m: n, n, k: n, y: Bf16, tile })?, schedule)));
+            }
         }
     }
     let long = Heads {

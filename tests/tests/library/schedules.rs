@@ -44,5 +44,5 @@ fn schedules_of_the_library_are_in_the_code() {
         assert_eq!(compiled.image.spills, 0, "{}", case.name);
         seen += 1;
     }
-    assert_eq!(seen, 12);
+    assert_eq!(seen, 16);
 }

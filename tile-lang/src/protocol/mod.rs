@@ -68,6 +68,8 @@ pub enum At {
     Cursor,
     /// The one that this op, earlier in the body, waited for.
     TakenBy(OpId),
+    /// The one whose release this op has put off; none, and then the action does nothing, where it has put off none since.
+    PutOffBy(OpId),
 }
 
 /// Who of the consumers carries an action out. The producer is one thread and always [`Who::One`].
@@ -140,6 +142,11 @@ pub enum Action {
         who: Who,
         /// At whose barrier.
         reach: Reach,
+    },
+    /// Keeps the slot at `at` for a later release, named by [`At::PutOffBy`] and this op: a product that runs still reads it.
+    PutOff {
+        /// Which slot.
+        at: At,
     },
     /// The next slot becomes the cursor's.
     Advance(RingId),

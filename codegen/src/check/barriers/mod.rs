@@ -76,6 +76,9 @@ pub fn check(plan: Option<&Plan>, p: &Protocol, out: &mut Findings) -> usize {
 fn most(p: &Protocol, kernel: usize, ring: RingId) -> usize {
     let mut waits = 0;
     p.kernels[kernel].walk(|_, op| waits += usize::from(matches!(op.kind, OpKind::RingWait(_))));
+    // What one iteration puts off it holds while the next one takes slots.
+    let off = |list: &Vec<Action>| list.iter().any(|a| matches!(a, Action::PutOff { .. }));
+    waits += p.bodies[kernel].actions.values().filter(|list| off(list)).count();
     if ring == RingId::Tiles { SLOTS.max(waits + 1) } else { SLOTS }
 }
 

@@ -33,6 +33,8 @@ struct Writer<'a> {
     met: HashMap<(usize, OpId), usize>,
     /// Slots held, by the op that took them, and whether they were given back.
     taken: HashMap<OpId, (Cursor, bool)>,
+    /// Slots whose release is put off, by the op that would have released them.
+    put_off: HashMap<OpId, Cursor>,
     /// Products that were started and not waited for, oldest first, by the slots that they read.
     started: Vec<Vec<Cursor>>,
     /// Which wait each view of shared memory comes from.
@@ -55,6 +57,7 @@ pub fn script(p: &Protocol, bars: &Barriers, matchings: &[Matching], setting: &S
         step: 0,
         met: HashMap::new(),
         taken: HashMap::new(),
+        put_off: HashMap::new(),
         started: Vec::new(),
         views: HashMap::new(),
     };
@@ -149,16 +152,18 @@ impl Writer<'_> {
             Action::Arrive { barrier, at, who, reach } => {
                 let c = match at {
                     At::Cursor => self.cursor(barrier.ring),
+                    At::PutOffBy(op) => {
+                        let Some(c) = self.put_off.remove(op) else { return };
+                        self.taken.values_mut().filter(|(t, _)| t.slot == c.slot && t.lap == c.lap).for_each(|t| t.1 = true);
+                        self.still_read(c, place);
+                        c
+                    }
                     At::TakenBy(op) => match self.taken.get_mut(op) {
                         Some((c, given)) => {
                             *given |= barrier.side == Side::Empty;
                             let c = *c;
-                            if barrier.side == Side::Empty && self.started.iter().flatten().any(|s| s.slot == c.slot) {
-                                self.fault(
-                                    "E28",
-                                    place,
-                                    "a slot is given back while a product that was started reads it",
-                                );
+                            if barrier.side == Side::Empty {
+                                self.still_read(c, place);
                             }
                             c
                         }
@@ -170,6 +175,19 @@ impl Writer<'_> {
                 let Some(bar) = self.bars.at(*barrier, c.slot) else { return self.no_barrier(*barrier, place) };
                 let times = self.times(*reach);
                 self.push(Kind::Arrive { bar, lap: c.lap, who: *who, times, bytes: None }, place);
+            }
+            Action::PutOff { at } => {
+                let (At::TakenBy(taken), Place::Op(_, release)) = (at, place) else {
+                    return self.fault("E24", place, "a release is put off of a slot that no op took");
+                };
+                match self.taken.get(taken) {
+                    None => self.fault("E24", place, format!("a release is put off of a slot that {taken} has not taken")),
+                    Some((c, _)) => {
+                        if self.put_off.insert(release, *c).is_some() {
+                            self.fault("E24", place, "a release is put off while the one before has not been made up for");
+                        }
+                    }
+                }
             }
             Action::Advance(ring) => self.advance(*ring, place),
             Action::Meet { id, threads } => self.push(Kind::Meet { id: *id, threads: *threads }, place),
@@ -196,6 +214,12 @@ impl Writer<'_> {
     /// How often an action happens at this CTA's barriers when all CTAs of its cluster carry it out, as they do in step.
     fn times(&self, reach: Reach) -> usize {
         if reach == Reach::Cluster { self.p.cluster.max(1) } else { 1 }
+    }
+
+    fn still_read(&mut self, c: Cursor, place: Place) {
+        if self.started.iter().flatten().any(|s| s.slot == c.slot) {
+            self.fault("E28", place, "a slot is given back while a product that was started reads it");
+        }
     }
 
     /// The slots that an op's operands lie in.
@@ -277,6 +301,10 @@ impl Writer<'_> {
                 if let Some(body) = k.body(Role::Consumer) {
                     self.block(kernel, body, &Matching::default(), setting);
                 }
+                if !self.put_off.is_empty() {
+                    let text = "an item ends while the release of a slot is put off: it is never given back";
+                    self.fault("E24", Place::Frame("consumer_end"), text);
+                }
                 if !std::mem::take(&mut self.started).is_empty() {
                     let text = "an item ends while a product that was started has not been waited for";
                     self.fault("E28", Place::Frame("consumer_end"), text);
@@ -296,6 +324,7 @@ impl Writer<'_> {
         self.item = item;
         self.views.clear();
         self.taken.clear();
+        self.put_off.clear();
     }
 
     /// The verdict is written before the announcement, and read between the meetings.

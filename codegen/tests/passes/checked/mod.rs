@@ -5,3 +5,4 @@ pub mod faults;
 mod grid;
 pub mod kernels;
 pub mod rig;
+mod together;

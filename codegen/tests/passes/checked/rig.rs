@@ -10,6 +10,7 @@ use tile_lang::exec::{Data, Executor, WeightSource};
 use tile_lang::ir::Kernel;
 use tile_lang::plan::{Buffer, ElementRef, Operand, Plan, Visibility, Weight};
 use tile_lang::protocol::Protocol;
+use tile_lang::schedule::Schedule;
 use tile_lang::sim::checked::{CheckedExecutor, Failure, Settings, Strategy, Trap};
 use tile_lang::sim::{Precision, SimExecutor};
 
@@ -88,14 +89,20 @@ pub fn chain(n: usize, k: usize, passes: i32) -> Plan {
 
 /// `y = a · bᵀ` by warpgroups: 130 rows, 60 columns, `k` terms, so that boxes reach outside.
 pub fn dense(k: usize) -> Plan {
+    dense_rows(130, k, Schedule::default())
+}
+
+/// As [`dense`], with as many rows and under a schedule.
+pub fn dense_rows(rows: usize, k: usize, schedule: Schedule) -> Plan {
     let mut rig = Rig::new();
     let stop = rig.buffer("passes", DType::I32, &[2]);
-    let a = rig.buffer("a", DType::Bf16, &[130, k]);
+    let a = rig.buffer("a", DType::Bf16, &[rows, k]);
     let b = rig.buffer("b", DType::Bf16, &[60, k]);
-    let y = rig.buffer("y", DType::F32, &[130, 60]);
+    let y = rig.buffer("y", DType::F32, &[rows, 60]);
     rig.plan.stop = ElementRef { buffer: stop, element: 1 };
     let operands = [a, b, y].map(|id| rig.whole(id)).to_vec();
     rig.push(kernels::dense::instance().unwrap(), operands, "dense");
+    rig.plan.schedule(0, schedule).unwrap();
     rig.linked()
 }
 

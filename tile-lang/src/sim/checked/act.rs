@@ -38,6 +38,10 @@ impl<'a> Machine<'a> {
                         Some(turn) => *turn,
                         None => return Err(self.misplaced(a, place, "a release of a slot that was never taken")),
                     },
+                    At::PutOffBy(op) => match self.agents[a].put_off.remove(op) {
+                        Some(turn) => turn,
+                        None => return Ok(Went::On),
+                    },
                 };
                 if barrier.ring == RingId::Tiles && barrier.side == Side::Empty {
                     self.still_read(a, turn, place)?;
@@ -48,6 +52,18 @@ impl<'a> Machine<'a> {
                 }
             }
             Action::Arrive { .. } => {}
+            Action::PutOff { at } => {
+                let (At::TakenBy(taken), Part::Op(release)) = (at, place.part) else {
+                    return Err(self.misplaced(a, place, "a release put off of a slot that no op took"));
+                };
+                let agent = &mut self.agents[a];
+                let Some(turn) = agent.taken.get(taken).copied() else {
+                    return Err(self.misplaced(a, place, "a release put off of a slot that was never taken"));
+                };
+                if agent.put_off.insert(release, turn).is_some() {
+                    return Err(self.misplaced(a, place, "a second release put off before the first was made up for"));
+                }
+            }
             Action::Advance(ring) => self.agents[a].advance(*ring, place.part),
             Action::Meet { id, threads } => return self.meet(a, place, *id, *threads),
             Action::Fence(fence, who) if mine(*who) => {

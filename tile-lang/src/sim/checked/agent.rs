@@ -41,6 +41,8 @@ pub(super) struct Agent {
     pub taken: HashMap<OpId, u64>,
     /// The last turn that it waited for, by ring and side, and where.
     pub waited: HashMap<(RingId, Side), (u64, Place)>,
+    /// Turns of staged tiles whose release is put off, by the op that would have released them.
+    pub put_off: HashMap<OpId, u64>,
     /// Where it took staged tiles' slots, by turn; the latest ones.
     pub takes: BTreeMap<u64, Place>,
     /// Where it gave staged tiles' slots back, by turn; the latest ones.
@@ -82,6 +84,7 @@ impl Agent {
             read: Sight::new(space),
             cursors: [0; 5],
             taken: HashMap::new(),
+            put_off: HashMap::new(),
             waited: HashMap::new(),
             takes: BTreeMap::new(),
             released: BTreeMap::new(),

@@ -1,0 +1,202 @@
+//! Products in flight: which warpgroups have only started, waits for them where their results or slots are needed, and slots whose release
+//! is put off until then.
+//!
+//! Products end in the order in which they were started, so a wait says how many of the latest may still run. A product whose sum a loop
+//! carries may run into the next iteration, where the next product adds to the same registers without a wait.
+
+use super::body::{Body, Held};
+use super::emit::Ssa;
+use super::{actions, sync};
+use crate::layout::{Layout, warpgroup};
+use tile_lang::dtype::DType;
+use tile_lang::ir::{OpData, OpId, OpKind, ValueId};
+use tile_lang::protocol::{Action, At, Barrier, Reach, RingId, Side, Who};
+
+/// A product that may still run.
+#[derive(Clone, Debug)]
+pub(super) struct Flight {
+    /// Its result, unless a later product has taken it over.
+    pub value: Option<ValueId>,
+    /// Registers of its first operand.
+    pub words: Vec<Ssa>,
+    /// The waits that took the slots that it reads.
+    pub slots: Vec<OpId>,
+    /// Releases that are put off until it is over.
+    pub put_off: Vec<OpId>,
+}
+
+/// A product that runs from one iteration of a loop into the next.
+#[derive(Clone, Debug)]
+pub(super) struct Crossing {
+    /// Which of the carried values is its sum.
+    pub carried: usize,
+    /// Releases in the loop that are put off until it is over.
+    pub put_off: Vec<OpId>,
+}
+
+impl Body<'_> {
+    /// The most products that may run after this one was started.
+    pub fn may_run(&self, product: OpId) -> usize {
+        self.layouts.inflight.get(&product).copied().unwrap_or(0)
+    }
+
+    /// The registers of a product's result as they are, whether or not it is over.
+    pub fn in_flight(&self, v: ValueId, layout: &Layout) -> Option<Vec<Ssa>> {
+        let key = (v, layout.clone());
+        self.tiles.iter().rev().find_map(|s| s.get(&key)).and_then(|h| match h {
+            Held::Elements(e) => Some(e.clone()),
+            Held::Nibbles(_) => None,
+        })
+    }
+
+    /// Whether a value is the result of a product that may still run.
+    pub fn flies(&self, v: ValueId) -> bool {
+        self.flights.iter().any(|f| f.value == Some(v))
+    }
+
+    /// Waits until this value's product is over, if it is one that may run.
+    pub fn land_value(&mut self, v: ValueId) {
+        if let Some(at) = self.flights.iter().position(|f| f.value == Some(v)) {
+            self.land(self.flights.len() - 1 - at);
+        }
+    }
+
+    /// Waits until at most `left` products run; gives back the slots that were kept for the others.
+    pub fn land(&mut self, left: usize) {
+        if self.flights.len() <= left {
+            return;
+        }
+        let over: Vec<Flight> = self.flights.drain(..self.flights.len() - left).collect();
+        self.e.asm(&format!("wgmma.wait_group.sync.aligned {left};"), "", &[], None);
+        self.notes.note(Action::WaitProducts { left });
+        for mut flight in over {
+            self.settle(flight.value, &mut flight.words);
+            for release in flight.put_off {
+                self.give_back(release);
+            }
+        }
+    }
+
+    /// Result and first operand of a product that is over: what reads the one and writes the other comes after this.
+    fn settle(&mut self, value: Option<ValueId>, words: &mut [Ssa]) {
+        let Some(v) = value else {
+            if !words.is_empty() {
+                self.tied("// over", &mut [], words, &[], DType::F32);
+            }
+            return;
+        };
+        for scope in (0..self.tiles.len()).rev() {
+            let key = self.tiles[scope].keys().find(|(w, _)| *w == v).cloned();
+            let Some(key) = key else { continue };
+            if let Some(Held::Elements(mut c)) = self.tiles[scope].get(&key).cloned() {
+                let sum = self.dtype(v);
+                self.tied("// over", &mut c, words, &[], sum);
+                self.tiles[scope].insert(key, Held::Elements(c));
+            }
+            return;
+        }
+    }
+
+    /// The variable that holds the slot which a release has put off, -1 for none.
+    fn kept(&mut self, release: OpId) -> Ssa {
+        if let Some(v) = self.kept.get(&release) {
+            return v.clone();
+        }
+        let variable = self.e.entry(|e| {
+            let (one, none) = (e.i32(1), e.i32(-1));
+            let v = e.op(&format!("llvm.alloca {one} x i32 : (i32) -> !llvm.ptr"));
+            e.store(&none, &v, "i32", 4, 0);
+            v
+        });
+        self.kept.insert(release, variable.clone());
+        variable
+    }
+
+    /// A release of a slot that a running product reads is put off until it is over. Whether it was.
+    pub fn put_off(&mut self, release: OpId, wait: OpId, index: &Ssa) -> bool {
+        let Some(last) = self.flights.iter().rposition(|f| f.slots.contains(&wait)) else { return false };
+        let variable = self.kept(release);
+        self.e.store(index, &variable, "i32", 4, 0);
+        self.flights[last].put_off.push(release);
+        self.notes.replace(release, vec![Action::PutOff { at: At::TakenBy(wait) }]);
+        true
+    }
+
+    fn give_back(&mut self, release: OpId) {
+        let variable = self.kept(release);
+        let index = self.e.load(&variable, "i32", 4, 0);
+        let none = self.e.i32(-1);
+        self.e.store(&none, &variable, "i32", 4, 0);
+        let barrier = Barrier { ring: RingId::Tiles, side: Side::Empty };
+        let address = actions::barrier(self.e, &self.map.address.clone(), barrier, &index);
+        let zero = self.e.i32(0);
+        let any = self.e.icmp("sge", &index, &zero, "i32");
+        let (thread, cluster) = (self.thread.clone(), self.cluster);
+        let reach = if cluster > 1 { Reach::Cluster } else { Reach::Cta };
+        sync::arrive_warp(self.e, &address, &thread, cluster, Some(&any));
+        self.notes.note(Action::Arrive { barrier, at: At::PutOffBy(release), who: Who::EachWarp, reach });
+    }
+
+    /// The product that may run over the end of a loop's body: the last one, whose sum is carried and used by nothing else after it.
+    pub fn crossing(&self, op: &OpData) -> Option<Crossing> {
+        let block = op.blocks[0];
+        let ops = &self.k.block(block).ops;
+        let last = ops.iter().rposition(|id| self.k.op(*id).kind == OpKind::Mma)?;
+        let product = ops[last];
+        if !self.layouts.warpgroups.contains(&product) || self.may_run(product) == 0 {
+            return None;
+        }
+        let (sum, rest) = (self.k.op(product).results[0], &ops[last + 1..]);
+        let (end, between) = rest.split_last()?;
+        if between.iter().any(|id| !self.k.op(*id).blocks.is_empty() || self.k.op(*id).operands.contains(&sum)) {
+            return None;
+        }
+        let carried = self.k.op(*end).operands.iter().position(|v| *v == sum)?;
+        let argument = self.k.block(block).args.get(carried + 1)?;
+        let native = self.layouts.native.get(argument)?;
+        let moved = |v: &ValueId| self.layouts.demands.get(v).is_some_and(|d| !d.is_empty());
+        if [Some(&sum), Some(argument), op.results.get(carried)].into_iter().flatten().any(moved) {
+            return None;
+        }
+        let [m, n] = *self.k.ty(sum).shape() else { return None };
+        if *native != Layout::accumulator(m, n, warpgroup::split(self.warps)) {
+            return None;
+        }
+        let slots = self.slots_of(product);
+        let put_off = rest.iter().copied().filter(|id| self.released(*id).is_some_and(|w| slots.contains(&w))).collect();
+        Some(Crossing { carried, put_off })
+    }
+
+    /// The waits that took the slots which a product's operands lie in.
+    pub fn slots_of(&self, product: OpId) -> Vec<OpId> {
+        self.k.op(product).operands[1..].iter().filter_map(|v| self.taken_by(*v)).collect()
+    }
+
+    /// The wait whose slot a release gives back.
+    pub fn released(&self, release: OpId) -> Option<OpId> {
+        let op = self.k.op(release);
+        if op.kind != OpKind::RingRelease {
+            return None;
+        }
+        op.operands.first().and_then(|v| self.definitions[v.index()])
+    }
+
+    /// The wait that took the slot which a tile in shared memory is part of.
+    fn taken_by(&self, v: ValueId) -> Option<OpId> {
+        let id = self.definitions[v.index()]?;
+        match self.k.op(id).kind {
+            OpKind::RingWait(_) => Some(id),
+            OpKind::Transpose | OpKind::Slice(_) => self.taken_by(self.k.op(id).operands[0]),
+            _ => None,
+        }
+    }
+
+    /// Whether an op's blocks do something to products in flight: start or use one, or touch the ring.
+    pub fn meddles(&self, id: OpId) -> bool {
+        self.k.op(id).blocks.iter().flat_map(|b| &self.k.block(*b).ops).any(|inner| {
+            let op = self.k.op(*inner);
+            let kind = matches!(op.kind, OpKind::Mma | OpKind::RingWait(_) | OpKind::RingRelease | OpKind::For { .. });
+            kind || op.operands.iter().any(|v| self.flies(*v)) || self.meddles(*inner)
+        })
+    }
+}
