@@ -99,7 +99,7 @@ pub(super) struct Body<'a> {
     /// Products that may still run, oldest first.
     pub flights: Vec<Flight>,
     /// Where the slots lie whose release is put off, by release.
-    pub kept: HashMap<OpId, Ssa>,
+    pub late: HashMap<OpId, Ssa>,
 }
 
 impl Body<'_> {

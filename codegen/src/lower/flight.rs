@@ -98,8 +98,8 @@ impl Body<'_> {
     }
 
     /// The variable that holds the slot which a release has put off, -1 for none.
-    fn kept(&mut self, release: OpId) -> Ssa {
-        if let Some(v) = self.kept.get(&release) {
+    fn late(&mut self, release: OpId) -> Ssa {
+        if let Some(v) = self.late.get(&release) {
             return v.clone();
         }
         let variable = self.e.entry(|e| {
@@ -108,14 +108,14 @@ impl Body<'_> {
             e.store(&none, &v, "i32", 4, 0);
             v
         });
-        self.kept.insert(release, variable.clone());
+        self.late.insert(release, variable.clone());
         variable
     }
 
     /// A release of a slot that a running product reads is put off until it is over. Whether it was.
     pub fn put_off(&mut self, release: OpId, wait: OpId, index: &Ssa) -> bool {
         let Some(last) = self.flights.iter().rposition(|f| f.slots.contains(&wait)) else { return false };
-        let variable = self.kept(release);
+        let variable = self.late(release);
         self.e.store(index, &variable, "i32", 4, 0);
         self.flights[last].put_off.push(release);
         self.notes.replace(release, vec![Action::PutOff { at: At::TakenBy(wait) }]);
@@ -123,7 +123,7 @@ impl Body<'_> {
     }
 
     fn give_back(&mut self, release: OpId) {
-        let variable = self.kept(release);
+        let variable = self.late(release);
         let index = self.e.load(&variable, "i32", 4, 0);
         let none = self.e.i32(-1);
         self.e.store(&none, &variable, "i32", 4, 0);

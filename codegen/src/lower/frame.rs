@@ -380,7 +380,7 @@ impl Frame {
             sites: &self.sites,
             cluster: self.cluster,
             flights: Vec::new(),
-            kept: HashMap::new(),
+            late: HashMap::new(),
         };
         body.block(block)?;
         body.land(0);
