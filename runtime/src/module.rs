@@ -165,7 +165,12 @@ impl Module {
     }
 
     /// A launch of `ctas` CTAs; `attributes` must outlive it.
-    fn config(&self, ctas: u32, stream: sys::CUstream, attributes: &mut [sys::CUlaunchAttribute; 2]) -> sys::CUlaunchConfig {
+    fn config(
+        &self,
+        ctas: u32,
+        stream: sys::CUstream,
+        attributes: &mut [sys::CUlaunchAttribute; 2],
+    ) -> sys::CUlaunchConfig {
         sys::CUlaunchConfig {
             gridDimX: ctas,
             gridDimY: 1,
@@ -200,11 +205,9 @@ impl Module {
         // SAFETY: the parameters are the entry's, in number, order and size, and the driver copies them and the configuration before
         // it returns; the addresses are those of allocations that outlive the launch (the executor waits for its end); the grid
         // was found to be resident in `prepare`.
-        unsafe {
-            sys::cuLaunchKernelEx(&raw const config, self.function, params.as_mut_ptr(), std::ptr::null_mut())
-        }
-        .result()
-        .to("launch the kernel")
+        unsafe { sys::cuLaunchKernelEx(&raw const config, self.function, params.as_mut_ptr(), std::ptr::null_mut()) }
+            .result()
+            .to("launch the kernel")
     }
 }
 

@@ -81,6 +81,7 @@ fn built(args: &[&str]) -> Result<PathBuf, String> {
         return Err(failed());
     }
     let text = String::from_utf8_lossy(&out.stdout);
-    let mut path = text.lines().filter_map(|l| l.split_once("\"executable\":\"")).filter_map(|(_, r)| r.split_once('"'));
+    let mut path =
+        text.lines().filter_map(|l| l.split_once("\"executable\":\"")).filter_map(|(_, r)| r.split_once('"'));
     path.next_back().map(|(p, _)| PathBuf::from(p)).ok_or_else(failed)
 }

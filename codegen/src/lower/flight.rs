@@ -163,7 +163,8 @@ impl Body<'_> {
             return None;
         }
         let slots = self.slots_of(product);
-        let put_off = rest.iter().copied().filter(|id| self.released(*id).is_some_and(|w| slots.contains(&w))).collect();
+        let put_off =
+            rest.iter().copied().filter(|id| self.released(*id).is_some_and(|w| slots.contains(&w))).collect();
         Some(Crossing { carried, put_off })
     }
 

@@ -128,7 +128,8 @@ pub(super) fn cluster(kernels: &[&Kernel], target: &Target) -> Result<usize, Cod
         errors.push(at(first, first_wait(first), "E30", message, vec!["leave the cluster out".into()]));
     }
     for k in kernels.iter().filter(|k| k.resources.cluster != size && first_wait(k).is_known()) {
-        let message = format!("kernel `{}` stages tiles without a cluster, kernel `{}` with one of {size}", k.name, first.name);
+        let message =
+            format!("kernel `{}` stages tiles without a cluster, kernel `{}` with one of {size}", k.name, first.name);
         let fix = "CTAs of a cluster take the same slots of the ring at the same time: pin the same cluster for both, or for none";
         errors.push(at(k, first_wait(k), "E30", message, vec![fix.into()]));
     }

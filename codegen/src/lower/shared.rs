@@ -63,7 +63,9 @@ impl Body<'_> {
                 actions::expect(self.e, &address, *bytes);
                 Ok(())
             }
-            (Action::Copy { part, bytes, reach, .. }, Some(cursor)) => self.copy_part(op, *part, *bytes, *reach, cursor),
+            (Action::Copy { part, bytes, reach, .. }, Some(cursor)) => {
+                self.copy_part(op, *part, *bytes, *reach, cursor)
+            }
             (Action::Own, Some(cursor)) => self.take_slot(id, op, cursor),
             (Action::Advance(_), Some(cursor)) => {
                 cursor.advance(self.e, self.map.slots);

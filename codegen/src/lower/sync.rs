@@ -117,7 +117,6 @@ pub(super) fn aborted(e: &mut Emitter, control: &Ssa) -> Ssa {
     e.icmp("ne", &flag, &zero, "i32")
 }
 
-
 /// The CTAs of a cluster meet; what they wrote before is seen after it. Threads that have ended count as there.
 pub(super) fn meet_cluster(e: &mut Emitter) {
     e.asm("barrier.cluster.arrive.release;", "", &[], None);

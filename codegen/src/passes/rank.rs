@@ -125,7 +125,8 @@ pub(crate) fn in_step(k: &Kernel) -> Result<(), CodegenError> {
     if errors.is_empty() && staged_alike(k).is_empty() {
         let message = format!("{size} CTAs of a cluster have nothing to share");
         let notes = vec![
-            "every staged tile depends on the first axis of `work`, along which they take neighbouring items".to_owned(),
+            "every staged tile depends on the first axis of `work`, along which they take neighbouring items"
+                .to_owned(),
             "leave the cluster out, or put the axis first that some staged tile doesn't depend on".to_owned(),
         ];
         let first = k.block(producer).ops.iter().copied().find(|id| fills(k, *id));

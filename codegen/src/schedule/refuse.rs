@@ -6,8 +6,8 @@ use crate::layout::{Assignment, WARPS, consumer_warps};
 use tile_lang::diag::{Diagnostic, Diagnostics, pointing};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Kernel, OpId, OpKind, Role, Stage, Type};
-use tile_lang::schedule::{NamedOp, OpClass, Raster, Resolved, Schedule, named_ops};
 use tile_lang::record::MAX_EXTENTS;
+use tile_lang::schedule::{NamedOp, OpClass, Raster, Resolved, Schedule, named_ops};
 use tile_lang::span::Span;
 
 /// The most products that may run after another one was started.
@@ -206,7 +206,10 @@ impl Refusals<'_> {
         });
         if axes == 0 || axes >= MAX_EXTENTS {
             let message = format!("items of {axes} axes can't be given to clusters");
-            let fix = format!("clusters take neighbouring items of the first axis of `work`, which needs 1 to {}", MAX_EXTENTS - 1);
+            let fix = format!(
+                "clusters take neighbouring items of the first axis of `work`, which needs 1 to {}",
+                MAX_EXTENTS - 1
+            );
             errors.push((message, vec![fix]));
         }
         if let Some(id) = answers {

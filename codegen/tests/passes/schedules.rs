@@ -156,10 +156,14 @@ fn what_cannot_be_realised_says_why_and_what_can() {
         .warps("load", 4)
         .registers("math", 100)
         .split("acc", [4, 1, 2])
-        .inflight("acc", 1)
+        .inflight("acc", 2)
         .raster(Raster::Grouped(0))
-        .cluster(2);
+        .cluster(3);
     insta::assert_snapshot!("roles_and_products", refused(pair_kernel(), roles));
+    let text = refused(pair_kernel(), Schedule::new().inflight("acc", 1));
+    assert!(text.contains("error[E30]: `k.acc#0` can't be left running"), "{text}");
+    let text = refused(scaled::instance(128).unwrap(), Schedule::new().cluster(2));
+    assert!(text.contains("error[E30]: 2 CTAs of a cluster have nothing to share"), "{text}");
     let machine = [
         Schedule::new().registers("consumer", 100),
         Schedule::new().registers("consumer", 240).registers("producer", 56),
@@ -216,7 +220,7 @@ fn a_pipelined_loop_pins_the_slots_of_the_ring() {
     let assembled = program(std::slice::from_ref(&kernel)).unwrap();
     assert_eq!(assembled.slots, 3);
     // A schedule's number takes the place of the loop's, in what is printed as well.
-    let kernel = Schedule::new().stages("tiles", 5).split("first", [1, 1, 8]).split("second", [1, 1, 8]).attach(kernel);
+    let kernel = Schedule::new().stages("tiles", 5).attach(kernel);
     let kernel = kernel.unwrap();
     assert_eq!(program(std::slice::from_ref(&kernel)).unwrap().slots, 5);
     let explicit = tile_codegen::passes::explicit_roles(&kernel, Machine::SM_90A.group_bytes).unwrap();

@@ -26,7 +26,16 @@ macro_rules! samples {
 /// Schedules of the library's kernels, beside the compiler's own choices.
 pub fn schedules() -> Vec<ScheduleDef> {
     use schedules::{alone, half, keys_and_values, neighbours, neighbours_running, running, shallow, warpgroup};
-    vec![shallow::DEF, warpgroup::DEF, half::DEF, alone::DEF, keys_and_values::DEF, neighbours::DEF, running::DEF, neighbours_running::DEF]
+    vec![
+        shallow::DEF,
+        warpgroup::DEF,
+        half::DEF,
+        alone::DEF,
+        keys_and_values::DEF,
+        neighbours::DEF,
+        running::DEF,
+        neighbours_running::DEF,
+    ]
 }
 
 /// One instance of every kernel, as a model with 8 rows a block, 16 query heads of 192 (128 for values) to a KV head,

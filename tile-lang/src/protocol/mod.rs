@@ -173,6 +173,12 @@ pub enum Action {
         /// The most that may still run.
         left: usize,
     },
+    /// Each warp writes its part of what the op makes to the area of kept operands, through registers: products that take it from there
+    /// come after a fence of every warp and a meeting.
+    Keep {
+        /// Bytes that all warps write together.
+        bytes: usize,
+    },
     /// Each warp writes its part of the exchange area.
     ExchangeWrite {
         /// Bytes of the area in use.

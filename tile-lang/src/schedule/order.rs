@@ -133,7 +133,14 @@ fn guard(k: &mut Kernel, block: BlockId, from: usize, live: ValueId) {
         let op = k.op(id).clone();
         let blocks = [vec![op.clone()], Vec::new()].map(|list| {
             let arm = k.add_block();
-            let end = OpData { kind: OpKind::Yield, operands: Vec::new(), results: Vec::new(), blocks: Vec::new(), span: op.span, name: None };
+            let end = OpData {
+                kind: OpKind::Yield,
+                operands: Vec::new(),
+                results: Vec::new(),
+                blocks: Vec::new(),
+                span: op.span,
+                name: None,
+            };
             for data in list.into_iter().chain([end]) {
                 let id = k.add_op(data);
                 k.blocks[arm.index()].ops.push(id);
@@ -141,8 +148,14 @@ fn guard(k: &mut Kernel, block: BlockId, from: usize, live: ValueId) {
             arm
         });
         let OpData { span, .. } = op;
-        k.ops[id.index()] =
-            OpData { kind: OpKind::If, operands: vec![live], results: Vec::new(), blocks: blocks.to_vec(), span, name: None };
+        k.ops[id.index()] = OpData {
+            kind: OpKind::If,
+            operands: vec![live],
+            results: Vec::new(),
+            blocks: blocks.to_vec(),
+            span,
+            name: None,
+        };
     }
 }
 

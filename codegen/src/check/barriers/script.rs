@@ -7,13 +7,21 @@ use super::events::{Bar, Barriers, Event, Fault, Kind, Place, Script, Setting};
 use super::matching::{Matching, uses_ring_in};
 use std::collections::{BTreeMap, HashMap};
 use tile_lang::ir::{Access, BlockId, Kernel, OpData, OpId, OpKind, Role, Type, ValueId};
-use tile_lang::protocol::{Action, At, Barrier, KernelProtocol, Parity, Protocol, Reach, RingId, Side, Who};
+use tile_lang::protocol::{Action, At, Barrier, Fence, KernelProtocol, Parity, Protocol, Reach, RingId, Side, Who};
 
 /// A role's place in a ring.
 #[derive(Clone, Copy, Default)]
 struct Cursor {
     slot: usize,
     lap: u32,
+}
+
+/// How far a kept operand is handed on to the products' proxy and to other warps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Written,
+    Fenced,
+    Ready,
 }
 
 /// One process while its list is written.
@@ -35,6 +43,8 @@ struct Writer<'a> {
     taken: HashMap<OpId, (Cursor, bool)>,
     /// Slots whose release is put off, by the op that would have released them.
     put_off: HashMap<OpId, Cursor>,
+    /// Operands kept in shared memory, and how far they are handed on.
+    kept: HashMap<ValueId, Kept>,
     /// Products that were started and not waited for, oldest first, by the slots that they read.
     started: Vec<Vec<Cursor>>,
     /// Which wait each view of shared memory comes from.
@@ -58,6 +68,7 @@ pub fn script(p: &Protocol, bars: &Barriers, matchings: &[Matching], setting: &S
         met: HashMap::new(),
         taken: HashMap::new(),
         put_off: HashMap::new(),
+        kept: HashMap::new(),
         started: Vec::new(),
         views: HashMap::new(),
     };
@@ -154,7 +165,10 @@ impl Writer<'_> {
                     At::Cursor => self.cursor(barrier.ring),
                     At::PutOffBy(op) => {
                         let Some(c) = self.put_off.remove(op) else { return };
-                        self.taken.values_mut().filter(|(t, _)| t.slot == c.slot && t.lap == c.lap).for_each(|t| t.1 = true);
+                        self.taken
+                            .values_mut()
+                            .filter(|(t, _)| t.slot == c.slot && t.lap == c.lap)
+                            .for_each(|t| t.1 = true);
                         self.still_read(c, place);
                         c
                     }
@@ -181,21 +195,43 @@ impl Writer<'_> {
                     return self.fault("E24", place, "a release is put off of a slot that no op took");
                 };
                 match self.taken.get(taken) {
-                    None => self.fault("E24", place, format!("a release is put off of a slot that {taken} has not taken")),
+                    None => {
+                        self.fault("E24", place, format!("a release is put off of a slot that {taken} has not taken"))
+                    }
                     Some((c, _)) => {
                         if self.put_off.insert(release, *c).is_some() {
-                            self.fault("E24", place, "a release is put off while the one before has not been made up for");
+                            self.fault(
+                                "E24",
+                                place,
+                                "a release is put off while the one before has not been made up for",
+                            );
                         }
                     }
                 }
             }
             Action::Advance(ring) => self.advance(*ring, place),
-            Action::Meet { id, threads } => self.push(Kind::Meet { id: *id, threads: *threads }, place),
-            Action::Fence(fence, who) => self.push(Kind::Fence(*fence, *who), place),
+            Action::Meet { id, threads } => {
+                self.kept.values_mut().filter(|s| **s == Kept::Fenced).for_each(|s| *s = Kept::Ready);
+                self.push(Kind::Meet { id: *id, threads: *threads }, place);
+            }
+            Action::Fence(fence, who) => {
+                if (*fence, *who) == (Fence::ProxyAsync, Who::EachWarp) {
+                    self.kept.values_mut().filter(|s| **s == Kept::Written).for_each(|s| *s = Kept::Fenced);
+                }
+                self.push(Kind::Fence(*fence, *who), place);
+            }
+            Action::Keep { .. } => {
+                if let Place::Op(kernel, op) = place
+                    && let Some(v) = self.p.kernels[kernel].op(op).results.first()
+                {
+                    self.kept.insert(*v, Kept::Written);
+                }
+            }
             Action::WaitCounters => self.push(Kind::WaitCounters(self.record), place),
             Action::WaitLast => self.push(Kind::WaitLast, place),
             Action::Raise => self.push(Kind::Raise(self.record), place),
             Action::Start => {
+                self.reads_kept(place);
                 let slots = self.operands(place);
                 self.started.push(slots);
             }
@@ -214,6 +250,22 @@ impl Writer<'_> {
     /// How often an action happens at this CTA's barriers when all CTAs of its cluster carry it out, as they do in step.
     fn times(&self, reach: Reach) -> usize {
         if reach == Reach::Cluster { self.p.cluster.max(1) } else { 1 }
+    }
+
+    /// A product takes a kept operand only when every warp has fenced what it wrote of it, and all have met.
+    fn reads_kept(&mut self, place: Place) {
+        let Place::Op(kernel, op) = place else { return };
+        let operands = &self.p.kernels[kernel].op(op).operands;
+        match operands.iter().find_map(|v| self.kept.get(v)) {
+            Some(Kept::Written) => {
+                let text = "a product reads an operand that was written through registers, without `fence.proxy.async` of every warp";
+                self.fault("E29", place, text);
+            }
+            Some(Kept::Fenced) => {
+                self.fault("E27", place, "a product reads a kept operand before all warps have met after writing it");
+            }
+            Some(Kept::Ready) | None => {}
+        }
     }
 
     fn still_read(&mut self, c: Cursor, place: Place) {
@@ -325,6 +377,7 @@ impl Writer<'_> {
         self.views.clear();
         self.taken.clear();
         self.put_off.clear();
+        self.kept.clear();
     }
 
     /// The verdict is written before the announcement, and read between the meetings.

@@ -75,7 +75,8 @@ kernel @k(%a: weight<e2m1, 2>, %sa: global<e8m0, 2>, %b: global<e2m1, 2>, %sb: g
     #[test]
     fn scales_in_lanes_that_are_not_looked_at_are_found() {
         let kernel = parse(KERNEL, "k.tile").unwrap();
-        let facts = vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()];
+        let facts =
+            vec![ParamFacts { dims: Some(vec![128, 128]), aligned: 64, copied_later: false }; kernel.params.len()];
         let target = target::first_for([&kernel]).unwrap();
         let assembled = lower::assemble("k", &[kernel], &[facts], target.machine()).unwrap();
         let p = &assembled.protocol;

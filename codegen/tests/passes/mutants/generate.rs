@@ -250,9 +250,9 @@ pub fn of_resources(p: &Protocol) -> Vec<Mutation> {
             out.push(Mutation::Ring(*ring, "slot bytes", shape.slot_bytes + 1024));
         }
     }
-    for (i, r) in p.regions.iter().enumerate() {
+    for (i, r) in p.regions.iter().enumerate().filter(|(_, r)| r.bytes > 0) {
         for (j, other) in p.regions.iter().enumerate() {
-            if i != j && r.bytes > 0 && other.bytes > 0 {
+            if i != j && other.bytes > 0 {
                 out.push(Mutation::Region(i, "onto another", other.offset));
             }
         }

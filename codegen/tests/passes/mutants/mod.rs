@@ -14,7 +14,7 @@ use std::time::Instant;
 use tile_codegen::check;
 use tile_lang::ir::{Access, Type, ValueId};
 use tile_lang::plan::Plan;
-use tile_lang::protocol::{Action, Barrier, Protocol, Side, Who};
+use tile_lang::protocol::{Action, Barrier, Fence, Protocol, Side, Who};
 
 /// Percent of the mutants with another behaviour that must be rejected.
 const LEAST: f64 = 95.0;
@@ -38,6 +38,8 @@ fn same(p: &Protocol, m: &Mutation) -> Option<&'static str> {
             Some("the same registers once more")
         }
         (Edit::Replace("by others", Action::Fence(_, Who::EachWarp)), _) => Some("more warps fence than need to"),
+        (Edit::Repeat, Action::Keep { .. }) => Some("the same bytes once more"),
+        (Edit::Delete, Action::Keep { .. }) => Some("nothing is written, so nothing has to be handed on"),
         (Edit::Repeat, Action::Start) => Some("the same product is noted twice"),
         (Edit::Swap, Action::Own) if matches!(after(), Some(Action::Meet { .. })) && keeps_to_itself(p, site) => {
             Some("what the op computes, or reads of data that nobody writes meanwhile, needs no order")
@@ -83,6 +85,14 @@ fn reason(m: &Mutation) -> Option<&'static str> {
         }
         (Edit::Delete | Edit::Swap, Action::Meet { .. }) => {
             Some("other meetings order the same accesses, or one thread makes them")
+        }
+        (Edit::Delete, Action::WaitProducts { .. }) => Some(
+            "the next product adds to the same sum, and is waited for before that is read and any slot is given back",
+        ),
+        (_, Action::Fence(Fence::ProxyAsync, _)) | (Edit::Swap, Action::Keep { .. })
+            if matches!(site, Site::Op(..)) =>
+        {
+            Some("an operand that is kept later has a fence of its own, before the products of both")
         }
         (Edit::Swap, Action::Own) => Some("no access of another op relied on this order"),
         (Edit::Swap, Action::Wait { barrier: Barrier { side: Side::Empty, .. }, .. }) => {

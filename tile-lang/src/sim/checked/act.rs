@@ -89,6 +89,8 @@ impl<'a> Machine<'a> {
                 let running = &mut self.agents[a].products;
                 running.drain(..running.len().saturating_sub(*left));
             }
+            // Its order is proved without running it: nothing but a product of the same item reads there.
+            Action::Keep { .. } => {}
             Action::ExchangeWrite { bytes } => self.exchange(a, index, place, *bytes, true)?,
             Action::ExchangeRead { bytes } => self.exchange(a, index, place, *bytes, false)?,
         }

@@ -89,7 +89,9 @@ impl CheckedExecutor {
                 "{resident} of {ctas} CTAs are to be resident; at least one must be, at most all"
             )));
         }
-        if !settings.ctas.is_multiple_of(protocol.cluster.max(1)) || !settings.resident.is_multiple_of(protocol.cluster.max(1)) {
+        if !settings.ctas.is_multiple_of(protocol.cluster.max(1))
+            || !settings.resident.is_multiple_of(protocol.cluster.max(1))
+        {
             let (ctas, resident, size) = (settings.ctas, settings.resident, protocol.cluster);
             return Err(program(format!("{resident} of {ctas} CTAs are to be resident; they form clusters of {size}")));
         }
