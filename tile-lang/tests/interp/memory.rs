@@ -156,6 +156,7 @@ fn requirements_name_their_numbers() {
       --> case.rs:7:3
       = x.dim(1) = 6
       = n = 4
+      = launch with arrays and numbers for which it holds
     ");
     let e = interp::launch(&kernel, &[x.clone().into(), 3.0f32.into()], Options::default()).unwrap_err();
     insta::assert_snapshot!(e, @"error[E61]: kernel `checked`: `n` is i32, the argument the real number 3");
@@ -174,6 +175,7 @@ fn mistakes_name_their_place() {
     error[E63]: `at` of `p0` is outside the array
       --> case.rs:7:3
       = index [1, 8], extents [4, 8]
+      = guard the access with `if`, or `require!` that the index is inside
     ");
     let stage = |index: [i64; 2], shape: [usize; 2]| {
         let kernel = build(&[(DType::F32, 2, Access::Read)], |cx, v| {

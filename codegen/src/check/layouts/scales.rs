@@ -62,7 +62,8 @@ kernel @k(%a: weight<e2m1, 2>, %sa: global<e8m0, 2>, %b: global<e2m1, 2>, %sb: g
   %n = dim[0] %y : i32
   %i = work %n : i32
   %at = stage %a, %i, %i : smem<e2m1, 32x128>
-  %bt = load %b, %i, %i : tile<e2m1, 128x16>
+  %first = const 0 : i32
+  %bt = load %b, %i, %first : tile<e2m1, 128x16>
   %s = load %sa, %i, %i : tile<e8m0, 32x4>
   %t = load %sb, %i, %i : tile<e8m0, 4x16>
   %0 = const 0.0 : f32

@@ -23,9 +23,14 @@ impl Grower {
         Held { val: self.cx.cast(self.at, few.val, DType::Bf16), ..few }
     }
 
-    /// a·b + accumulator, all of it exact.
-    fn multiply(&mut self, acc: Option<Held>, a: Held, b: Held, depth: usize) -> Option<Held> {
-        let (a, b) = (self.operand(a), self.operand(b));
+    /// As [`Self::operand`], of a product of f32: few enough bits for tf32 too.
+    fn wide_operand(&mut self, x: Held) -> Held {
+        let few = self.operand(x);
+        Held { val: self.cx.cast(self.at, few.val, DType::F32), ..few }
+    }
+
+    /// a·b + accumulator, all of it exact; operands are bf16 or f32.
+    fn multiply(&mut self, acc: Option<Held>, [a, b]: [Held; 2], depth: usize) -> Option<Held> {
         let product = a.facts.times(b.facts);
         let sum = Facts { magnitude: product.magnitude + bits(depth), ..product };
         let acc = match acc {
@@ -35,7 +40,13 @@ impl Grower {
         };
         let facts = acc.map_or(sum, |x| x.facts.plus(sum));
         debug_assert!(facts.sums_exactly(1), "{facts:?}");
-        held(self.cx.mma(self.at, acc.map(|x| x.val), a.val, b.val), facts)
+        let acc = acc.map(|x| x.val);
+        let wide = self.cx.ty(a.val).dtype() == Some(DType::F32);
+        let sum = match wide {
+            true => self.cx.mma_tf32(self.at, acc, a.val, b.val),
+            false => self.cx.mma(self.at, acc, a.val, b.val),
+        };
+        held(sum, facts)
     }
 
     pub(super) fn product(&mut self, [a, b, c, d]: [u8; 4]) -> Option<Held> {
@@ -45,7 +56,8 @@ impl Grower {
         let y = self.pick(b, |t, _| narrow(t) && t.shape()[0] == depth && t.shape()[1] % 8 == 0)?;
         let (rows, columns) = (self.shape_of(x.val)[0], self.shape_of(y.val)[1]);
         let acc = self.pick(c, |t, h| *t == Type::Tile(DType::F32, vec![rows, columns]) && h.facts.is_exact());
-        self.multiply(acc.filter(|_| d % 3 > 0), x, y, depth)
+        let operands = [x, y].map(|v| if d % 5 == 4 { self.wide_operand(v) } else { self.operand(v) });
+        self.multiply(acc.filter(|_| d % 3 > 0), operands, depth)
     }
 
     /// A sum of products over a loop with staged operands; with codes of four bits and their scales, as MXFP4 has them.
