@@ -119,6 +119,20 @@ impl Body<'_> {
         }
     }
 
+    /// As [`Self::spill`], of 32-bit elements, in threads where the condition holds. Stores are predicated: were this a branch, LLVM might
+    /// take what follows, barriers included, into both of its arms, and a warp whose lanes part there hangs.
+    fn spill_where(&mut self, ok: &Ssa, x: &[Ssa], layout: &Layout, d: DType, strides: &[usize]) {
+        let flag = self.e.op(&format!("llvm.zext {ok} : i1 to i32"));
+        let address = self.exchange_address(&placed_terms(layout, strides, 4));
+        for (r, v) in x.iter().enumerate() {
+            let p = self.e.offset_const(&address, placed(strides, &layout.register_offset(r)) * 4, 3);
+            let p = self.e.op(&format!("llvm.ptrtoint {p} : !llvm.ptr<3> to i32"));
+            let bits = if d == DType::F32 { self.e.bitcast(v, "f32", "i32") } else { v.clone() };
+            let text = "{ .reg .pred p; setp.ne.b32 p, $2, 0; @p st.shared.b32 [$0], $1; }";
+            self.e.asm(text, "r,r,r", &[(&p, "i32"), (&bits, "i32"), (&flag, "i32")], None);
+        }
+    }
+
     /// Registers from the exchange area, as [`Self::spill`] places them.
     fn fetch(&mut self, layout: &Layout, d: DType, base: usize, strides: &[usize]) -> Vec<Ssa> {
         let (size, ty) = (exchange_size(d), if d == DType::Bool { "i8" } else { register_type(d) });
@@ -133,7 +147,7 @@ impl Body<'_> {
     }
 
     /// Of elements that only the first thread of those with copies holds: a copy for each of them, through the exchange area.
-    pub fn from_first_copy(&mut self, x: &[Ssa], layout: &Layout, d: DType) -> Vec<Ssa> {
+    pub fn spread_first_copy(&mut self, x: &[Ssa], layout: &Layout, d: DType) -> Vec<Ssa> {
         let bytes = layout.shape.iter().product::<usize>() * exchange_size(d);
         self.reserve_exchange(bytes);
         self.barrier();
@@ -141,14 +155,7 @@ impl Body<'_> {
         let strides = strides(&layout.shape);
         match self.one_copy(layout) {
             None => self.spill(x, layout, d, 0, &strides),
-            Some(first) => {
-                let (write, done) = (self.e.label(), self.e.label());
-                self.e.cond_br(&first, &write, &done);
-                self.e.block(&write, "");
-                self.spill(x, layout, d, 0, &strides);
-                self.e.br(&done, &[]);
-                self.e.block(&done, "");
-            }
+            Some(first) => self.spill_where(&first, x, layout, d, &strides),
         }
         self.barrier();
         self.notes.note(Action::ExchangeRead { bytes });

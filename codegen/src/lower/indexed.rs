@@ -124,7 +124,7 @@ impl Body<'_> {
         }
         self.notes.own();
         if used && self.one_copy(&layout).is_some() {
-            old = self.from_first_copy(&old, &layout, d);
+            old = self.spread_first_copy(&old, &layout, d);
         } else if sync.order.acquires() {
             self.barrier();
         }

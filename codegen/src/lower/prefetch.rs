@@ -21,9 +21,9 @@ impl Body<'_> {
         let row_axis = (shape.len() == 2).then(|| last - 1);
         // Axes before those of the tile have one index each.
         let mut inside = self.e.bool(true);
-        for axis in 0..offsets.len() - shape.len() {
-            let at = self.scalar(offsets[axis])?;
-            let fits = self.e.icmp("ult", &at, &array.dims[axis].clone(), "i32");
+        for (offset, extent) in offsets.iter().zip(&array.dims).take(offsets.len() - shape.len()) {
+            let at = self.scalar(*offset)?;
+            let fits = self.e.icmp("ult", &at, extent, "i32");
             inside = self.e.bin("and", &inside, &fits, "i1");
         }
         let base = self.element_offset(&array, offsets)?;

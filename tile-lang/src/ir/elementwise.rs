@@ -37,7 +37,7 @@ macro_rules! unary_ops {
         sqrt: Sqrt { method, on: Float, real: |x| x.sqrt(), code: { f32: "sqrt.rn.f32 x" }, trial: 0.0, 8.0, 0.0 }
         /// 1 / √x.
         rsqrt: Rsqrt { method, on: Float, real: |x| 1.0 / x.sqrt(),
-            code: { f32: "rsqrt.approx.f32 x" }, trial: 1e-2, 8.0, 1e-6 }
+            code: { f32: "rsqrt.approx.f32 x" }, trial: 1e-2, 8.0, 2e-6 }
         /// 1 / x.
         recip: Recip { method, on: Float, real: |x| x.recip(), code: { f32: "rcp.rn.f32 x" }, trial: 0.1, 8.0, 0.0 }
         /// Sine of an angle in radians.

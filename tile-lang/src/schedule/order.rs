@@ -123,7 +123,8 @@ fn reorder(k: &mut Kernel, body: BlockId, at: usize, raster: Raster, cluster: Op
 
 /// Lets ops of a block from position `from` on, and those nested in them, write arrays only where `live` holds.
 fn guard(k: &mut Kernel, block: BlockId, from: usize, live: ValueId) {
-    for id in k.block(block).ops[from..].to_vec() {
+    let list = k.block(block).ops[from..].to_vec();
+    for id in list {
         for inner in k.op(id).blocks.clone() {
             guard(k, inner, 0, live);
         }

@@ -48,6 +48,9 @@ pub(super) struct Shadow {
     runs: BTreeMap<usize, Run>,
 }
 
+/// What is done with each run of a part.
+type Visit<'f, E> = dyn FnMut(Range<usize>, &mut Run) -> Result<(), E> + 'f;
+
 impl Shadow {
     /// Makes `at` a border between runs.
     fn split(&mut self, at: usize) {
@@ -104,7 +107,7 @@ impl Shadow {
         self.split(range.start);
         self.split(range.end);
         let (mut new, mut at) = (Vec::new(), range.start);
-        let mut fill = |gap: Range<usize>, f: &mut dyn FnMut(Range<usize>, &mut Run) -> Result<(), E>| {
+        let mut fill = |gap: Range<usize>, f: &mut Visit<'_, E>| {
             if gap.is_empty() {
                 return Ok(());
             }
