@@ -6,7 +6,7 @@ use super::global::memory_size;
 use crate::CodegenError;
 use crate::layout::{Layout, moved_from};
 use tile_lang::dtype::DType;
-use tile_lang::ir::{AtomicFold, AtomicOp, OpData, OpKind, Sync, ValueId};
+use tile_lang::ir::{AtomicOp, OpData, OpKind, Sync, ValueId};
 
 impl Body<'_> {
     /// The address of each register's element, and whether it is inside the array.
@@ -179,27 +179,25 @@ impl Body<'_> {
         self.e.asm(&text, "=&r,l,r,r,r", &operands, Some("i32"))
     }
 
-    /// An op on f32 that the machine doesn't have: computes the new element and puts it there, until nobody else was faster.
+    /// An op on f32 that the machine doesn't have: computes the new element and puts it there, until nobody else was faster; what was there, or 0
+    /// where the condition doesn't hold. One piece of assembly with its own labels: were the loop blocks of ours, LLVM might take what follows,
+    /// barriers included, into several of its ways out, and a warp whose lanes part there hangs.
     fn atomic_loop(&mut self, op: AtomicOp, sync: Sync, x: &Ssa, pointer: &Ssa, ok: &Ssa) -> Result<Ssa, CodegenError> {
-        let AtomicFold::Join(join) = op.fold() else { return self.broken("a loop for an op without one") };
-        let (first, again, done) = (self.e.label(), self.e.label(), self.e.label());
-        let (zero, expected, bits) = (self.e.i32(0), self.e.fresh(), self.e.fresh());
-        self.e.cond_br(ok, &first, &format!("{done}({zero} : i32)"));
-        self.e.block(&first, "");
-        let text = format!("ld.relaxed.{}.global.b32 $0, [$1];", sync.scope.ptx());
-        let guess = self.e.asm(&text, "=r,l", &[(pointer, "!llvm.ptr<1>")], Some("i32"));
-        self.e.br(&again, &[(guess, "i32")]);
-        self.e.block(&again, &format!("({expected}: i32)"));
-        let old = self.e.bitcast(&expected, "i32", "f32");
-        let new = self.recipe(join.name(), join.code(), &[old, x.clone()], DType::F32)?;
-        let new = self.e.bitcast(&new, "f32", "i32");
-        let sure = self.e.bool(true);
-        let found = self.compare_and_swap(sync, &expected, &new, pointer, &sure);
-        let same = self.e.icmp("eq", &found, &expected, "i32");
-        self.e.cond_br(&same, &format!("{done}({found} : i32)"), &format!("{again}({found} : i32)"));
-        self.e.block(&done, &format!("({bits}: i32)"));
-        // Lanes leave the loop one by one; products and shuffles need them together again.
-        self.e.asm("bar.warp.sync 0xffffffff;", "", &[], None);
+        let join = match op {
+            AtomicOp::Max => "max.f32",
+            AtomicOp::Min => "min.f32",
+            _ => return self.broken("a loop for an op without one"),
+        };
+        let flag = self.e.op(&format!("llvm.zext {ok} : i1 to i32"));
+        let (order, scope) = (sync.order.name(), sync.scope.ptx());
+        let text = format!(
+            "{{ .reg .pred p, q; .reg .b32 e, n; .reg .f32 v; setp.ne.b32 p, $3, 0; mov.b32 $0, 0; @!p bra DONE; \
+             ld.relaxed.{scope}.global.b32 $0, [$1]; AGAIN: mov.b32 e, $0; mov.b32 v, e; {join} v, v, $2; mov.b32 n, v; \
+             atom.{order}.{scope}.global.cas.b32 $0, [$1], e, n; setp.ne.b32 q, $0, e; @q bra AGAIN; \
+             DONE: bar.warp.sync 0xffffffff; }}"
+        );
+        let operands = [(pointer.as_str(), "!llvm.ptr<1>"), (x.as_str(), "f32"), (flag.as_str(), "i32")];
+        let bits = self.e.asm(&text, "=&r,l,f,r", &operands, Some("i32"));
         Ok(self.e.bitcast(&bits, "i32", "f32"))
     }
 }

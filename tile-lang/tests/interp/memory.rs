@@ -159,7 +159,10 @@ fn requirements_name_their_numbers() {
       = launch with arrays and numbers for which it holds
     ");
     let e = interp::launch(&kernel, &[x.clone().into(), 3.0f32.into()], Options::default()).unwrap_err();
-    insta::assert_snapshot!(e, @"error[E61]: kernel `checked`: `n` is i32, the argument the real number 3");
+    insta::assert_snapshot!(e, @r"
+    error[E61]: kernel `checked`: `n` is i32, the argument the real number 3
+      = give one argument for each parameter, in order, of its type
+    ");
     let e = interp::launch(&kernel, &[3.into()], Options::default()).unwrap_err();
     assert!(matches!(e, LaunchError::Arguments { .. }), "{e}");
 }
