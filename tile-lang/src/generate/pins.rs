@@ -211,7 +211,8 @@ impl Pinning<'_> {
         let operands = &self.kernel.op(op).operands;
         let ty = |i: usize| self.kernel.ty(operands[i]);
         let types = ty(1).dtype().zip(ty(2).dtype());
-        let depth = types.and_then(|(a, b)| product_of(a, b)).map_or(16, |p| p.depth);
+        // Parts of a sum have 16 terms at least, also where an instruction takes 8.
+        let depth = types.and_then(|(a, b)| product_of(a, b)).map_or(16, |p| p.depth.max(16));
         let most = [ty(0).shape()[0] / 16, ty(0).shape()[1] / 8, ty(1).shape()[1] / depth];
         let powers = |most: usize| (0..4).map(|i| 1usize << i).filter(move |n| *n <= most);
         let mut out = Vec::new();
