@@ -26,6 +26,7 @@ macro_rules! samples {
 /// Schedules of the library's kernels, beside the compiler's own choices.
 pub fn schedules() -> Vec<ScheduleDef> {
     use schedules::{alone, half, keys_and_values, neighbours, neighbours_running, running, shallow, warpgroup};
+    use schedules::{steps, steps_neighbours_running, steps_running};
     vec![
         shallow::DEF,
         warpgroup::DEF,
@@ -35,6 +36,9 @@ pub fn schedules() -> Vec<ScheduleDef> {
         neighbours::DEF,
         running::DEF,
         neighbours_running::DEF,
+        steps::DEF,
+        steps_running::DEF,
+        steps_neighbours_running::DEF,
     ]
 }
 

@@ -58,3 +58,22 @@ pub fn running() -> Schedule {
 pub fn neighbours_running() -> Schedule {
     Schedule::new().cluster(2).raster(Raster::Grouped(8)).inflight("k.acc", 1)
 }
+
+/// Both operands of a step in one slot: slots are as large as the largest transaction, and operands of different sizes in slots of their own
+/// leave a part of every other one empty.
+#[tile::schedule(gemm::gemm, crate = tile_lang)]
+pub fn steps() -> Schedule {
+    Schedule::new().ring("steps", ["k.at", "k.bt"])
+}
+
+/// The same with a product running on.
+#[tile::schedule(gemm::gemm, crate = tile_lang)]
+pub fn steps_running() -> Schedule {
+    Schedule::new().ring("steps", ["k.at", "k.bt"]).raster(Raster::Grouped(8)).inflight("k.acc", 1)
+}
+
+/// The same in clusters of two.
+#[tile::schedule(gemm::gemm, crate = tile_lang)]
+pub fn steps_neighbours_running() -> Schedule {
+    Schedule::new().ring("steps", ["k.at", "k.bt"]).cluster(2).raster(Raster::Grouped(8)).inflight("k.acc", 1)
+}

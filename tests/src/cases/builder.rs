@@ -232,8 +232,7 @@ impl Build {
 
     /// A buffer of normal numbers times `scale`.
     pub fn rows(&mut self, dtype: DType, dims: &[usize], scale: f32) -> Vec<f32> {
-        let n = dims.iter().product();
-        let x: Vec<f32> = (0..n).map(|_| round(dtype, scale * self.random.normal())).collect();
+        let x = repeated(dims.iter().product(), || round(dtype, scale * self.random.normal()));
         self.given(dtype, dims, x.clone());
         x
     }
@@ -253,8 +252,7 @@ impl Build {
     /// A buffer of reals that is written: random at first; in bf16 so large that no result is equal by chance.
     pub fn out(&mut self, dtype: DType, dims: &[usize]) -> Out<f32> {
         let offset = if dtype == DType::Bf16 { 200.0 } else { 0.0 };
-        let n = dims.iter().product();
-        let start: Vec<f32> = (0..n).map(|_| round(dtype, offset + self.random.normal())).collect();
+        let start = repeated(dims.iter().product(), || round(dtype, offset + self.random.normal()));
         Out { buffer: self.given(dtype, dims, start.clone()), start }
     }
 
@@ -313,7 +311,7 @@ fn buffer(name: String, dtype: DType, dims: &[usize]) -> Buffer {
     Buffer { name, dtype, dims: dims.to_vec(), visibility: Visibility::Device }
 }
 
-/// Elements after which large matrices repeat: prime, so that rows differ.
+/// Elements after which large arrays repeat: prime, so that rows differ.
 const PERIOD: usize = 1_000_003;
 
 /// `count` elements; those of large arrays repeat.

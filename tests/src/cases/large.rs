@@ -13,7 +13,7 @@ use super::prefill::{self, Text};
 use super::schedules::under;
 use tile_lang::DType::{Bf16, F32};
 use tile_models::graph::Format;
-use tile_models::kernels::schedules::{neighbours, neighbours_running, running};
+use tile_models::kernels::schedules::{neighbours_running, steps, steps_neighbours_running, steps_running};
 
 fn large(make: impl Fn() -> Built + 'static) -> Recipe {
     Box::new(move || {
@@ -40,12 +40,11 @@ pub(super) fn recipes() -> Vec<Recipe> {
     }
     out.push(large(|| head::head_case(Format::Plain(Bf16), true, 1, [32768, 4096, 8, 512])));
     out.push(large(|| head::head_case(Format::Fp8, true, 1, [32768, 4096, 8, 512])));
-    for n in [4096, 8192] {
-        for tile in [[128, 256, 64], [128, 128, 64]] {
-            out.push(large(move || gemm::gemm_case(Gemm { m: n, n, k: n, y: Bf16, tile })));
-            for schedule in [neighbours::DEF, running::DEF, neighbours_running::DEF] {
-                out.push(large(move || under(gemm::gemm_case(Gemm { m: n, n, k: n, y: Bf16, tile })?, schedule)));
-            }
+    for [m, n, k] in [[4096, 4096, 1024], [4096; 3], [4096, 4096, 8192], [8192; 3]] {
+        let dense = Gemm { m, n, k, y: Bf16, tile: [128, 256, 64] };
+        out.push(large(move || gemm::gemm_case(dense)));
+        for schedule in [neighbours_running::DEF, steps::DEF, steps_running::DEF, steps_neighbours_running::DEF] {
+            out.push(large(move || under(gemm::gemm_case(dense)?, schedule)));
         }
     }
     let long = Heads {
