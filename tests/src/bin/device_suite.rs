@@ -188,6 +188,8 @@ struct Outcome {
     /// From the simulator.
     difference: Option<Difference>,
     timing: Option<Timing>,
+    /// Median µs of a pass among many that follow each other, where products are measured.
+    sustained: Option<f64>,
     sha: String,
     machine: String,
 }
@@ -204,8 +206,8 @@ fn kernels(args: &Args) -> Result<usize, Failure> {
     let run = Run::new(&args.common.suite("device"), args.common.results.clone(), args.common.commit.clone());
     let mut failed = 0;
     println!(
-        "{:4} {:64} {:>9} {:>7} {:>9} {:>9} {:>9} {:>6}",
-        "", "case", "error", "unequal", "from sim", "us", "GB/s", "share"
+        "{:4} {:64} {:>9} {:>7} {:>9} {:>9} {:>9} {:>6} {:>9} {:>8}",
+        "", "case", "error", "unequal", "from sim", "us", "GB/s", "share", "sustained", "TFLOP/s"
     );
     let mut measure = |case: Case| -> Result<(), Failure> {
         if args.only.as_ref().is_some_and(|only| !case.name.contains(only)) {
@@ -262,8 +264,20 @@ fn one(args: &Args, folder: &Path, case: &Case) -> Result<Outcome, Failure> {
         }
         false => None,
     };
+    let sustained = match &timing {
+        Some(t) if case.large && case.flops > 0 => Some(sustained(&mut gpu, t.median_us)?),
+        _ => None,
+    };
     let machine = gpu.device();
-    Ok(Outcome { errors, difference, timing, sha: tile_lang::ptx::sha256(&artifact.image.ptx), machine })
+    Ok(Outcome { errors, difference, timing, sustained, sha: tile_lang::ptx::sha256(&artifact.image.ptx), machine })
+}
+
+/// Launches of many passes each, some milliseconds long, so that starting and ending a launch hardly counts and clocks are those of steady work.
+fn sustained(gpu: &mut GpuExecutor, us: f64) -> Result<f64, Failure> {
+    const LAUNCH_US: f64 = 5000.0;
+    let passes = ((LAUNCH_US / us) as usize).clamp(2, 256);
+    let options = TimingOptions { repeats: 7, warmup: 2, passes, flush_l2: false };
+    Ok(gpu.time(0..1, options)?.median_us / passes as f64)
 }
 
 fn print(case: &Case, o: &Outcome, ok: bool) {
@@ -277,15 +291,19 @@ fn print(case: &Case, o: &Outcome, ok: bool) {
         }
         _ => ("-".into(), "-".into(), "-".into()),
     };
+    let (sustained, work) = match o.sustained {
+        Some(us) => (format!("{us:.1}"), format!("{:.0}", case.flops as f64 / us * 1e-6)),
+        None => ("-".into(), "-".into()),
+    };
     let state = if ok { "ok" } else { "FAIL" };
     println!(
-        "{state:4} {:64} {:>9.1e} {unequal:>7} {sim:>9} {us:>9} {rate:>9} {share:>6}",
+        "{state:4} {:64} {:>9.1e} {unequal:>7} {sim:>9} {us:>9} {rate:>9} {share:>6} {sustained:>9} {work:>8}",
         case.name, o.errors.largest
     );
 }
 
 fn row(case: &Case, o: &Outcome) -> Row {
-    Row {
+    let mut row = Row {
         work: case.kernel.clone(),
         shape: case.shape.clone(),
         dtype: case.dtype.clone(),
@@ -297,7 +315,11 @@ fn row(case: &Case, o: &Outcome) -> Row {
         ptx_sha256: o.sha.clone(),
         machine: o.machine.clone(),
         ..Row::default()
+    };
+    if let Some(us) = o.sustained {
+        row.more.insert("us_sustained".into(), us.into());
     }
+    row
 }
 
 fn models(
