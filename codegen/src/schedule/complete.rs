@@ -16,14 +16,8 @@ use tile_lang::span::Span;
 /// The schedule of a kernel as it was assembled in a program of its own.
 ///
 /// # Errors
-/// A kernel that can't be lowered, or whose roles are written out: it has no schedule to choose.
+/// A kernel that can't be lowered.
 pub fn complete(kernel: &Kernel, assembled: &Assembled, machine: Machine) -> Result<Schedule, CodegenError> {
-    if kernel.stage >= Stage::Specialised {
-        return Err(CodegenError::Plan(format!(
-            "kernel `{}` has its roles written out: its schedule is its own text",
-            kernel.name
-        )));
-    }
     let own = kernel.schedule.as_deref().cloned().unwrap_or_default();
     let resolved = resolve(kernel, &own)?;
     let ops = named_ops(kernel);
@@ -36,7 +30,14 @@ pub fn complete(kernel: &Kernel, assembled: &Assembled, machine: Machine) -> Res
         cluster: Some(Pinned { value: own.cluster_size(), span: Span::NONE }),
         ..Schedule::default()
     };
-    for (i, group) in ring_groups(kernel, machine.group_bytes)?.iter().enumerate() {
+    // Where rings and roles are written out, only numbers are left to say of them.
+    let written = kernel.stage >= Stage::Specialised;
+    let groups = if written { Vec::new() } else { ring_groups(kernel, machine.group_bytes)? };
+    if written && kernel.body(Role::Producer).is_some_and(|b| !kernel.block(b).ops.is_empty()) {
+        let name = own.rings.first().map_or("ring", |r| r.name.as_str()).to_owned();
+        out.rings.push(Ring { name, ops: Vec::new(), stages: Some(assembled.slots), span: Span::NONE });
+    }
+    for (i, group) in groups.iter().enumerate() {
         let plan = resolved.rings.iter().find(|p| p.loads == group.loads);
         let ring = match plan.map(|p| &own.rings[p.ring].name) {
             Some(name) if out.rings.iter().all(|r| r.name != *name) => name.clone(),
@@ -53,9 +54,12 @@ pub fn complete(kernel: &Kernel, assembled: &Assembled, machine: Machine) -> Res
         (Role::Consumer, "consumer", assembled.protocol.warps, registers.consumer, others),
     ] {
         let named = (0..own.roles.len()).find(|at| machine_role(kernel, &own, &resolved, *at) == Some(machine));
-        let name = named.map_or(role, |at| own.roles[at].name.as_str()).to_owned();
+        let explicit = kernel.resources.roles.iter().find(|r| r.role == machine);
+        let otherwise = explicit.map_or(role, |r| r.name.as_str());
+        let name = named.map_or(otherwise, |at| own.roles[at].name.as_str()).to_owned();
         let (warps, registers) = (Some(warps), Some(registers));
-        out.roles.push(RoleSpec { name, warps, registers, ops: list, span: Span::NONE });
+        let ops = if written { Vec::new() } else { list };
+        out.roles.push(RoleSpec { name, warps, registers, ops, span: Span::NONE });
     }
     let lowered = lower_to_roles(kernel, machine.group_bytes)?;
     let inflight = pinned_inflight(&lowered);

@@ -1,14 +1,16 @@
 //! Schedules against the machine: what a kernel's schedule pins is carried out by the passes, or refused here with the reason
 //! and what is possible.
 //!
-//! [`carry_out`] checks what one kernel's schedule says and hands it on: order of items as arithmetic, rings as groups of loads,
-//! warps, registers and stages as requests to the program ([`tile_lang::ir::Resources`]). Splits of products stay in the
-//! schedule of the lowered kernel, where layouts look them up, and so do products that may be left running. [`complete`] is the way back: the schedule of what was chosen.
+//! [`pinned`] checks what one kernel's schedule says, [`request`] hands it on: warps, registers and stages as requests to the program
+//! ([`tile_lang::ir::Resources`]); rings were groups of loads when the kernel was split into roles. What rings and roles don't say stays in the
+//! schedule of the kernel in roles: splits of products and products that may be left running, which layouts look up, and the order of
+//! items, which [`crate::passes`] makes arithmetic of. [`complete`] is the way back: the schedule of what was chosen.
 
 mod complete;
 mod pipelined;
 mod refuse;
 mod rings;
+mod written;
 
 pub use complete::complete;
 pub(crate) use pipelined::pin_loops;
@@ -20,7 +22,7 @@ use crate::layout::{MmaSplit, Split};
 use std::collections::HashMap;
 use tile_lang::diag::{Diagnostic, Diagnostics};
 use tile_lang::ir::{Kernel, OpId, Role, RoleResources};
-use tile_lang::schedule::{OpClass, Resolved, Schedule, apply_order, named_ops, resolve};
+use tile_lang::schedule::{OpClass, Resolved, Schedule, named_ops, resolve};
 use tile_lang::span::Span;
 
 /// A diagnostic about an item of a schedule.
@@ -28,23 +30,26 @@ pub(crate) fn at(s: &Schedule, span: Span, code: &'static str, message: String, 
     Diagnostic { code, message, file: s.file(span), span, notes }
 }
 
-/// What a kernel's schedule asks for, carried out as far as it concerns the kernel as written: the kernel with its items in
-/// order, and the schedule with the ops that it names. `None` where nothing is pinned.
+/// What a kernel's schedule asks for, with the ops that it names. `None` where nothing is pinned.
 ///
 /// # Errors
 /// All that can't be realised: `E20`, `E21`, `E30`.
-pub(crate) fn carry_out(kernel: &Kernel) -> Result<Option<(Kernel, Schedule, Resolved)>, CodegenError> {
+pub(crate) fn pinned(kernel: &Kernel) -> Result<Option<(Schedule, Resolved)>, CodegenError> {
     let Some(schedule) = kernel.schedule.as_deref() else { return Ok(None) };
     let resolved = resolve(kernel, schedule)?;
     let errors = refuse::refused(kernel, schedule, &resolved);
     if !errors.is_empty() {
         return Err(CodegenError::Program(Diagnostics(errors)));
     }
-    Ok(Some((apply_order(kernel), schedule.clone(), resolved)))
+    Ok(Some((schedule.clone(), resolved)))
 }
 
-/// Which of the machine's roles a role of a schedule is: the one that fills the ring holds all staged loads and nothing else.
+/// Which of the machine's roles a role of a schedule is: the one that fills the ring holds all staged loads and nothing else. Roles that are
+/// written out have their own names.
 fn machine_role(kernel: &Kernel, s: &Schedule, resolved: &Resolved, at: usize) -> Option<Role> {
+    if let Some(written) = kernel.resources.roles.iter().find(|r| r.name == s.roles[at].name) {
+        return Some(written.role);
+    }
     let ops = &resolved.roles.iter().find(|r| r.role == at)?.ops;
     let class = |op| OpClass::of(&kernel.op(op).kind);
     match ops.first() {
@@ -56,7 +61,7 @@ fn machine_role(kernel: &Kernel, s: &Schedule, resolved: &Resolved, at: usize) -
 }
 
 /// Writes what a schedule asks of the program into a kernel that was split into roles, and leaves in its schedule what is
-/// still to be done: the splits.
+/// still to be done. A number that roles or rings leave open where they are written out is the schedule's.
 pub(crate) fn request(lowered: &mut Kernel, original: &Kernel, s: &Schedule, resolved: &Resolved) {
     let mut place = |span: Span| {
         let file = s.file(span);
@@ -74,8 +79,18 @@ pub(crate) fn request(lowered: &mut Kernel, original: &Kernel, s: &Schedule, res
     for (at, role) in s.roles.iter().enumerate() {
         let Some(machine) = machine_role(original, s, resolved, at) else { continue };
         let (warps, registers) = (role.warps.unwrap_or_default(), role.registers.unwrap_or_default());
-        let name = role.name.clone();
-        resources.roles.push(RoleResources { role: machine, name, warps, registers, span: place(role.span) });
+        let span = place(role.span);
+        match resources.roles.iter_mut().find(|r| r.role == machine) {
+            Some(written) => {
+                written.warps = warps.max(written.warps);
+                written.registers = registers.max(written.registers);
+                written.span = span;
+            }
+            None => {
+                let name = role.name.clone();
+                resources.roles.push(RoleResources { role: machine, name, warps, registers, span });
+            }
+        }
     }
     lowered.resources = resources;
     let rest = Schedule {
@@ -85,6 +100,8 @@ pub(crate) fn request(lowered: &mut Kernel, original: &Kernel, s: &Schedule, res
         span: s.span,
         splits: s.splits.clone(),
         inflight: s.inflight.clone(),
+        raster: s.raster,
+        cluster: s.cluster,
         ..Schedule::default()
     };
     lowered.schedule = (!rest.is_empty()).then(|| Box::new(rest));

@@ -1,8 +1,8 @@
 //! What a schedule pins and this machine can't do, with the reason and what it can.
 
-use super::{at, pinned_splits, rings};
+use super::{at, pinned_splits, rings, written};
 use crate::CodegenError;
-use crate::layout::{Assignment, WARPS, consumer_warps};
+use crate::layout::{Assignment, consumer_warps};
 use tile_lang::diag::{Diagnostic, Diagnostics, pointing};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Kernel, OpId, OpKind, Role, Stage, Type};
@@ -53,13 +53,8 @@ impl Refusals<'_> {
     fn rings(&mut self) {
         let s = self.s;
         if self.kernel.stage >= Stage::Specialised {
-            for span in s.rings.iter().map(|r| r.span).chain(s.roles.iter().map(|r| r.span)) {
-                let message = format!("kernel `{}` has its rings and roles written out", self.kernel.name);
-                self.push(span, "E30", message, vec!["change them there, or take them out of the schedule".into()]);
-            }
-            return;
-        }
-        if let Err(mut errors) = rings::pinned_groups(self.kernel, s, self.resolved) {
+            self.errors.append(&mut written::contradictions(self.kernel, s, self.resolved));
+        } else if let Err(mut errors) = rings::pinned_groups(self.kernel, s, self.resolved) {
             self.errors.append(&mut errors);
         }
         let mut pinned = s.rings.iter().filter_map(|r| r.stages.map(|n| (r, n)));
@@ -135,7 +130,7 @@ impl Refusals<'_> {
         let machine = |at| super::machine_role(self.kernel, self.s, self.resolved, at);
         let mut roles = self.s.roles.iter().enumerate().filter(|(at, _)| machine(*at) == Some(Role::Consumer));
         let pinned = roles.find_map(|(_, r)| r.warps);
-        if self.kernel.stage >= Stage::Specialised { consumer_warps(self.kernel) } else { pinned.unwrap_or(WARPS) }
+        pinned.unwrap_or_else(|| consumer_warps(self.kernel))
     }
 
     fn splits(&mut self) {

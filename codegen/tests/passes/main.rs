@@ -13,3 +13,4 @@ mod ptxas;
 mod says;
 mod schedules;
 mod specialise;
+mod written;

@@ -2,12 +2,15 @@
 //! here it is settled which ops are meant, and that rings and roles take each of them once.
 
 use super::ops::{NamedOp, OpClass, named_ops};
-use super::{OpName, Schedule};
+use super::{OpName, RoleSpec, Schedule};
 use crate::diag::{Diagnostic, Diagnostics, pointing};
-use crate::ir::{Kernel, OpId};
-use crate::nearest::nearest_paths;
+use crate::ir::{Kernel, OpId, Stage};
+use crate::nearest::{nearest, nearest_paths};
 use crate::span::Span;
 use std::collections::BTreeMap;
+
+/// What roles without ops are called: those that the compiler makes.
+const MACHINE_ROLES: [&str; 2] = ["producer", "consumer"];
 
 /// A schedule with ops in place of names. Indices are into the schedule's lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +52,8 @@ pub struct ResolvedSplit {
     pub warps: [usize; 3],
 }
 
-/// Finds the ops that a schedule names.
+/// Finds the ops that a schedule names. Where rings and roles are written out in the kernel, what is in them is no matter of names: the
+/// compiler refuses such lists.
 ///
 /// # Errors
 /// `E20` for each name that means no op, or several where one is meant, or an op that can't stand there; for an op in two
@@ -166,6 +170,11 @@ impl Resolver<'_> {
         self.error(span, message, notes);
     }
 
+    /// Whether rings and roles are written out in the kernel.
+    fn written_out(&self) -> bool {
+        self.kernel.stage >= Stage::Specialised
+    }
+
     fn rings(&mut self) -> Vec<RingPlan> {
         let s = self.s;
         let mut taken: BTreeMap<OpId, (usize, Span)> = BTreeMap::new();
@@ -174,6 +183,9 @@ impl Resolver<'_> {
             if let Some(first) = s.rings[..at].iter().find(|r| r.name == ring.name) {
                 let note = pointing("the first one is here", &s.file(first.span), first.span);
                 self.error(ring.span, format!("two rings are called `{}`", ring.name), vec![note]);
+            }
+            if self.written_out() {
+                continue;
             }
             let mut lists: Vec<Vec<OpId>> = Vec::new();
             for name in &ring.ops {
@@ -222,7 +234,12 @@ impl Resolver<'_> {
                 let note = pointing("the first one is here", &s.file(first.span), first.span);
                 self.error(role.span, format!("two roles are called `{}`", role.name), vec![note]);
             }
-            if role.ops.is_empty() && !["producer", "consumer"].contains(&role.name.as_str()) {
+            if self.written_out() {
+                self.known_role(role);
+                out.push(RolePlan { role: at, ops: Vec::new() });
+                continue;
+            }
+            if role.ops.is_empty() && !MACHINE_ROLES.contains(&role.name.as_str()) {
                 let message = format!("role `{}` has no ops", role.name);
                 let fix = "name its ops, or call it `producer` or `consumer`, which are the compiler's roles";
                 self.error(role.span, message, vec![fix.into()]);
@@ -259,6 +276,23 @@ impl Resolver<'_> {
             }
         }
         out
+    }
+
+    /// Reports a role that a kernel with its roles written out doesn't have.
+    fn known_role(&mut self, role: &RoleSpec) {
+        let written = &self.kernel.resources.roles;
+        let names: Vec<&str> = written.iter().map(|r| r.name.as_str()).chain(MACHINE_ROLES).collect();
+        if names.contains(&role.name.as_str()) {
+            return;
+        }
+        let mut notes: Vec<String> = Vec::new();
+        if let Some(r) = written.iter().find(|r| Some(r.name.as_str()) == nearest(&role.name, names.iter().copied())) {
+            let file = self.kernel.files.get(r.span.file as usize).map_or("", String::as_str);
+            notes.push(pointing(&format!("did you mean `{}`, which is written here", r.name), file, r.span));
+        }
+        let names: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
+        notes.push(format!("roles that can stand here: {}", names.join(", ")));
+        self.error(role.span, format!("kernel `{}` has no role `{}`", self.kernel.name, role.name), notes);
     }
 
     fn splits(&mut self) -> BTreeMap<OpId, ResolvedSplit> {

@@ -1,55 +1,15 @@
-//! Statements: in which order expressions are evaluated, which are bound, loops with the variables that they carry.
+//! Statements: in which order expressions are evaluated, and which are bound.
 
+mod control;
+
+use super::text::{Pending, Text};
 use super::{Parts, param_type, part_types, reserved, tile_type};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
-use tile_lang::ir::{Kernel, Literal, OpData, OpId, OpKind, Type, ValueId};
+use tile_lang::ir::{BlockId, Kernel, OpData, OpId, OpKind, Type, ValueId};
 
 /// Longest expression that is written inside of another one.
 const LONGEST: usize = 60;
-
-/// An expression whose place in the text is not settled yet.
-#[derive(Clone, Debug)]
-pub(super) struct Pending {
-    pub value: ValueId,
-    pub text: Text,
-}
-
-/// An expression.
-#[derive(Clone, Debug)]
-pub(super) enum Text {
-    /// A literal: it becomes a constant where it is used.
-    Literal(Literal),
-    /// A tile full of one number, `inner`, which may stand for it beside a tile; the other text is the tile.
-    Full { inner: Box<Text>, tile: String },
-    /// Needs no parentheses.
-    Atom(String),
-    /// Needs them.
-    Loose(String),
-}
-
-impl Text {
-    /// As an argument.
-    pub fn plain(&self) -> String {
-        match self {
-            Text::Literal(l) => literal(*l),
-            Text::Full { tile, .. } => tile.clone(),
-            Text::Atom(s) | Text::Loose(s) => s.clone(),
-        }
-    }
-
-    /// As an operand or a receiver.
-    pub fn tight(&self) -> String {
-        match self {
-            Text::Literal(l) => {
-                let text = typed_literal(*l);
-                if text.starts_with(['-', '{']) { format!("({text})") } else { text }
-            }
-            Text::Loose(s) => format!("({s})"),
-            other => other.plain(),
-        }
-    }
-}
 
 /// The state of printing.
 pub(super) struct Writer<'k> {
@@ -72,6 +32,8 @@ pub(super) struct Writer<'k> {
     starters: HashSet<ValueId>,
     /// Names of views by their first tile.
     views: HashMap<ValueId, String>,
+    /// Labels of loops.
+    labels: HashMap<BlockId, String>,
     /// Variables of the loop whose block is being written: carried value at its start, value at its end, name.
     carried: Vec<(ValueId, ValueId, String)>,
 }
@@ -100,6 +62,7 @@ impl<'k> Writer<'k> {
             variables: HashMap::new(),
             starters,
             views: HashMap::new(),
+            labels: HashMap::new(),
             carried: Vec::new(),
         }
     }
@@ -339,6 +302,21 @@ impl<'k> Writer<'k> {
         self.out.insert_str(start, &line);
     }
 
+    /// The kernel with the names that staging what is printed gives to values, ops and loops.
+    pub fn renamed(&self) -> Kernel {
+        let mut k = self.k.clone();
+        for (i, v) in k.values.iter_mut().enumerate() {
+            v.name = self.names.get(&ValueId(i as u32)).cloned();
+        }
+        for op in &mut k.ops {
+            op.name = op.name.take().map(|n| identifier(&n));
+        }
+        for (i, block) in k.blocks.iter_mut().enumerate() {
+            block.label = self.labels.get(&BlockId(i as u32)).cloned();
+        }
+        k
+    }
+
     /// `let [i, j] = work([…]);`
     pub fn work(&mut self, op: &OpData) {
         self.settle(&[&op.operands]);
@@ -407,152 +385,6 @@ impl<'k> Writer<'k> {
         self.rings.iter().find(|(p, _)| p == parts).map(|(_, name)| name.clone()).unwrap_or_default()
     }
 
-    /// A loop: its variables, its header, its block, what they become.
-    pub fn for_loop(&mut self, op: &OpData, stages: usize) {
-        let (bounds, inits) = op.operands.split_at(2);
-        // A range of two literals would be unrolled.
-        if stages == 0 && bounds.iter().all(|v| self.is_literal(*v)) {
-            self.bind_through(bounds[0]);
-        }
-        let mut groups: Vec<&[ValueId]> = inits.chunks(1).collect();
-        groups.push(bounds);
-        self.settle(&groups);
-        let block = self.k.block(op.blocks[0]);
-        let ends = yielded(self.k, &block.ops);
-        let mut carried = Vec::new();
-        // Carried variables count in the order of their declarations: one that is there already is used if none before it is new.
-        let mut last = None;
-        for (i, init) in inits.iter().enumerate() {
-            let arg = block.args[i + 1];
-            let own = self
-                .variables
-                .get(init)
-                .copied()
-                .filter(|n| self.starters.contains(init) && last.is_none_or(|l| l < *n));
-            let name = match (own, self.text(*init)) {
-                (Some(n), Text::Atom(name)) => {
-                    last = Some(n);
-                    self.bound(arg, name.clone());
-                    name
-                }
-                (_, text) => {
-                    let text = if let Text::Literal(l) = text { typed_literal(l) } else { text.plain() };
-                    let name = self.name_like(arg, *init);
-                    self.line(&format!("let mut {name} = {text};"));
-                    last = Some(usize::MAX);
-                    name
-                }
-            };
-            carried.push((arg, ends[i], name));
-        }
-        let [from, to] = [bounds[0], bounds[1]].map(|v| self.text(v).tight_bound());
-        self.take(&op.operands);
-        let index = self.name_or_none(block.args[0], "k");
-        let range = if stages > 0 { format!("pipelined::<{stages}>({from}..{to})") } else { format!("{from}..{to}") };
-        self.line(&format!("for {index} in {range} {{"));
-        self.depth += 1;
-        self.ops(&block.ops, &carried, &ends);
-        self.assign(&carried);
-        self.depth -= 1;
-        self.line("}");
-        for (r, (_, _, name)) in op.results.iter().zip(carried) {
-            self.names.insert(*r, name);
-        }
-    }
-
-    /// The assignments at the end of a loop's block that the ops have not made.
-    fn assign(&mut self, carried: &[(ValueId, ValueId, String)]) {
-        let open: Vec<&(ValueId, ValueId, String)> = carried
-            .iter()
-            .filter(|(_, end, name)| self.names.get(end) != Some(name) || self.is_old(*end, carried))
-            .collect();
-        if open.len() == 1 {
-            self.settle(&[&[open[0].1]]);
-        } else {
-            self.flush();
-        }
-        // A variable that takes another one's old value takes it from a copy.
-        let mut old: HashMap<ValueId, String> = HashMap::new();
-        for (start, end, _) in &open {
-            if end != start && carried.iter().any(|(s, _, _)| s == end) && !old.contains_key(end) {
-                let copy = self.fresh("old");
-                let text = self.text(*end).plain();
-                self.line(&format!("let {copy} = {text};"));
-                old.insert(*end, copy);
-            }
-        }
-        for (_, end, name) in open.clone() {
-            let text = match (old.get(end), self.text(*end)) {
-                (Some(copy), _) => copy.clone(),
-                (None, Text::Literal(l)) => typed_literal(l),
-                (None, other) => other.plain(),
-            };
-            self.line(&format!("{name} = {text};"));
-        }
-        let ends: Vec<ValueId> = open.iter().map(|(_, end, _)| *end).collect();
-        self.take(&ends);
-        self.flush();
-    }
-
-    /// Whether a value is what a variable held at the start of the iteration.
-    fn is_old(&self, v: ValueId, carried: &[(ValueId, ValueId, String)]) -> bool {
-        carried.iter().any(|(start, _, _)| *start == v)
-    }
-
-    /// A condition; what it gives is its value.
-    pub fn if_else(&mut self, op: &OpData, after: &[OpId], ends: &[ValueId]) {
-        let condition = op.operands[0];
-        if self.is_literal(condition) {
-            self.bind_through(condition);
-        }
-        self.settle(&[&[condition]]);
-        let test = self.text(condition).plain();
-        self.take(&[condition]);
-        let target = match &op.results[..] {
-            [] => String::new(),
-            [one] => match self.assigned(*one, after, ends) {
-                Some(name) => {
-                    self.names.insert(*one, name.clone());
-                    format!("{name} = ")
-                }
-                None => format!("let {} = ", self.name(*one, "t")),
-            },
-            many => {
-                let names: Vec<String> = many.iter().map(|r| self.name(*r, "t")).collect();
-                format!("let {} = ", nested(&names))
-            }
-        };
-        self.line(&format!("{target}if {test} {{"));
-        self.branch(op, 0);
-        let empty = self.k.block(op.blocks[1]).ops.len() <= 1 && op.results.is_empty();
-        if !empty {
-            self.line("} else {");
-            self.branch(op, 1);
-        }
-        self.line(if op.results.is_empty() { "}" } else { "};" });
-    }
-
-    fn branch(&mut self, op: &OpData, side: usize) {
-        let ops = &self.k.block(op.blocks[side]).ops;
-        let ends = yielded(self.k, ops);
-        self.depth += 1;
-        self.ops(ops, &[], &ends);
-        self.settle(&[&ends]);
-        let texts: Vec<String> = ends
-            .iter()
-            .map(|v| match self.text(*v) {
-                Text::Literal(l) => typed_literal(l),
-                other => other.plain(),
-            })
-            .collect();
-        self.take(&ends);
-        if !texts.is_empty() {
-            let value = nested(&texts);
-            self.line(&value);
-        }
-        self.depth -= 1;
-    }
-
     /// `x.store_at([…], t);` and its like.
     pub fn store(&mut self, op: &OpData) {
         let (method, first) = match op.kind {
@@ -584,16 +416,6 @@ impl<'k> Writer<'k> {
     }
 }
 
-impl Text {
-    /// As a bound of a range: a looser expression is read to its end.
-    fn tight_bound(&self) -> String {
-        match self {
-            Text::Literal(l) => literal(*l),
-            other => other.tight(),
-        }
-    }
-}
-
 /// How often ops, and those nested in them, use each value.
 fn count_uses(k: &Kernel, ops: &[OpId], value: &impl Fn(&ValueId) -> ValueId, uses: &mut HashMap<ValueId, usize>) {
     for op in ops.iter().map(|id| k.op(*id)) {
@@ -616,28 +438,6 @@ fn starts(k: &Kernel, ops: &[OpId], out: &mut HashSet<ValueId>) {
     }
 }
 
-/// What a block yields.
-fn yielded(k: &Kernel, ops: &[OpId]) -> Vec<ValueId> {
-    ops.last()
-        .map(|id| k.op(*id))
-        .filter(|op| op.kind == OpKind::Yield)
-        .map(|op| op.operands.clone())
-        .unwrap_or_default()
-}
-
-/// `a`, `(a, b)`, or tuples of at most six, which is how many the builder takes.
-fn nested(items: &[String]) -> String {
-    match items {
-        [one] => one.clone(),
-        few if few.len() <= 6 => format!("({})", few.join(", ")),
-        many => {
-            let size = many.len().div_ceil(6).max(2);
-            let groups: Vec<String> = many.chunks(size).map(nested).collect();
-            nested(&groups)
-        }
-    }
-}
-
 /// A name that Rust takes.
 pub(super) fn identifier(text: &str) -> String {
     let mut out: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
@@ -648,30 +448,4 @@ pub(super) fn identifier(text: &str) -> String {
         out.insert(0, 'v');
     }
     out
-}
-
-/// A literal whose type the place says.
-fn literal(l: Literal) -> String {
-    match l {
-        Literal::F32(x) if x.is_finite() => {
-            let text = format!("{x:?}");
-            // The builder reads it as f64 first.
-            let same = text.parse::<f64>().is_ok_and(|y| (y as f32).to_bits() == x.to_bits());
-            if same { text } else { format!("{text}f32") }
-        }
-        Literal::I32(i) => i.to_string(),
-        other => typed_literal(other),
-    }
-}
-
-/// A literal of that very type.
-fn typed_literal(l: Literal) -> String {
-    match l {
-        Literal::I32(i) => format!("{i}i32"),
-        Literal::Bool(b) => format!("{b}"),
-        Literal::F32(x) if x == f32::INFINITY => "f32::INFINITY".into(),
-        Literal::F32(x) if x == f32::NEG_INFINITY => "f32::NEG_INFINITY".into(),
-        Literal::F32(x) if x.is_nan() => format!("{{ const NAN: f32 = f32::from_bits({:#010x}); NAN }}", x.to_bits()),
-        Literal::F32(x) => format!("{x:?}f32"),
-    }
 }

@@ -3,16 +3,17 @@
 //! The text stages to the same ops in the same order, so that it compiles to the same code. Rust evaluates arguments before a call
 //! and the builder makes constants of literals in the call; an expression is written inside of another one only where that gives
 //! the order of the kernel, everything else is bound by `let` first ([`block`]). What both roles compute up to the work item
-//! stands before the roles ([`shared`]).
+//! stands before the roles ([`shared`]). What a schedule pins and neither rings nor roles say is a schedule beside the kernel ([`schedule`]).
 
 mod block;
 mod op;
+mod schedule;
 mod shared;
+mod text;
 
 use crate::CodegenError;
 use block::Writer;
 use std::collections::HashSet;
-use tile_lang::diag::{Diagnostic, Diagnostics};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Access, Kernel, OpKind, RingPart, Role, Type, slot_layout};
 
@@ -31,14 +32,13 @@ pub fn source_file(k: &Kernel) -> Result<String, CodegenError> {
 }
 
 /// Prints a kernel that is split into roles, with its requirements ([`explicit_roles`](crate::passes::explicit_roles)), as a function of a
-/// file that begins with `use monotile::prelude::*;`.
+/// file that begins with `use monotile::prelude::*;`, and its schedule as another one, if there is any.
 ///
 /// # Errors
-/// A kernel that is not split into roles, or that no source stages to; `E30` for what its schedule pins and source doesn't say.
+/// A kernel that is not split into roles, or that no source stages to.
 pub fn as_source(k: &Kernel) -> Result<String, CodegenError> {
     let wrong =
         |message: &str| CodegenError::Plan(format!("kernel `{}` can't be printed as source: {message}", k.name));
-    sayable(k)?;
     let consumer = k.body(Role::Consumer).ok_or_else(|| wrong("it is not split into roles"))?;
     let producer = k.body(Role::Producer);
     let shared = shared::shared(k, producer, consumer).map_err(wrong)?;
@@ -49,8 +49,9 @@ pub fn as_source(k: &Kernel) -> Result<String, CodegenError> {
     let params: Vec<String> = k.params.iter().map(|p| w.param(p.value, &p.name)).collect();
     let ring_names: Vec<String> = rings.iter().map(|_| w.fresh("ring")).collect();
     w.rings = rings.iter().cloned().zip(ring_names).collect();
+    let function = block::identifier(&k.name);
     w.line("#[tile::kernel]");
-    w.line(&format!("pub fn {}({}) {{", block::identifier(&k.name), params.join(", ")));
+    w.line(&format!("pub fn {function}({}) {{", params.join(", ")));
     w.depth += 1;
     w.ops(&shared.ops, &[], &[]);
     for (parts, name) in w.rings.clone() {
@@ -77,34 +78,11 @@ pub fn as_source(k: &Kernel) -> Result<String, CodegenError> {
     }
     w.depth -= 1;
     w.line("}");
-    match w.problem {
-        Some(problem) => Err(wrong(&problem)),
-        None => Ok(w.out),
+    if let Some(problem) = w.problem {
+        return Err(wrong(&problem));
     }
-}
-
-/// Whether source with explicit roles says all that the kernel's schedule pins: rings, slots, warps, registers and the order of items
-/// become source; what is pinned of single products does not.
-fn sayable(k: &Kernel) -> Result<(), CodegenError> {
-    let Some(s) = k.schedule.as_deref() else { return Ok(()) };
-    let splits = s.splits.iter().map(|p| (format!("the split of `{}`", p.op.text), p.span));
-    let groups = s.inflight.iter().filter(|i| i.groups > 0);
-    let groups = groups.map(|i| (format!("groups of `{}` in flight", i.op.text), i.span));
-    let cluster = s.cluster.iter().filter(|c| c.value > 1).map(|c| ("a cluster".to_owned(), c.span));
-    let errors: Vec<Diagnostic> = splits
-        .chain(groups)
-        .chain(cluster)
-        .map(|(what, span)| Diagnostic {
-            code: "E30",
-            message: format!("{what} can't be said in source with explicit roles"),
-            file: s.file(span),
-            span,
-            notes: vec![
-                "leave it out of the schedule for `--as-source`: the printed kernel would compile to other code".into(),
-            ],
-        })
-        .collect();
-    if errors.is_empty() { Ok(()) } else { Err(CodegenError::Program(Diagnostics(errors))) }
+    let beside = schedule::beside(k, &w.renamed(), &function).map_err(wrong)?;
+    Ok(w.out + &beside)
 }
 
 /// The kinds of slots, in the order in which they first appear. `None` if a part lies where the language wouldn't put it.

@@ -1,6 +1,7 @@
 //! Ops as expressions.
 
-use super::block::{Pending, Text, Writer};
+use super::block::Writer;
+use super::text::{Pending, Text};
 use super::{part_types, tile_type};
 use tile_lang::ir::{BinaryOp, CmpOp, Literal, OpData, OpId, OpKind, Sync, Type, UnaryOp, ValueId};
 

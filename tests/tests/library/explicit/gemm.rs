@@ -17,7 +17,7 @@ pub fn gemm(a: &Global<bf16, 2>, b: &Global<bf16, 2>, c: &mut Global<bf16, 2>) {
     });
     role("math", 0, 0, || {
         let mut acc = Tile::<f32, 128, 256>::zero();
-        for _ in 0..cdiv(a.dim(1), 64i32) {
+        'k: for _ in 0..cdiv(a.dim(1), 64i32) {
             let slot = ring.wait();
             let at = slot.get();
             let slot_2 = ring_2.wait();

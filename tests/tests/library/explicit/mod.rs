@@ -5,26 +5,31 @@
 
 use std::path::Path;
 use tile_codegen::explain::source::source_file;
-use tile_codegen::lower::{Machine, ParamFacts, assemble};
+use tile_codegen::lower::{Assembled, Machine, ParamFacts, assemble};
 use tile_codegen::passes::{explicit_roles, lower_to_roles};
+use tile_codegen::schedule::complete;
 use tile_codegen::target;
-use tile_lang::build::KernelDef;
+use tile_lang::build::InstanceError;
 use tile_lang::ir::{Kernel, Resources};
-use tile_lang::schedule::ScheduleDef;
-use tile_models::kernels::library::samples;
-use tile_models::kernels::schedules;
+use tile_models::kernels::library::{samples, schedules};
 
-/// The printed kernels, a file each; some with a schedule of the library, in files named after both.
+/// An instance of what was printed.
+type Staged = fn() -> Result<Kernel, InstanceError>;
+
+/// The printed kernels, a file each; those with a schedule of the library in files named after both. `kernel` is the kernel's name where
+/// it is not the file's, `schedule` what stands beside it in the file, if anything does.
 macro_rules! printed {
-    ($($name:ident $(: $kernel:ident)?),* $(,)?) => {
+    ($($file:ident $(: $kernel:ident $(under $schedule:ident)?)?),* $(,)?) => {
         $(
             #[allow(unused_variables, clippy::all, reason = "printed by the compiler")]
-            mod $name;
+            mod $file;
         )*
-        const PRINTED: &[(&str, KernelDef)] = &[$((stringify!($name), printed!(@kernel $name $($kernel)?))),*];
+        const PRINTED: &[(&str, Staged)] =
+            &[$((stringify!($file), || printed!(@def $file $($kernel $($schedule)?)?).instance(&[]))),*];
     };
-    (@kernel $file:ident) => { $file::$file::DEF };
-    (@kernel $file:ident $kernel:ident) => { $file::$kernel::DEF };
+    (@def $file:ident) => { $file::$file::DEF };
+    (@def $file:ident $kernel:ident) => { $file::$kernel::DEF };
+    (@def $file:ident $kernel:ident $schedule:ident) => { $file::$schedule::DEF };
 }
 
 printed!(
@@ -62,27 +67,27 @@ printed!(
     advance,
     linear_shallow: linear,
     linear_warpgroup: linear,
+    linear_half: linear under half,
     linear_mxfp4_alone: linear_mxfp4,
+    attention_keys_and_values: attention under keys_and_values,
+    gemm_neighbours: gemm under neighbours,
+    gemm_running: gemm under running,
+    gemm_neighbours_running: gemm under neighbours_running,
 );
 
-/// Schedules that source with explicit roles can say.
-const SCHEDULED: [(&str, ScheduleDef); 3] = [
-    ("linear_shallow", schedules::shallow::DEF),
-    ("linear_warpgroup", schedules::warpgroup::DEF),
-    ("linear_mxfp4_alone", schedules::alone::DEF),
-];
-
-/// The library's kernels, and some with schedules, by the names of their files.
+/// The library's kernels, and those with schedules under each of theirs, by the names of their files.
 fn instances() -> Vec<(String, Kernel)> {
     let samples: Vec<Kernel> =
         samples().iter().map(|s| s.def.instance(&s.generics).unwrap_or_else(|e| panic!("{e}"))).collect();
-    let scheduled = SCHEDULED.iter().map(|(file, def)| {
-        let kernel =
-            samples.iter().find(|k| file.strip_suffix(def.name) == Some(&format!("{}_", k.name))).unwrap().clone();
-        let schedule = def.schedule(&kernel).unwrap_or_else(|e| panic!("{e}"));
-        ((*file).to_owned(), schedule.attach(kernel).unwrap_or_else(|e| panic!("{e}")))
-    });
-    let scheduled: Vec<(String, Kernel)> = scheduled.collect();
+    let scheduled: Vec<(String, Kernel)> = schedules()
+        .iter()
+        .map(|def| {
+            let kernel = samples.iter().find(|k| k.name == def.kernel.name).unwrap().clone();
+            let file = format!("{}_{}", kernel.name, def.name);
+            let schedule = def.schedule(&kernel).unwrap_or_else(|e| panic!("{e}"));
+            (file, schedule.attach(kernel).unwrap_or_else(|e| panic!("{e}")))
+        })
+        .collect();
     samples.into_iter().map(|k| (k.name.clone(), k)).chain(scheduled).collect()
 }
 
@@ -97,14 +102,20 @@ fn bare(kernel: &Kernel) -> String {
     k.resources = Resources::default();
     k.generics.clear();
     k.values.iter_mut().for_each(|v| v.name = None);
+    k.blocks.iter_mut().for_each(|b| b.label = None);
+    k.schedule = None;
     format!("{k:#}")
+}
+
+fn assembled(kernel: &Kernel) -> Assembled {
+    let facts = vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()];
+    let assembled = assemble(&kernel.name, std::slice::from_ref(kernel), &[facts], machine(kernel));
+    assembled.unwrap_or_else(|e| panic!("{}: {e}", kernel.name))
 }
 
 /// The kernel's module in the LLVM dialect, without places.
 fn lowered(kernel: &Kernel) -> String {
-    let facts = vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()];
-    let assembled = assemble(&kernel.name, std::slice::from_ref(kernel), &[facts], machine(kernel));
-    let mlir = assembled.unwrap_or_else(|e| panic!("{}: {e}", kernel.name)).mlir;
+    let mlir = assembled(kernel).mlir;
     let line = |l: &str| l.split(" loc(").next().unwrap_or_default().to_owned();
     // Lines with `#` name the files and functions of places.
     mlir.lines().filter(|l| !l.starts_with('#')).map(line).collect::<Vec<_>>().join("\n")
@@ -131,8 +142,8 @@ fn what_is_printed_stages_to_the_same_kernel_and_lowers_to_the_same_code() {
     let kernels = instances();
     assert_eq!(PRINTED.len(), kernels.len(), "a kernel of the library has no file here");
     for (file, kernel) in kernels {
-        let (_, def) = PRINTED.iter().find(|(name, _)| *name == file).unwrap();
-        let printed = def.instance(&[]).unwrap_or_else(|e| panic!("{file}: {e}"));
+        let (_, staged) = PRINTED.iter().find(|(name, _)| *name == file).unwrap();
+        let printed = staged().unwrap_or_else(|e| panic!("{file}: {e}"));
         let (want, have) = (bare(&kernel), bare(&printed));
         if want != have {
             let at = want.lines().zip(have.lines()).position(|(a, b)| a != b).unwrap_or(0);
@@ -142,5 +153,18 @@ fn what_is_printed_stages_to_the_same_kernel_and_lowers_to_the_same_code() {
         let (want, have) = (lowered(&kernel), lowered(&printed));
         let differ = want.lines().zip(have.lines()).find(|(a, b)| a != b);
         assert!(want == have, "{file} lowers to other code: {differ:?}");
+    }
+}
+
+/// What the compiler chose for a kernel with explicit roles, given back, leaves nothing open and changes nothing.
+#[test]
+fn kernels_with_explicit_roles_take_their_whole_schedule() {
+    for file in ["gemm", "gemm_neighbours_running", "linear_half", "linear_warpgroup", "embed"] {
+        let (_, staged) = PRINTED.iter().find(|(name, _)| *name == file).unwrap();
+        let kernel = staged().unwrap_or_else(|e| panic!("{file}: {e}"));
+        let chosen = complete(&kernel, &assembled(&kernel), machine(&kernel)).unwrap_or_else(|e| panic!("{file}: {e}"));
+        let text = chosen.to_string();
+        let again = chosen.attach(kernel.clone()).unwrap_or_else(|e| panic!("{file}: {text}\n{e}"));
+        assert!(lowered(&kernel) == lowered(&again), "{file}:\n{text}");
     }
 }
