@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use tile_codegen::target::Target;
-use tile_codegen::{Compiled, compile};
+use tile_codegen::{Compiled, Debug, compile_with};
 use tile_lang::artifact::{Artifact, hex};
 use tile_lang::plan::Plan;
 
@@ -40,8 +40,8 @@ fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Saves a plan's artifact for a target as `folder/name.tile`, unless one of the same plan, target and `compiler` is there;
-/// what was compiled.
+/// Saves a plan's artifact for a target as `folder/name.tile`, with or without what its kernels say about themselves, unless one of the same
+/// plan, target and `compiler` is there; what was compiled.
 ///
 /// # Errors
 /// The plan can't be compiled or the file not written.
@@ -51,17 +51,19 @@ pub fn save(
     name: &str,
     compiler: &str,
     target: &'static Target,
+    debug: Debug,
 ) -> Result<Option<Compiled>, Box<dyn std::error::Error>> {
     let (file, stamp) = (folder.join(format!("{name}.tile")), folder.join(format!("{name}.sha256")));
     let mut sum = Sha256::new();
     sum.update(compiler);
     sum.update(target.name);
+    sum.update(format!("{debug:?}"));
     sum.update(serde_json::to_vec(plan)?);
     let key = hex(&sum.finalize());
     if std::fs::read_to_string(&stamp).is_ok_and(|k| k == key) && Artifact::load(&file).is_ok() {
         return Ok(None);
     }
-    let compiled = compile(plan, target).map_err(|e| format!("{name}: {e}"))?;
+    let compiled = compile_with(plan, target, debug).map_err(|e| format!("{name}: {e}"))?;
     if compiled.image.cubin.is_empty() {
         return Err("ptxas is missing: `cargo xtask setup` installs it".into());
     }

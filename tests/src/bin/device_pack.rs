@@ -4,8 +4,8 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tile_codegen::Compiled;
 use tile_codegen::target::{self, Target};
+use tile_codegen::{Compiled, Debug};
 use tile_models::graph::GraphOptions;
 use tile_tests::cases::{self, Case};
 use tile_tests::generated;
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&args.folder)?;
     let start = Instant::now();
     let (mut count, mut fresh, mut failed, mut refused, mut slow) = (0, 0, 0, 0, Duration::ZERO);
-    let mut pack = |case: Case| {
+    let mut pack = |case: Case, debug: Debug| {
         if args.only.as_ref().is_some_and(|only| !case.name.contains(only)) {
             return;
         }
@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             return;
         }
         count += 1;
-        match pack::save(&case.plan, &args.folder, &case.name, &compiler, args.target) {
+        match pack::save(&case.plan, &args.folder, &case.name, &compiler, args.target, debug) {
             Ok(None) => {}
             Ok(Some(compiled)) => {
                 fresh += 1;
@@ -70,9 +70,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     };
-    cases::all()?.into_iter().for_each(&mut pack);
+    cases::all()?.into_iter().for_each(|case| pack(case, Debug::Strip));
+    cases::said()?.into_iter().for_each(|said| pack(said.case, Debug::Keep));
     for make in cases::large().iter().filter(|_| args.large) {
-        pack(make()?);
+        pack(make()?, Debug::Strip);
     }
     println!(
         "{count} cases for {}, {fresh} compiled, {failed} failed, {refused} not for this target, in {:.1?}; slowest to PTX {slow:.2?}{}",
@@ -85,7 +86,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let opened = model::Model::open(folder)?;
         let options = GraphOptions { context: args.context, ..GraphOptions::default() };
         let plan = opened.plan(options)?;
-        match pack::save(&plan, &args.folder, &opened.name, &compiler, args.target)? {
+        match pack::save(&plan, &args.folder, &opened.name, &compiler, args.target, Debug::Strip)? {
             Some(compiled) => report(&opened.name, &compiled),
             None => println!("{}: unchanged", opened.name),
         }
@@ -102,7 +103,7 @@ fn generated_kernels(args: &Args, compiler: &str) -> usize {
     let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let one = |seeds: &[u64]| -> Result<(), String> {
         let batch = generated::batch(seeds)?;
-        let saved = pack::save(&batch.case.plan, &args.folder, &batch.name, compiler, args.target);
+        let saved = pack::save(&batch.case.plan, &args.folder, &batch.name, compiler, args.target, Debug::Strip);
         saved.map(drop).map_err(|e| e.to_string())
     };
     std::thread::scope(|s| {

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use tile_codegen::target::{self, Target};
 use tile_lang::artifact::Artifact;
+use tile_lang::debug::capture;
 use tile_lang::exec::Executor;
 use tile_lang::generate::Compared;
 use tile_lang::sim::{Precision, SimExecutor};
@@ -15,6 +16,7 @@ use tile_tests::generated;
 use tile_tests::lockstep::{self, Difference};
 use tile_tests::model::{Failure, Model};
 use tile_tests::results::{CEILING, Row, Run};
+use tile_tests::said;
 use tile_tests::targets;
 
 /// Runs what `device-pack` compiled into a folder.
@@ -237,6 +239,48 @@ fn kernels(args: &Args) -> Result<usize, Failure> {
     cases::all()?.into_iter().try_for_each(&mut measure)?;
     for make in cases::large().iter().filter(|_| args.bench) {
         measure(make()?)?;
+    }
+    Ok(failed + said_by_kernels(args, folder, &run)?)
+}
+
+/// Runs the kernels that say something about themselves; how many said something else than on the simulator.
+fn said_by_kernels(args: &Args, folder: &Path, run: &Run) -> Result<usize, Failure> {
+    let mut failed = 0;
+    for said in cases::said()? {
+        let case = &said.case;
+        if args.only.as_ref().is_some_and(|only| !case.name.contains(only)) {
+            continue;
+        }
+        let outcome = (|| -> Result<Outcome, Failure> {
+            let artifact = args.common.artifact(folder, &case.name)?;
+            if artifact.plan != case.plan {
+                return Err("the artifact is of another plan; pack again".into());
+            }
+            if artifact.image.sites.is_empty() {
+                return Err("the artifact was made without what its kernels say; pack again".into());
+            }
+            let mut gpu = GpuExecutor::new(args.common.device, &artifact, &case.weights)?;
+            let errors = said::check(&said, &mut gpu)?;
+            case.fill(&mut gpu)?;
+            let (trace, _) = capture(|| gpu.trace(0..1));
+            said::check_marks(&said, &trace?.marks)?;
+            let (sha, machine) = (tile_lang::ptx::sha256(&artifact.image.ptx), gpu.device());
+            Ok(Outcome { errors, difference: None, timing: None, sustained: None, sha, machine })
+        })();
+        match outcome {
+            Ok(outcome) => {
+                let ok = outcome.passed(case);
+                failed += usize::from(!ok);
+                print(case, &outcome, ok);
+                if ok {
+                    run.write(row(case, &outcome))?;
+                }
+            }
+            Err(e) => {
+                failed += 1;
+                println!("FAIL {}: {e}", case.name);
+            }
+        }
     }
     Ok(failed)
 }

@@ -5,6 +5,7 @@
 //! what a kernel must not write has to be as it was. One file for each family of kernels.
 
 mod advance;
+mod ahead;
 mod attention;
 mod builder;
 mod experts;
@@ -20,12 +21,14 @@ mod prefill;
 mod rope;
 mod router;
 mod rows;
+mod said;
 mod sample;
 mod scaled;
 mod schedules;
 mod wide;
 
 pub use builder::{Built, Contents};
+pub use said::{Said, Wrong};
 
 use tile_lang::exec::{Data, ExecError, Executor};
 use tile_lang::plan::Plan;
@@ -116,11 +119,20 @@ pub fn all() -> Result<Vec<Case>, String> {
         advance::cases,
         schedules::cases,
         wide::cases,
+        ahead::cases,
         ops::cases,
     ] {
         out.extend(family()?);
     }
     Ok(out)
+}
+
+/// The cases of kernels that say something about themselves, whose code is made with what they say.
+///
+/// # Errors
+/// As [`all`].
+pub fn said() -> Result<Vec<Said>, String> {
+    said::cases()
 }
 
 /// The cases that go through every op and element type.
