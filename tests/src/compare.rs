@@ -7,7 +7,7 @@ use tile_lang::exec::{Data, ExecError, Executor};
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Errors {
     /// The largest difference of a real that had to be written, relative to the root mean square of all of them in its
-    /// buffer; infinite where something is not a number.
+    /// buffer, or to the element's magnitude where the expectation gives that; infinite where something is not a number.
     pub largest: f64,
     /// Elements that differ though they must be equal: integers, and reals that had to stay as they were.
     pub unequal: usize,
@@ -33,7 +33,10 @@ pub fn compare(case: &Case, executor: &mut dyn Executor) -> Result<Errors, ExecE
             Data::I32(x) => x.len(),
         };
         match (executor.read(expected.buffer, 0, len)?, &expected.data, start) {
-            (Data::F32(got), Data::F32(want), Some(Data::F32(start))) => reals(&got, want, start, &mut errors),
+            (Data::F32(got), Data::F32(want), Some(Data::F32(start))) => match &expected.magnitudes {
+                Some(magnitudes) => each(&got, want, start, magnitudes, &mut errors),
+                None => reals(&got, want, start, &mut errors),
+            },
             (Data::I32(got), Data::I32(want), _) => {
                 errors.unequal += got.iter().zip(want).filter(|(a, b)| a != b).count();
             }
@@ -61,9 +64,36 @@ fn reals(got: &[f32], want: &[f32], start: &[f32], errors: &mut Errors) {
     }
 }
 
+/// As [`reals`], with the magnitude that each element's error is relative to.
+fn each(got: &[f32], want: &[f32], start: &[f32], magnitudes: &[f32], errors: &mut Errors) {
+    for (((got, want), start), magnitude) in got.iter().zip(want).zip(start).zip(magnitudes) {
+        if *magnitude == f32::INFINITY {
+            continue;
+        }
+        if want.to_bits() == start.to_bits() {
+            errors.unequal += usize::from(got.to_bits() != start.to_bits());
+            continue;
+        }
+        let d = f64::from((got - want).abs()) / f64::from(*magnitude).max(f64::MIN_POSITIVE);
+        errors.largest = errors.largest.max(if d.is_nan() { f64::INFINITY } else { d });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_relative_to_magnitudes() {
+        let mut errors = Errors::default();
+        let magnitudes = [10.0, 0.5, 1.0, f32::INFINITY];
+        each(&[12.0, 0.25, 7.0, f32::NAN], &[10.0, 0.5, 7.0, 1.0], &[0.0, 0.0, 7.0, 0.0], &magnitudes, &mut errors);
+        assert_eq!(errors, Errors { largest: 0.5, unequal: 0 });
+        each(&[1.0], &[0.0], &[0.0], &[1.0], &mut errors);
+        assert_eq!(errors.unequal, 1);
+        each(&[f32::NAN], &[1.0], &[0.0], &[1.0], &mut errors);
+        assert_eq!(errors.largest, f64::INFINITY);
+    }
 
     #[test]
     fn what_is_not_written_must_stay() {

@@ -138,6 +138,12 @@ impl Assigner<'_> {
                     self.set(op.results[0], l.without(*axis));
                 }
             }
+            // A part whose elements stay in their threads keeps its tile's layout.
+            OpKind::Slice(at) if self.part(op, at).is_some() => {
+                if let Some(part) = self.part(op, at) {
+                    self.set(op.results[0], part);
+                }
+            }
             OpKind::Reshape | OpKind::Join(_) | OpKind::Slice(_) if self.is_tile(op.results[0]) => {
                 for x in &op.operands {
                     let l = moved_from(self.native(*x), self.k.ty(*x), self.warps);
@@ -278,6 +284,13 @@ impl Assigner<'_> {
 
     fn set(&mut self, v: ValueId, layout: Layout) {
         self.out.native.insert(v, layout);
+    }
+
+    /// The layout of a slice of a register tile, if its elements stay in their threads.
+    fn part(&self, op: &OpData, at: &[usize]) -> Option<Layout> {
+        let y = op.results[0];
+        let of = self.native(op.operands[0]).filter(|_| self.is_tile(y))?;
+        of.part(at, self.k.ty(y).shape())
     }
 
     /// Records that a value is wanted in a layout; for a value without a layout of its own, its operands are.

@@ -102,6 +102,16 @@ impl Layout {
         self.reg.iter().enumerate().fold(0, |r, (i, (axis, bit))| r | ((at[*axis as usize] >> bit) & 1) << i)
     }
 
+    /// The layout of the part with these extents at this place, if every thread that holds elements of the tile holds those of the part
+    /// that lie alike in it: none of the part's elements has to move.
+    pub fn part(&self, at: &[usize], shape: &[usize]) -> Option<Layout> {
+        let inside = |(axis, bit): &(u8, u8)| 1usize << bit < shape[*axis as usize];
+        let whole = at.iter().zip(shape).all(|(at, extent)| at.is_multiple_of(*extent));
+        let threads = self.lane.iter().chain(&self.warp).flatten().all(inside);
+        let reg = self.reg.iter().copied().filter(inside).collect();
+        (whole && threads && !self.is_partial()).then(|| Layout { shape: shape.to_vec(), reg, ..self.clone() })
+    }
+
     /// Whether both give every thread the same elements, in any order of registers.
     pub fn same_threads(&self, other: &Layout) -> bool {
         self.shape == other.shape && self.lane == other.lane && self.warp == other.warp && self.partial == other.partial

@@ -100,6 +100,8 @@ pub(super) struct Body<'a> {
     pub flights: Vec<Flight>,
     /// Where the slots lie whose release is put off, by release.
     pub late: HashMap<OpId, Ssa>,
+    /// Registers, with their type, of what was computed last since a product was started.
+    pub computed: Vec<(Ssa, &'static str)>,
 }
 
 impl Body<'_> {
@@ -226,6 +228,7 @@ impl Body<'_> {
             return self.broken(format!("value {} has no layout", v.0));
         };
         let demands = self.layouts.demands.get(&v).cloned().unwrap_or_default();
+        self.note_computed(v, &held);
         self.remember(v, native.clone(), held.clone());
         for want in demands {
             let converted = self.convert(v, &held, &native, &want)?;

@@ -5,13 +5,21 @@ use super::emit::Ssa;
 use super::flight::{Crossing, Flight};
 use super::notes::Here;
 use crate::CodegenError;
+use crate::layout::Layout;
 use std::collections::HashMap;
+use tile_lang::dtype::DType;
 use tile_lang::ir::{OpData, OpId, Type, ValueId};
 
 /// Carried values with the block arguments that stand for them.
 type Bound = Vec<(ValueId, Vec<Ssa>)>;
 
 impl Body<'_> {
+    /// Whether the elements of a carried tile travel in pairs: 16-bit elements, which products take two in a register.
+    fn in_pairs(&self, v: ValueId) -> bool {
+        let registers = self.layouts.native.get(&v).map_or(1, Layout::registers);
+        matches!(self.dtype(v), DType::Bf16 | DType::F16) && registers.is_multiple_of(2)
+    }
+
     /// The registers of carried values, one after the other, with their types.
     fn flatten(&mut self, values: &[ValueId], like: &[ValueId]) -> Result<Vec<(Ssa, &'static str)>, CodegenError> {
         let mut out = Vec::new();
@@ -21,7 +29,16 @@ impl Body<'_> {
                 let Some(layout) = self.layouts.native.get(l).cloned() else {
                     return self.broken("carried tile without layout");
                 };
-                out.extend(self.elements(*v, &layout)?.into_iter().map(|e| (e, ty)));
+                let elements = self.elements(*v, &layout)?;
+                if self.in_pairs(*l) {
+                    let pairs = elements.chunks(2);
+                    out.extend(pairs.map(|pair| {
+                        let pair = self.e.vector(pair, ty);
+                        (self.e.bitcast(&pair, &format!("vector<2x{ty}>"), "i32"), "i32")
+                    }));
+                } else {
+                    out.extend(elements.into_iter().map(|e| (e, ty)));
+                }
             } else {
                 out.push((self.scalar(*v)?, ty));
             }
@@ -34,9 +51,10 @@ impl Body<'_> {
         let mut text = Vec::new();
         let mut bound = Vec::new();
         for v in values {
-            let ty = register_type(self.dtype(*v));
+            let pairs = self.is_tile(*v) && self.in_pairs(*v);
+            let ty = if pairs { "i32" } else { register_type(self.dtype(*v)) };
             let count = match (self.is_tile(*v), self.layouts.native.get(v)) {
-                (true, Some(l)) => l.registers(),
+                (true, Some(l)) => l.registers() / if pairs { 2 } else { 1 },
                 (true, None) => return self.broken("carried tile without layout"),
                 (false, _) => 1,
             };
@@ -47,15 +65,29 @@ impl Body<'_> {
         Ok((text.join(", "), bound))
     }
 
+    /// Binds block arguments to the values that they stand for. What was computed before the block is no more the last.
     fn bind(&mut self, bound: Bound) -> Result<(), CodegenError> {
+        self.computed.clear();
         for (v, names) in bound {
             if self.is_tile(v) {
-                self.define(v, Held::Elements(names))?;
+                let elements = if self.in_pairs(v) { self.apart(&names, self.dtype(v)) } else { names };
+                self.define(v, Held::Elements(elements))?;
             } else {
                 self.scalars.insert(v, names.into_iter().next().unwrap_or_default());
             }
         }
         Ok(())
+    }
+
+    /// The elements of pairs.
+    fn apart(&mut self, pairs: &[Ssa], d: DType) -> Vec<Ssa> {
+        let ty = format!("vector<2x{}>", register_type(d));
+        let mut out = Vec::with_capacity(2 * pairs.len());
+        for pair in pairs {
+            let pair = self.e.bitcast(pair, "i32", &ty);
+            out.extend([0, 1].map(|i| self.e.extract(&pair, i, &ty)));
+        }
+        out
     }
 
     /// Arrays that a block writes or reads, for the barriers between iterations.
@@ -138,6 +170,7 @@ impl Body<'_> {
         if self.meddles(id) {
             self.land(0);
         }
+        self.land_used(id);
         let condition = self.scalar(op.operands[0])?;
         let (yes, no, join) = (self.e.label(), self.e.label(), self.e.label());
         self.e.cond_br(&condition, &yes, &no);

@@ -162,10 +162,29 @@ impl Body<'_> {
         self.fetch(layout, d, 0, &strides)
     }
 
+    /// A slice whose elements stay in their threads.
+    fn part(&mut self, op: &OpData, at: &[usize], to: &Layout) -> Result<bool, CodegenError> {
+        let (x, y) = (op.operands[0], op.results[0]);
+        let Some(from) = self.layouts.native.get(&x).cloned() else { return Ok(false) };
+        if from.part(at, &to.shape).as_ref() != Some(to) {
+            return Ok(false);
+        }
+        let held = self.elements(x, &from)?;
+        let place = |r| -> Vec<usize> { to.register_offset(r).iter().zip(at).map(|(own, at)| own + at).collect() };
+        let part = (0..to.registers()).map(|r| held[from.register_at(&place(r))].clone()).collect();
+        self.define(y, Held::Elements(part))?;
+        Ok(true)
+    }
+
     /// Ops that move elements between threads: the operands meet in the exchange area, the result is read out of it.
     pub fn moved(&mut self, op: &OpData) -> Result<(), CodegenError> {
         let y = op.results[0];
         let Some(to) = self.layouts.native.get(&y).cloned() else { return self.broken("a moved tile without layout") };
+        if let OpKind::Slice(at) = &op.kind
+            && self.part(op, at, &to)?
+        {
+            return Ok(());
+        }
         let d = self.dtype(y);
         let mut sources = Vec::new();
         for x in &op.operands {

@@ -4,13 +4,16 @@
 //! Products end in the order in which they were started, so a wait says how many of the latest may still run. A product whose sum a loop
 //! carries may run into the next iteration, where the next product adds to the same registers without a wait.
 
-use super::body::{Body, Held};
+use super::body::{Body, Held, register_type};
 use super::emit::Ssa;
 use super::{actions, sync};
 use crate::layout::{Layout, warpgroup};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{OpData, OpId, OpKind, ValueId};
 use tile_lang::protocol::{Action, At, Barrier, Reach, RingId, Side, Who};
+
+/// Registers of a tile up to which all of them stand for it.
+const FEW: usize = 4;
 
 /// A product that may still run.
 #[derive(Clone, Debug)]
@@ -49,11 +52,6 @@ impl Body<'_> {
         })
     }
 
-    /// Whether a value is the result of a product that may still run.
-    pub fn flies(&self, v: ValueId) -> bool {
-        self.flights.iter().any(|f| f.value == Some(v))
-    }
-
     /// Waits until this value's product is over, if it is one that may run.
     pub fn land_value(&mut self, v: ValueId) {
         if let Some(at) = self.flights.iter().position(|f| f.value == Some(v)) {
@@ -67,6 +65,7 @@ impl Body<'_> {
             return;
         }
         let over: Vec<Flight> = self.flights.drain(..self.flights.len() - left).collect();
+        self.after_computed();
         self.e.asm(&format!("wgmma.wait_group.sync.aligned {left};"), "", &[], None);
         self.notes.note(Action::WaitProducts { left });
         for mut flight in over {
@@ -74,6 +73,33 @@ impl Body<'_> {
             for release in flight.put_off {
                 self.give_back(release);
             }
+        }
+    }
+
+    /// Remembers what was computed last while products run.
+    pub fn note_computed(&mut self, v: ValueId, held: &Held) {
+        let ty = register_type(self.dtype(v));
+        if let (false, Held::Elements(e), "f32" | "i32") = (self.flights.is_empty(), held, ty) {
+            let ends = if e.len() > FEW { vec![&e[0], &e[e.len() - 1]] } else { e.iter().collect() };
+            self.computed = ends.into_iter().map(|x| (x.clone(), ty)).collect();
+        }
+    }
+
+    /// What follows comes after what was computed before it. ptxas sees no order between arithmetic and waits for products and draws the
+    /// waits up to the start of a block, so that nothing would overlap. It keeps the order of instructions with effects: one that
+    /// needs the results, and practically never does anything, holds what follows it back. Where it does, it only takes a nanosecond.
+    fn after_computed(&mut self) {
+        let mut all: Option<Ssa> = None;
+        for (x, ty) in std::mem::take(&mut self.computed) {
+            let x = self.e.bitcast(&x, ty, "i32");
+            all = Some(match all {
+                None => x,
+                Some(a) => self.e.bin("xor", &a, &x, "i32"),
+            });
+        }
+        if let Some(x) = all {
+            let text = "{ .reg .pred p; setp.eq.b32 p, $0, 0x7fedcba9; @p nanosleep.u32 1; }";
+            self.e.asm(text, "r", &[(&x, "i32")], None);
         }
     }
 
@@ -146,6 +172,11 @@ impl Body<'_> {
         if !self.layouts.warpgroups.contains(&product) || self.may_run(product) == 0 {
             return None;
         }
+        // The next iteration would write the registers that it reads.
+        let first = self.k.op(product).operands[1];
+        if self.is_tile(first) && !self.kept.contains_key(&first) {
+            return None;
+        }
         let (sum, rest) = (self.k.op(product).results[0], &ops[last + 1..]);
         let (end, between) = rest.split_last()?;
         if between.iter().any(|id| !self.k.op(*id).blocks.is_empty() || self.k.op(*id).operands.contains(&sum)) {
@@ -192,12 +223,24 @@ impl Body<'_> {
         }
     }
 
-    /// Whether an op's blocks do something to products in flight: start or use one, or touch the ring.
+    /// Whether an op's blocks start products or touch the ring, so that nothing may run on through one of its branches only.
     pub fn meddles(&self, id: OpId) -> bool {
         self.k.op(id).blocks.iter().flat_map(|b| &self.k.block(*b).ops).any(|inner| {
-            let op = self.k.op(*inner);
-            let kind = matches!(op.kind, OpKind::Mma | OpKind::RingWait(_) | OpKind::RingRelease | OpKind::For { .. });
-            kind || op.operands.iter().any(|v| self.flies(*v)) || self.meddles(*inner)
+            let kind = &self.k.op(*inner).kind;
+            matches!(kind, OpKind::Mma | OpKind::RingWait(_) | OpKind::RingRelease | OpKind::For { .. })
+                || self.meddles(*inner)
         })
+    }
+
+    /// Before a branch: waits for the products whose results its blocks use; later ones run on.
+    pub fn land_used(&mut self, id: OpId) {
+        for block in &self.k.op(id).blocks {
+            for inner in &self.k.block(*block).ops {
+                for v in &self.k.op(*inner).operands {
+                    self.land_value(*v);
+                }
+                self.land_used(*inner);
+            }
+        }
     }
 }

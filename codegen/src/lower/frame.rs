@@ -381,6 +381,7 @@ impl Frame {
             cluster: self.cluster,
             flights: Vec::new(),
             late: HashMap::new(),
+            computed: Vec::new(),
         };
         body.block(block)?;
         body.land(0);

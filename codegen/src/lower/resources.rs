@@ -285,9 +285,9 @@ pub(super) fn ring_slots(name: &str, kernels: &[&Kernel], space: &RingSpace) -> 
         return Err(CodegenError::Program(Diagnostics(vec![error])));
     }
     for k in kernels {
-        // While a product runs on, its slots are held beside those of the next one.
-        let runs_on = k.schedule.as_deref().is_some_and(|s| s.inflight.iter().any(|i| i.groups > 0));
-        let held = slots_held(k) * if runs_on { 2 } else { 1 };
+        // While products run on, their slots are held beside those of the next one.
+        let running = k.schedule.as_deref().and_then(|s| s.inflight.iter().map(|i| i.groups).max()).unwrap_or(0);
+        let held = slots_held(k) * (1 + running);
         if held > slots {
             let span = if k.resources.slots > 0 { k.resources.slots_span } else { first_wait(k) };
             let message = format!("the consumer holds {held} slots at one time, the ring has {slots}");

@@ -95,6 +95,7 @@ impl Body<'_> {
         self.notes.note(Action::Start);
         let result = op.results[0];
         let (slots, words) = (self.slots_of(id), first.words());
+        self.computed.clear();
         self.flights.push(Flight { value: Some(result), words, slots, put_off: Vec::new() });
         self.remember(result, layout.clone(), Held::Elements(c));
         self.land(self.may_run(id));

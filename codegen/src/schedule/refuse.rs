@@ -11,7 +11,7 @@ use tile_lang::schedule::{NamedOp, OpClass, Raster, Resolved, Schedule, named_op
 use tile_lang::span::Span;
 
 /// The most products that may run after another one was started.
-const MOST_INFLIGHT: usize = 1;
+const MOST_INFLIGHT: usize = 7;
 
 /// CTAs that form a cluster: what every device with clusters can have.
 const CLUSTERS: [usize; 3] = [2, 4, 8];
@@ -174,7 +174,7 @@ impl Refusals<'_> {
                 let message = format!("{} products can't be left running at `{}`", inflight.groups, self.id(op));
                 let notes = vec![
                     self.here("the product is here", op),
-                    format!("a loop hands {MOST_INFLIGHT} on to its next iteration"),
+                    format!("a wait leaves at most {MOST_INFLIGHT} running"),
                     format!("write `inflight … {MOST_INFLIGHT}`, or leave it out"),
                 ];
                 self.push(inflight.span, "E30", message, notes);

@@ -156,7 +156,7 @@ fn what_cannot_be_realised_says_why_and_what_can() {
         .warps("load", 4)
         .registers("math", 100)
         .split("acc", [4, 1, 2])
-        .inflight("acc", 2)
+        .inflight("acc", 8)
         .raster(Raster::Grouped(0))
         .cluster(3);
     insta::assert_snapshot!("roles_and_products", refused(pair_kernel(), roles));

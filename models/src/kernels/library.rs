@@ -26,7 +26,7 @@ macro_rules! samples {
 /// Schedules of the library's kernels, beside the compiler's own choices.
 pub fn schedules() -> Vec<ScheduleDef> {
     use schedules::{alone, half, keys_and_values, neighbours, neighbours_running, running, shallow, warpgroup};
-    use schedules::{steps, steps_neighbours_running, steps_running};
+    use schedules::{overlapped, steps, steps_neighbours_running, steps_running};
     vec![
         shallow::DEF,
         warpgroup::DEF,
@@ -39,6 +39,7 @@ pub fn schedules() -> Vec<ScheduleDef> {
         steps::DEF,
         steps_running::DEF,
         steps_neighbours_running::DEF,
+        overlapped::DEF,
     ]
 }
 
@@ -64,7 +65,7 @@ pub fn samples() -> Vec<Sample> {
         attention::attention => [16, 16, 3, 64, 200, 128, 136, 32],
         attention::combine => [128, 128, 16, 32],
         attention::combine_sink => [128, 128, 16, 32],
-        prefill::prefill => [128, 64, 3, 64, 192, 128],
+        prefill::prefill => [128, 64, 3, 64, 1, 64, 128],
         router::router_logits => [F32, F32, 1, 1, 8, 16, 256],
         router::route => [8, 256, 64, 8, 1],
         experts::experts_swiglu => [Bf16, F32, 1, 8, 16, 256],

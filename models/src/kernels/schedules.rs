@@ -1,7 +1,7 @@
 //! Schedules of some kernels that differ from what the compiler chooses. None of them changes a result; they are there to be
 //! compared with the compiler's choices, in tests and by hand.
 
-use super::{attention, gemm, linear};
+use super::{attention, gemm, linear, prefill};
 use tile_lang::dsl::*;
 use tile_lang::tile;
 
@@ -76,4 +76,12 @@ pub fn steps_running() -> Schedule {
 #[tile::schedule(gemm::gemm, crate = tile_lang)]
 pub fn steps_neighbours_running() -> Schedule {
     Schedule::new().ring("steps", ["k.at", "k.bt"]).cluster(2).raster(Raster::Grouped(8)).inflight("k.acc", 1)
+}
+
+/// A block's weights are computed while the values of the block before it are added: the products of scores and of values are started one
+/// behind the other, and each is waited for where its sum is read.
+#[tile::schedule(prefill::prefill, crate = tile_lang)]
+pub fn overlapped(ND: usize, NV: usize) -> Schedule {
+    let most = (ND + NV).min(7);
+    Schedule::new().inflight("j.x", most).inflight("j.o", most)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tile_codegen::target::{self, Target};
 use tile_codegen::{Compiled, Debug};
 use tile_models::graph::GraphOptions;
-use tile_tests::cases::{self, Case};
+use tile_tests::cases::{self, Case, Recipe};
 use tile_tests::generated;
 use tile_tests::model;
 use tile_tests::{pack, targets};
@@ -72,8 +72,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     cases::all()?.into_iter().for_each(|case| pack(case, Debug::Strip));
     cases::said()?.into_iter().for_each(|said| pack(said.case, Debug::Keep));
-    for make in cases::large().iter().filter(|_| args.large) {
-        pack(make()?, Debug::Strip);
+    let fits = |r: &Recipe| args.large && args.only.as_ref().is_none_or(|only| r.may_contain(only));
+    for recipe in cases::large().iter().filter(|r| fits(r)) {
+        pack((recipe.make)()?, Debug::Strip);
     }
     println!(
         "{count} cases for {}, {fresh} compiled, {failed} failed, {refused} not for this target, in {:.1?}; slowest to PTX {slow:.2?}{}",

@@ -10,7 +10,7 @@ use tile_lang::generate::Compared;
 use tile_lang::sim::{Precision, SimExecutor};
 use tile_runtime::{GpuExecutor, Timing, TimingOptions};
 use tile_tests::behaviour;
-use tile_tests::cases::{self, Case};
+use tile_tests::cases::{self, Case, Recipe};
 use tile_tests::compare::{Errors, compare};
 use tile_tests::generated;
 use tile_tests::lockstep::{self, Difference};
@@ -237,8 +237,9 @@ fn kernels(args: &Args) -> Result<usize, Failure> {
         Ok(())
     };
     cases::all()?.into_iter().try_for_each(&mut measure)?;
-    for make in cases::large().iter().filter(|_| args.bench) {
-        measure(make()?)?;
+    let fits = |r: &Recipe| args.bench && args.only.as_ref().is_none_or(|only| r.may_contain(only));
+    for recipe in cases::large().iter().filter(|r| fits(r)) {
+        measure((recipe.make)()?)?;
     }
     Ok(failed + said_by_kernels(args, folder, &run)?)
 }

@@ -65,7 +65,7 @@ impl Out<f32> {
     /// What must be there afterwards.
     pub fn reals(&self, data: Vec<f32>) -> Expected {
         assert_eq!(data.len(), self.start.len());
-        Expected { buffer: self.buffer, data: Data::F32(data) }
+        Expected { buffer: self.buffer, data: Data::F32(data), magnitudes: None }
     }
 }
 
@@ -73,7 +73,7 @@ impl Out<i32> {
     /// What must be there afterwards.
     pub fn integers(&self, data: Vec<i32>) -> Expected {
         assert_eq!(data.len(), self.start.len());
-        Expected { buffer: self.buffer, data: Data::I32(data) }
+        Expected { buffer: self.buffer, data: Data::I32(data), magnitudes: None }
     }
 }
 

@@ -41,6 +41,9 @@ pub struct Expected {
     pub buffer: usize,
     /// All of its contents.
     pub data: Data,
+    /// What the error of each element is relative to, where that isn't the root mean square of all that is written; an element whose
+    /// magnitude is infinite is not looked at.
+    pub magnitudes: Option<Vec<f32>>,
 }
 
 /// Computes what the outputs must hold.
@@ -62,7 +65,8 @@ pub struct Case {
     pub weights: Contents,
     /// Contents of the buffers at the start.
     pub start: Vec<(usize, Data)>,
-    /// Largest error allowed against the reference, relative to the root mean square of what is written.
+    /// Largest error allowed against the reference, relative to the root mean square of what is written or to magnitudes that the
+    /// expectation gives.
     pub tolerance: f64,
     /// The fewest bytes that the work moves.
     pub bytes: u64,
@@ -144,7 +148,23 @@ pub fn ops() -> Result<Vec<Case>, String> {
 }
 
 /// What makes a case.
-pub type Recipe = Box<dyn Fn() -> Built>;
+pub struct Recipe {
+    /// What the case's name begins with.
+    pub family: String,
+    /// Makes it.
+    pub make: Box<dyn Fn() -> Built>,
+}
+
+impl Recipe {
+    /// Whether the case's name may contain this; only making it shows whether it does.
+    pub fn may_contain(&self, part: &str) -> bool {
+        let begins = self.family.starts_with(part) || part.starts_with(&self.family);
+        begins || !part.starts_with(LARGE)
+    }
+}
+
+/// What the names of cases for measurements begin with.
+const LARGE: &str = "large_";
 
 /// Cases of the size of large models, for measurements; made one at a time, for they take much memory.
 pub fn large() -> Vec<Recipe> {

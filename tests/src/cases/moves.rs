@@ -48,7 +48,8 @@ fn case(name: &str, shape: &str, error: f64, given: Vec<Given>, made: Vec<Made>,
     let buffers: Vec<usize> = made.iter().map(|Made(d, dims, before, _)| b.numbers(*d, dims, before)).collect();
     let dtype = given[0].0;
     let expect = move || {
-        let one = |(buffer, m): (&usize, &Made)| Expected { buffer: *buffer, data: numbers(m.0, &m.3) };
+        let one =
+            |(buffer, m): (&usize, &Made)| Expected { buffer: *buffer, data: numbers(m.0, &m.3), magnitudes: None };
         buffers.iter().zip(&made).map(one).collect()
     };
     b.finish_kernel(kernel, dtype.name(), error, Box::new(expect))

@@ -105,7 +105,7 @@ fn case(
         let at = |i: usize| columns.iter().map(|c| c[i]).collect::<Vec<f64>>();
         let one = |(buffer, (d, f)): (&usize, &(DType, Reference))| {
             let values: Vec<f64> = (0..n).map(|i| f(&at(i))).collect();
-            Expected { buffer: *buffer, data: numbers(*d, &values) }
+            Expected { buffer: *buffer, data: numbers(*d, &values), magnitudes: None }
         };
         buffers.iter().zip(&outs).map(one).collect()
     };
@@ -263,7 +263,8 @@ fn reduce(d: DType, axis: usize) -> Built {
         };
         let all = |op: ReduceOp| (0..along * other).map(|at| one(op, at / other, at % other)).collect::<Vec<f64>>();
         let list = ops.iter().zip(&buffers).zip(&types);
-        list.map(|((op, buffer), d)| Expected { buffer: *buffer, data: numbers(*d, &all(*op)) }).collect()
+        list.map(|((op, buffer), d)| Expected { buffer: *buffer, data: numbers(*d, &all(*op)), magnitudes: None })
+            .collect()
     };
     b.finish_kernel(kernel, d.name(), 1e-5, Box::new(expect))
 }
@@ -298,7 +299,7 @@ fn product(da: DType, db: DType) -> Built {
     let buffer = build.numbers(sum, &[m, n], &vec![1.0; m * n]);
     let expect = move || {
         let sums: Vec<f64> = (0..m * n).map(|i| (0..k).map(|p| va[i / n * k + p] * vb[p * n + i % n]).sum()).collect();
-        vec![Expected { buffer, data: numbers(sum, &sums) }]
+        vec![Expected { buffer, data: numbers(sum, &sums), magnitudes: None }]
     };
     build.finish_kernel(kernel, da.name(), 0.0, Box::new(expect))
 }
@@ -382,7 +383,7 @@ fn nvfp4() -> Built {
         let at = |i: usize, p: usize| values[i * k + p] * scale[i * (k / block) + p / block];
         let sums: Vec<f64> =
             (0..m * n).map(|i| 0.25 * (0..k).map(|p| at(i / n, p) * vb[p * n + i % n]).sum::<f64>()).collect();
-        vec![Expected { buffer, data: numbers(DType::F32, &sums) }]
+        vec![Expected { buffer, data: numbers(DType::F32, &sums), magnitudes: None }]
     };
     build.finish_kernel(kernel, "nvfp4", 0.0, Box::new(expect))
 }

@@ -1,5 +1,6 @@
 //! Attention of many rows over the caches.
 
+use super::Expected;
 use super::builder::{Build, Built, to_bf16};
 use tile_lang::DType::Bf16;
 use tile_models::kernels::prefill::{self, HIDDEN};
@@ -7,9 +8,15 @@ use tile_models::reference::ops;
 
 /// Sees everything before it, or everything.
 const ALL: usize = 1 << 30;
-/// The error allowed. Rows that see one key give its values, up to some twelve times the root mean square of all results, of which
-/// bf16 leaves a unit in the last place open; a key too many, or one too few, is the one with the most weight in some row.
-const ERROR: f64 = 12.0 / 256.0;
+/// The error allowed of an element, relative to Σ wⱼ·|vⱼ|, what its row's weights make of the magnitudes of its column's values. Half a unit in the
+/// last place of bf16 is at most 2⁻⁸ of a number. Each weight is rounded, which changes the sum by at most that part of this, and
+/// so are the result and the reference, neither of which is larger than it: 3·2⁻⁸. Sums in f32 and exponentials are exact to far less
+/// than 2⁻¹². A key too many, or one too few, has a share of 1/n in the first rows, where n is small.
+const ERROR: f64 = 3.0 / 256.0 + 1.0 / 4096.0;
+/// Rows of a text up to which all heads are compared; of longer ones every eighth.
+const COMPARED: usize = 1024;
+/// Bytes of a part of keys or values that is staged by itself.
+const PART: usize = 16 * 1024;
 
 /// One text of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,15 +81,16 @@ impl Shape {
     }
 }
 
-/// One head of one text: rows of queries (times log2 e / √d), of keys and of values; [rows, dv] in f32.
-fn head(s: &Shape, text: Text, q: &[f32], k: &[f32], v: &[f32], sink: Option<f32>) -> Vec<f32> {
+/// One head of one text: rows of queries (times log2 e / √d), of keys and of values; [rows, dv] in f32, and what comes of the values'
+/// magnitudes.
+fn head(s: &Shape, text: Text, q: &[f32], k: &[f32], v: &[f32], sink: Option<f32>) -> [Vec<f32>; 2] {
     const ROWS: usize = 64;
     let [d, dv] = s.widths;
     let mut turned = vec![0.0; v.len()];
     for (at, row) in v.chunks_exact(dv).enumerate() {
         row.iter().enumerate().for_each(|(c, x)| turned[c * text.keys + at] = *x);
     }
-    let mut out = Vec::with_capacity(text.rows * dv);
+    let mut out = [Vec::with_capacity(text.rows * dv), Vec::with_capacity(text.rows * dv)];
     for first in (0..text.rows).step_by(ROWS) {
         let rows = ROWS.min(text.rows - first);
         let end = s.seen(text, first + rows - 1).end;
@@ -99,7 +107,9 @@ fn head(s: &Shape, text: Text, q: &[f32], k: &[f32], v: &[f32], sink: Option<f32
             scores.iter_mut().for_each(|x| *x /= sum);
         }
         let values: Vec<f32> = turned.chunks_exact(text.keys).flat_map(|c| &c[..end]).copied().collect();
-        out.extend(ops::linear_f32(&weights, &values, dv));
+        out[0].extend(ops::linear_f32(&weights, &values, dv));
+        let magnitudes: Vec<f32> = values.iter().map(|x| x.abs()).collect();
+        out[1].extend(ops::linear_f32(&weights, &magnitudes, dv));
     }
     out
 }
@@ -151,9 +161,9 @@ pub fn prefill_case(s: &Shape) -> Built {
     b.bytes = (2 * kv * keys * (d + dv) + 2 * total * heads * (d + dv)) as u64;
     let shape = s.clone();
     let expect = move || {
-        let mut data = vec![0.0; total * heads * dv];
+        let mut data = [vec![0.0; total * heads * dv], vec![f32::INFINITY; total * heads * dv]];
         for (i, text) in shape.texts.iter().enumerate() {
-            for h in 0..heads {
+            for h in (0..heads).step_by(if text.rows > COMPARED { 8 } else { 1 }) {
                 let cached = |x: &[f32], pitch: usize, width: usize| -> Vec<f32> {
                     let at =
                         |p: usize| ((order[i * most + p / page] * kv + h / (heads / kv)) * page + p % page) * pitch;
@@ -165,14 +175,18 @@ pub fn prefill_case(s: &Shape) -> Built {
                     v: cached(&v, pitch[1], dv),
                 };
                 let sink = (sinks[h] > HIDDEN).then_some(sinks[h]);
-                for (r, row) in head(&shape, *text, &own.q, &own.k, &own.v, sink).chunks_exact(dv).enumerate() {
-                    data[(starts[i] + r) * heads * dv + h * dv..][..dv].copy_from_slice(row);
+                for (data, of) in data.iter_mut().zip(head(&shape, *text, &own.q, &own.k, &own.v, sink)) {
+                    for (r, row) in of.chunks_exact(dv).enumerate() {
+                        data[(starts[i] + r) * heads * dv + h * dv..][..dv].copy_from_slice(row);
+                    }
                 }
             }
         }
-        vec![out.reals(to_bf16(data))]
+        let [data, magnitudes] = data;
+        vec![Expected { magnitudes: Some(magnitudes), ..out.reals(to_bf16(data)) }]
     };
-    let generics = [bq, bkv, d / 64, 64, d, dv].map(Into::into);
+    let part = (PART / 2 / dv).min(bkv);
+    let generics = [bq, bkv, d / 64, 64, bkv / part, part, dv].map(Into::into);
     b.finish(def, &generics, "bf16", ERROR, Box::new(expect))
 }
 
@@ -213,7 +227,7 @@ mod tests {
             let (q, k, v) = (numbers(text.rows * 64), numbers(text.keys * 64), numbers(text.keys * 32));
             let shape = Shape { widths: [64, 32], sight: [window.unwrap_or(ALL), 0], ..Shape::causal(vec![text]) };
             let scaled: Vec<f32> = q.iter().map(|x| x * std::f32::consts::LOG2_E / 8.0).collect();
-            let own = head(&shape, text, &scaled, &k, &v, sink);
+            let [own, _] = head(&shape, text, &scaled, &k, &v, sink);
             let whole = AttentionShape { heads: 1, kv_heads: 1, head_dim: 64, v_head_dim: 32, window };
             let at: Vec<usize> = (text.keys - text.rows..text.keys).collect();
             let all: Vec<usize> = (0..text.keys).collect();

@@ -56,7 +56,7 @@ fn product(da: DType, db: DType, ds: DType) -> Built {
             va[r * k + p] * vb[p * n + c] * fa[r * (k / block) + s].abs() * fb[s * n + c].abs()
         };
         let sums: Vec<f64> = (0..m * n).map(|i| 0.5 + (0..k).map(|p| term(i, p)).sum::<f64>()).collect();
-        vec![Expected { buffer, data: numbers(F32, &sums) }]
+        vec![Expected { buffer, data: numbers(F32, &sums), magnitudes: None }]
     };
     build.finish_kernel(kernel, da.name(), 0.0, Box::new(expect))
 }

@@ -1,6 +1,6 @@
 //! Kernels under the library's schedules: what must come out is what comes out without them.
 
-use super::{Case, attention, gemm, linear};
+use super::{Case, attention, gemm, linear, prefill};
 use tile_lang::schedule::ScheduleDef;
 use tile_models::kernels::library;
 
@@ -10,7 +10,7 @@ const EACH: usize = 2;
 pub(super) fn cases() -> Result<Vec<Case>, String> {
     let mut out = Vec::new();
     for def in library::schedules() {
-        let all = [linear::cases()?, attention::cases()?, gemm::cases()?].into_iter().flatten();
+        let all = [linear::cases()?, attention::cases()?, gemm::cases()?, prefill::cases()?].into_iter().flatten();
         let mut fit = all.filter(|c| c.kernel == def.kernel.name).take(EACH).peekable();
         if fit.peek().is_none() {
             return Err(format!("no case runs `{}`, which schedule `{}` is for", def.kernel.name, def.name));

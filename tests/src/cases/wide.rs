@@ -121,7 +121,7 @@ fn wide_case(w: Wide) -> Built {
                 sums.iter_mut().zip(&b[t * n..]).for_each(|(s, y)| *s += x * y);
             }
         }
-        vec![Expected { buffer, data: numbers(types[2], &sums) }]
+        vec![Expected { buffer, data: numbers(types[2], &sums), magnitudes: None }]
     };
     let generics: Vec<_> = generics.into_iter().map(Into::into).collect();
     let mut kernel = def.instance(&generics).map_err(|e| format!("{}: {e}", def.name))?;

@@ -75,6 +75,21 @@ fn the_library_runs_under_adversaries() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
+/// Several products in flight, of two sums, one with its first operand in registers.
+#[test]
+fn attention_whose_products_overlap_runs_under_adversaries() {
+    let cases: Vec<Case> = cases::all().unwrap().into_iter().filter(|c| c.name.ends_with("_overlapped")).collect();
+    assert!(!cases.is_empty());
+    for (number, case) in cases.iter().enumerate() {
+        println!("{}: {}", case.name, run(case).unwrap());
+        let mut sim = SimExecutor::new(case.plan.clone(), &case.weights, Precision::Native).unwrap();
+        case.fill(&mut sim).unwrap();
+        sim.run(0..1, 1, &mut |_| ControlFlow::Continue(())).unwrap();
+        let want = contents(&mut sim).unwrap();
+        run_checked(case, number, &want).unwrap();
+    }
+}
+
 #[test]
 fn every_kernel_has_at_least_three_cases() {
     let all = cases::all().unwrap();
