@@ -5,90 +5,21 @@
 //! manual's description of the fragments of `mma.m16n8k16` and its like. A value without a layout of its own is made where it is wanted, out of
 //! operands that the thread then must hold.
 
+mod held;
 mod scales;
+mod warpgroup;
 
+use self::held::{Dist, expand, fragments};
+use self::warpgroup::SWIZZLE_ATOM;
 use super::Findings;
-use crate::layout::{Assignment, Layout, WARP_BITS, pack_of};
-use std::collections::{BTreeSet, HashMap};
+use crate::layout::{Assignment, Layout, pack_of};
+use std::collections::HashMap;
 use std::rc::Rc;
 use tile_lang::dtype::DType;
 use tile_lang::ir::{BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, Role, Type, UnaryOp, ValueId};
 use tile_lang::protocol::{Protocol, RingId};
 
-const LANES: usize = 32;
 const CODE: &str = "E39";
-/// Bytes of a swizzled atom: 8 rows of 128.
-const SWIZZLE_ATOM: usize = 1024;
-/// Bytes of a row of such an atom.
-const ATOM_ROW: usize = 128;
-/// Bytes of the terms of one warpgroup's product.
-const TERM_BYTES: usize = 32;
-
-/// Which elements each thread holds, as row-major positions; and over which warp bits the tile is a sum.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Dist {
-    shape: Vec<usize>,
-    threads: Vec<Vec<u32>>,
-    partial: Vec<bool>,
-}
-
-impl Dist {
-    fn is_partial(&self) -> bool {
-        self.partial.iter().any(|p| *p)
-    }
-
-    fn whole(&self) -> Dist {
-        Dist { partial: vec![false; self.partial.len()], ..self.clone() }
-    }
-
-    /// The elements that threads need of another tile to make these.
-    fn map(&self, shape: Vec<usize>, f: impl Fn(&[usize]) -> Vec<usize>) -> Dist {
-        let threads = self.threads.iter().map(|held| {
-            let set: BTreeSet<u32> =
-                held.iter().map(|e| position(&shape, &f(&coordinates(&self.shape, *e as usize))) as u32).collect();
-            set.into_iter().collect()
-        });
-        Dist { shape: shape.clone(), threads: threads.collect(), partial: self.partial.clone() }
-    }
-
-    fn without(&self, axis: usize) -> Dist {
-        let mut shape = self.shape.clone();
-        shape.remove(axis);
-        self.map(shape, |at| at.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, x)| *x).collect())
-    }
-
-    fn swapped(&self) -> Dist {
-        self.map(self.shape.iter().rev().copied().collect(), |at| at.iter().rev().copied().collect())
-    }
-
-    fn before_repeat(&self, times: usize) -> Dist {
-        let mut shape = self.shape.clone();
-        if let Some(last) = shape.last_mut() {
-            *last /= times;
-        }
-        self.map(shape, |at| {
-            let mut at = at.to_vec();
-            if let Some(last) = at.last_mut() {
-                *last /= times;
-            }
-            at
-        })
-    }
-}
-
-fn position(shape: &[usize], at: &[usize]) -> usize {
-    shape.iter().zip(at).fold(0, |n, (s, x)| n * s + x)
-}
-
-fn coordinates(shape: &[usize], mut n: usize) -> Vec<usize> {
-    let mut at = vec![0; shape.len()];
-    for (x, s) in at.iter_mut().zip(shape).rev() {
-        *x = n % s;
-        n /= s;
-    }
-    at
-}
-
 /// Checks the consumers of every kernel; returns the number of tiles.
 pub fn check(p: &Protocol, layouts: &[Assignment], out: &mut Findings) -> usize {
     let mut tiles = 0;
@@ -406,99 +337,6 @@ impl Checker<'_> {
     }
 }
 
-impl Checker<'_> {
-    /// What `wgmma` asks: 64 rows a warpgroup, up to 256 columns; the first operand in registers, as the fragments of the
-    /// instruction, or in shared memory, the second in shared memory. There an operand lies in atoms of 8 rows of 128 bytes, which
-    /// begin at multiples of 1024 bytes. Its terms lie along those rows, 32 bytes to an instruction; or, for 16-bit elements,
-    /// down the columns, and then whole atoms lie beside each other along its rows (of A) or columns (of B).
-    fn warpgroup_product(&mut self, id: OpId, op: &OpData, [m, n, k]: [usize; 3], want_a: &Dist) {
-        let bytes = self.k.ty(op.operands[1]).dtype().map_or(4, |d| d.bits() / 8);
-        let depth = TERM_BYTES / bytes;
-        if m != 16 * self.warps || n % 8 != 0 || n > 256 || k % depth != 0 {
-            return self.wrong(id, format!("a product of {m}×{n}×{k} by warpgroups of {} warps", self.warps));
-        }
-        // The axis of each operand along which its terms lie, and how many elements it has along the other one for one instruction.
-        for (v, terms, others) in [(op.operands[1], 1, 64), (op.operands[2], 0, n)] {
-            if self.is_tile(v) && terms == 1 {
-                match self.a.kept.get(&v) {
-                    Some(at) => self.kept(id, v, *at),
-                    None => self.need(id, v, want_a, "a product's first operand"),
-                }
-                continue;
-            }
-            let Some(part) = self.staged(v) else {
-                self.wrong(
-                    id,
-                    format!("{} is an operand of a warpgroup's product and not a staged tile", self.name(v)),
-                );
-                continue;
-            };
-            let OpKind::RingWait(parts) = &self.k.op(part.wait).kind else { continue };
-            let stored = &parts[part.number];
-            if !stored.offset.is_multiple_of(SWIZZLE_ATOM) || !self.slots_aligned {
-                let text =
-                    format!("{} is swizzled and doesn't begin at a multiple of {SWIZZLE_ATOM} bytes", self.name(v));
-                self.wrong(id, text);
-            }
-            let along_rows = (terms == 1) != part.turned;
-            let [row, column] = part.start;
-            let sound = if along_rows {
-                row % 8 == 0 && (column * bytes).is_multiple_of(TERM_BYTES)
-            } else {
-                let atom = ATOM_ROW / bytes;
-                bytes == 2 && row % 8 == 0 && column.is_multiple_of(atom) && others.is_multiple_of(atom)
-            };
-            if !sound || stored.shape[0] % 8 != 0 || !(stored.shape[1] * bytes).is_multiple_of(ATOM_ROW) {
-                let text = format!("no descriptor describes {} as an operand of a warpgroup's product", self.name(v));
-                self.wrong(id, text);
-            }
-        }
-    }
-
-    /// An operand that is kept in shared memory: someone holds all of it, it begins where an atom may, its rows are whole rows of
-    /// atoms, and no other one lies there.
-    fn kept(&mut self, id: OpId, v: ValueId, at: usize) {
-        let Type::Tile(d, shape) = self.k.ty(v) else { return };
-        let (row, rows) = (shape[1] * d.bits() / 8, shape[0]);
-        let size = |k: &Kernel, v: ValueId| {
-            k.ty(v).shape().iter().product::<usize>() * k.ty(v).dtype().map_or(0, |d| d.bits()) / 8
-        };
-        let end = at + size(self.k, v);
-        let overlaps = self.a.kept.iter().any(|(w, b)| *w != v && *b < end && at < *b + size(self.k, *w));
-        let whole = self.native(v).is_some_and(|d| !d.is_partial());
-        if !whole || overlaps || !at.is_multiple_of(SWIZZLE_ATOM) || !row.is_multiple_of(ATOM_ROW) || rows % 8 != 0 {
-            let text = format!("{} can't be kept at byte {at} for a warpgroup's product", self.name(v));
-            self.wrong(id, text);
-        }
-    }
-
-    /// What a view in shared memory is a part of.
-    fn staged(&self, v: ValueId) -> Option<Part> {
-        let id = self.defs[v.index()]?;
-        let op = self.k.op(id);
-        match &op.kind {
-            OpKind::RingWait(_) => {
-                let number = op.results.iter().position(|r| *r == v)?;
-                Some(Part { wait: id, number, start: [0, 0], turned: false })
-            }
-            OpKind::Transpose => self.staged(op.operands[0]).map(|p| Part { turned: !p.turned, ..p }),
-            OpKind::Slice(at) => self.staged(op.operands[0]).map(|p| {
-                let (row, column) = if p.turned { (at[1], at[0]) } else { (at[0], at[1]) };
-                Part { start: [p.start[0] + row, p.start[1] + column], ..p }
-            }),
-            _ => None,
-        }
-    }
-}
-
-/// A part of a staged tile: which of which wait, where it begins in storage, and whether it is a transpose.
-struct Part {
-    wait: OpId,
-    number: usize,
-    start: [usize; 2],
-    turned: bool,
-}
-
 fn is_elementwise(kind: &OpKind) -> bool {
     matches!(kind, OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast)
 }
@@ -515,102 +353,4 @@ fn results(k: &Kernel, body: BlockId) -> Vec<(OpId, ValueId)> {
         }
     }
     out
-}
-
-/// What each thread holds in a layout, from its tables of bits alone.
-fn expand(l: &Layout, warps: usize) -> Option<Dist> {
-    let elements: usize = l.shape.iter().product();
-    let registers = 1usize << l.reg.len();
-    let bit = |at: &mut Vec<usize>, place: (u8, u8)| {
-        let (axis, bit) = (place.0 as usize, place.1 as usize);
-        let inside = axis < l.shape.len() && (1usize << bit) < l.shape[axis];
-        if inside {
-            at[axis] |= 1 << bit;
-        }
-        inside
-    };
-    if l.partial.iter().zip(&l.warp).any(|(p, w)| *p && w.is_some()) {
-        return None;
-    }
-    let mut times = vec![0usize; elements];
-    let mut threads = Vec::with_capacity(warps * LANES);
-    for thread in 0..warps * LANES {
-        let mut base = vec![0; l.shape.len()];
-        for (i, place) in l.lane.iter().chain(&l.warp).enumerate() {
-            if let Some(place) = place
-                && (thread >> i) & 1 == 1
-                && !bit(&mut base, *place)
-            {
-                return None;
-            }
-        }
-        let mut held = Vec::with_capacity(registers);
-        for r in 0..registers {
-            let mut at = base.clone();
-            for (i, place) in l.reg.iter().enumerate() {
-                if (r >> i) & 1 == 1 && !bit(&mut at, *place) {
-                    return None;
-                }
-            }
-            let e = position(&l.shape, &at);
-            times[e] += 1;
-            held.push(e as u32);
-        }
-        held.sort_unstable();
-        if held.windows(2).any(|w| w[0] == w[1]) {
-            return None;
-        }
-        threads.push(held);
-    }
-    let even = times.iter().all(|t| *t == times[0] && *t > 0);
-    even.then(|| Dist { shape: l.shape.clone(), threads, partial: l.partial.to_vec() })
-}
-
-/// What the threads hold of a product's accumulator and operands: `mma.m16n8k16` with 16-bit operands, `m16n8k32` with 8-bit
-/// ones, `m16n8k64` with 4-bit ones, repeated over the share of each warp; `word` is how many elements a register has. Warps are numbered rows first,
-/// then columns, then terms.
-///
-/// From the PTX manual, with `group = lane / 4` and `place = lane % 4`: of A, registers 0 to 3 lie in row `group` (0, 2) or
-/// `group + 8` (1, 3) and begin in column `word·place`, `4·word` further for 2 and 3; of B, registers 0 and 1 begin in row
-/// `word·place`, `4·word` further for 1, and lie in column `group`; of C, elements 0 to 3 lie in row `group`, 8 further for 2
-/// and 3, and in column `2·place + (i & 1)`.
-fn fragments([m, n, k]: [usize; 3], [wm, wn, wk]: [usize; 3], warps: usize, word: usize) -> [Dist; 3] {
-    let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
-    for warp in 0..warps {
-        let (im, in_, ik) = (warp % wm, warp / wm % wn, warp / (wm * wn) % wk);
-        let rows: Vec<usize> = (0..m / wm).step_by(16).map(|x| im * (m / wm) + x).collect();
-        let columns: Vec<usize> = (0..n / wn).step_by(8).map(|x| in_ * (n / wn) + x).collect();
-        let terms: Vec<usize> = (0..k / wk).step_by(8 * word).map(|x| ik * (k / wk) + x).collect();
-        for lane in 0..LANES {
-            let (group, place) = (lane / 4, lane % 4);
-            let tile = |outer: &[usize], inner: &[usize], width: usize, at: &[(usize, usize)]| {
-                let mut held: Vec<u32> = Vec::with_capacity(outer.len() * inner.len() * at.len());
-                for (o, i) in outer.iter().flat_map(|o| inner.iter().map(move |i| (o, i))) {
-                    held.extend(at.iter().map(|(row, column)| ((o + row) * width + i + column) as u32));
-                }
-                held.sort_unstable();
-                held
-            };
-            let of_a: Vec<(usize, usize)> = (0..4 * word)
-                .map(|i| {
-                    let (register, part) = (i / word, i % word);
-                    (group + 8 * (register & 1), word * place + part + 4 * word * (register >> 1))
-                })
-                .collect();
-            let of_b: Vec<(usize, usize)> =
-                (0..2 * word).map(|i| (word * place + i % word + 4 * word * (i / word), group)).collect();
-            let of_c: Vec<(usize, usize)> =
-                (0..4).map(|i| (if i < 2 { group } else { group + 8 }, 2 * place + (i & 1))).collect();
-            a.push(tile(&rows, &terms, k, &of_a));
-            b.push(tile(&terms, &columns, n, &of_b));
-            c.push(tile(&rows, &columns, n, &of_c));
-        }
-    }
-    let none = vec![false; WARP_BITS];
-    let sums = (0..WARP_BITS).map(|i| (wm * wn..wm * wn * wk).contains(&(1 << i))).collect();
-    [
-        Dist { shape: vec![m, n], threads: c, partial: sums },
-        Dist { shape: vec![m, k], threads: a, partial: none.clone() },
-        Dist { shape: vec![k, n], threads: b, partial: none },
-    ]
 }

@@ -1,7 +1,8 @@
 //! Whether the threads hold the scales that a product with block scales looks up in them.
 
-use super::{Checker, Dist, LANES, WARP_BITS};
-use crate::layout::Layout;
+use super::Checker;
+use super::held::{Dist, LANES};
+use crate::layout::{Layout, WARP_BITS};
 use tile_lang::ir::{OpData, OpId};
 
 impl Checker<'_> {
