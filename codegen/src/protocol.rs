@@ -116,7 +116,7 @@ pub(crate) fn ring_actions(
         };
         actions.insert(id, list);
     });
-    KernelProtocol { actions, entries: BTreeMap::new(), dependent, copied_later }
+    KernelProtocol { actions, dependent, copied_later, ..KernelProtocol::default() }
 }
 
 fn fill(op: &OpData, parts: &[RingPart], cluster: usize, shared: &dyn Fn(ValueId) -> bool) -> Vec<Action> {

@@ -1,8 +1,10 @@
 //! The map of shared memory: what lies where, and that nothing lies on anything else.
 
 use super::Findings;
-use tile_lang::ir::{OpId, OpKind, RingPart};
-use tile_lang::protocol::{Action, Protocol, Region, RingId, RingShape};
+use std::ops::Range;
+use tile_lang::dtype::DType;
+use tile_lang::ir::{Kernel, OpId, OpKind, RingPart, ValueId};
+use tile_lang::protocol::{Action, KernelProtocol, Protocol, Region, RingId, RingShape};
 
 /// Bytes of an mbarrier, which are its alignment too.
 const BARRIER: usize = 8;
@@ -34,6 +36,7 @@ pub fn check(p: &Protocol, out: &mut Findings) -> usize {
             }
         }
         let room = region(p, "exchange area").map_or(0, |r| r.bytes);
+        kept(p, kernel, body, out);
         let nested = body.entries.values().map(|list| (None, list));
         for (id, list) in body.actions.iter().map(|(id, list)| (Some(*id), list)).chain(nested) {
             for action in list {
@@ -49,6 +52,36 @@ pub fn check(p: &Protocol, out: &mut Findings) -> usize {
         }
     }
     p.regions.len()
+}
+
+/// Operands that a kernel keeps lie in their area, aligned and apart, and no two of one kernel share bytes.
+fn kept(p: &Protocol, kernel: &Kernel, body: &KernelProtocol, out: &mut Findings) {
+    let room = region(p, Region::KEPT).map_or(0, |r| r.bytes);
+    let definitions = kernel.definitions();
+    let mut before: Vec<(ValueId, &Range<usize>)> = Vec::new();
+    for (v, bytes) in &body.kept {
+        let mut wrong = Vec::new();
+        if bytes.end > room || !bytes.start.is_multiple_of(ATOM) {
+            let text = format!(
+                "an operand is kept in bytes {bytes:?}; the area of kept operands has {room}, and each begins at a multiple of {ATOM}"
+            );
+            wrong.push(("E21", text));
+        }
+        let size = kernel.ty(*v).shape().iter().product::<usize>() * kernel.ty(*v).dtype().map_or(0, DType::bits) / 8;
+        if bytes.len() != size {
+            wrong.push(("E21", format!("an operand of {size} bytes is kept in bytes {bytes:?}")));
+        }
+        for (_, other) in before.iter().filter(|(_, o)| o.start < bytes.end && bytes.start < o.end) {
+            wrong.push(("E27", format!("two operands are kept in bytes {other:?} and {bytes:?}")));
+        }
+        for (code, message) in wrong {
+            match definitions[v.index()] {
+                Some(id) => out.at(kernel, id, code, message, table(&p.regions, p.shared_limit)),
+                None => out.error(code, message, table(&p.regions, p.shared_limit)),
+            }
+        }
+        before.push((*v, bytes));
+    }
 }
 
 /// One line for each region, in order of address.

@@ -27,7 +27,7 @@ impl Body<'_> {
         let base = self.e.offset_const(&self.map.kept_base.clone(), at, 3);
         self.notes.own();
         self.barrier();
-        self.notes.note(Action::Keep { bytes: rows * columns * dtype.bits() / 8 });
+        self.notes.keep(v, at..at + rows * columns * dtype.bits() / 8);
         // Bits of a coordinate are the thread's or the register's: so are those of the address, and of what is xor-ed to it.
         let plain = |row: usize, byte: usize| byte / PANEL_BYTES * tile[0] * PANEL_BYTES + row * PANEL_BYTES;
         let mixed = |row: usize, byte: usize| (byte % PANEL_BYTES) ^ (row % ROWS * CHUNK);

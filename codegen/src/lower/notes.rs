@@ -1,6 +1,7 @@
 //! Notes what ops turn out to do beside their own work: meetings and the exchange area.
 
-use tile_lang::ir::{BlockId, OpId};
+use std::ops::Range;
+use tile_lang::ir::{BlockId, OpId, ValueId};
 use tile_lang::protocol::{Action, KernelProtocol};
 
 /// Where the actions that follow belong.
@@ -53,6 +54,12 @@ impl<'a> Notes<'a> {
     /// What an op does, instead of what was derived for it.
     pub fn replace(&mut self, op: OpId, actions: Vec<Action>) {
         self.to.actions.insert(op, actions);
+    }
+
+    /// A tile is written to these bytes of the area of kept operands, where products find it.
+    pub fn keep(&mut self, value: ValueId, bytes: Range<usize>) {
+        self.to.kept.insert(value, bytes);
+        self.note(Action::Keep { value });
     }
 
     /// An action at this place.

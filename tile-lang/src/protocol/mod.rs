@@ -17,9 +17,10 @@
 //! phases of that parity than the cursor has seen, which is what `mbarrier.try_wait.parity` does: it returns when the phase
 //! with the given parity is complete, so a wait for [`Parity::Opposite`] falls through in the first round.
 
-use crate::ir::{BlockId, Kernel, OpId};
+use crate::ir::{BlockId, Kernel, OpId, ValueId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A ring of slots with barriers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -173,11 +174,11 @@ pub enum Action {
         /// The most that may still run.
         left: usize,
     },
-    /// Each warp writes its part of what the op makes to the area of kept operands, through registers: products that take it from there
+    /// Each warp writes its part of a tile to where [`KernelProtocol::kept`] says, through registers: products that take it from there
     /// come after a fence of every warp and a meeting.
     Keep {
-        /// Bytes that all warps write together.
-        bytes: usize,
+        /// The tile.
+        value: ValueId,
     },
     /// Each warp writes its part of the exchange area.
     ExchangeWrite {
@@ -265,6 +266,8 @@ pub struct KernelProtocol {
     pub actions: BTreeMap<OpId, Vec<Action>>,
     /// What is done whenever a nested block is entered, before its first op: changes of layout of loop-carried values.
     pub entries: BTreeMap<BlockId, Vec<Action>>,
+    /// Tiles that products take out of the area of kept operands, and the bytes of the area that each lies in.
+    pub kept: BTreeMap<ValueId, Range<usize>>,
     /// Whether the producer waits for the record's dependencies before its body.
     pub dependent: bool,
     /// Whether bulk copies of other instructions read what this one writes.

@@ -1,6 +1,7 @@
 //! What a run consists of: events of processes, the barriers they are about, the choices of trip counts and branches.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use tile_lang::ir::{OpId, ValueId};
 use tile_lang::protocol::{Barrier, Fence, Protocol, RingId, Side, Who};
 
@@ -45,6 +46,8 @@ pub enum Kind {
     Global { record: usize, item: usize, array: ValueId, write: bool, one: bool, step: u32 },
     /// Reads or writes the exchange area.
     Exchange { write: bool, bytes: usize, step: u32 },
+    /// Reads or writes bytes of the area of kept operands.
+    Kept { write: bool, bytes: Range<usize>, step: u32 },
     /// Reads or writes the verdict at the end of a pass.
     Verdict { write: bool, step: u32 },
     /// The producer reads a global array for itself.

@@ -2,7 +2,11 @@
 
 use super::events::{Bar, Place};
 use super::run::{FIRST, PRODUCER, Run, Step};
+use std::ops::Range;
 use tile_lang::protocol::RingId;
+
+/// Bytes at whose multiples kept operands begin.
+const ATOM: usize = 1024;
 
 /// Latest accesses of a process: the last two steps, with position.
 pub(super) type Latest = [(u32, u32); 2];
@@ -69,6 +73,16 @@ impl Run<'_> {
         let n = self.lists.len();
         let list = self.read.entry(at).or_insert_with(|| vec![(0, None); n]);
         list[process] = (self.at[process] as u32 + 1, Some(place));
+    }
+
+    /// A use of the area of kept operands, atom by atom: no two operands share one.
+    pub(super) fn kept(&mut self, process: usize, write: bool, bytes: &Range<usize>, step: u32, place: Place) {
+        let n = self.lists.len();
+        for atom in bytes.start / ATOM..bytes.end.div_ceil(ATOM) {
+            let mut s = self.kept.remove(&atom).unwrap_or_else(|| Spot::new(n));
+            self.touch(&mut s, process, write, step, place, "a kept operand");
+            self.kept.insert(atom, s);
+        }
     }
 
     pub(super) fn touch(&mut self, s: &mut Spot, process: usize, write: bool, step: u32, place: Place, what: &str) {

@@ -110,6 +110,8 @@ pub struct Run<'a> {
     pub(super) read: HashMap<(RingId, usize), Vec<Read>>,
     pub(super) arrays: HashMap<(usize, usize, ValueId), Spot>,
     pub(super) exchange: Spot,
+    /// The area of kept operands, by atom.
+    pub(super) kept: HashMap<usize, Spot>,
     pub(super) verdict: Spot,
     /// What the first warp knew at its last fence for counters, the producer at its last fence of proxies.
     pub(super) gpu: Clock,
@@ -162,6 +164,7 @@ pub fn run(script: &Script, bars: &Barriers, warps: usize, facts: &[RecordFacts]
         read: HashMap::new(),
         arrays: HashMap::new(),
         exchange: Spot::new(n),
+        kept: HashMap::new(),
         verdict: Spot::new(n),
         gpu: vec![0; size],
         proxy: vec![0; size],
@@ -281,6 +284,7 @@ impl Run<'_> {
                 self.touch(&mut s, process, *write, *step, place, "the exchange area");
                 self.exchange = s;
             }
+            Kind::Kept { write, bytes, step } => self.kept(process, *write, bytes, *step, place),
             Kind::Verdict { write, step } => {
                 if !(*write && process > FIRST) {
                     let mut s = std::mem::replace(&mut self.verdict, Spot::new(0));

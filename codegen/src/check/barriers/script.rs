@@ -3,6 +3,9 @@
 //! Slots and laps are settled here, since each cursor moves as its own role's actions say and nothing else. A **lap** counts how
 //! often the slots of a ring have started over; the n-th use of a slot is lap n of its barriers.
 
+mod products;
+
+use self::products::{Kept, Started};
 use super::events::{Bar, Barriers, Event, Fault, Kind, Place, Script, Setting};
 use super::matching::{Matching, uses_ring_in};
 use std::collections::{BTreeMap, HashMap};
@@ -10,18 +13,10 @@ use tile_lang::ir::{Access, BlockId, Kernel, OpData, OpId, OpKind, Role, Type, V
 use tile_lang::protocol::{Action, At, Barrier, Fence, KernelProtocol, Parity, Protocol, Reach, RingId, Side, Who};
 
 /// A role's place in a ring.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Cursor {
     slot: usize,
     lap: u32,
-}
-
-/// How far a kept operand is handed on to the products' proxy and to other warps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
-    Written,
-    Fenced,
-    Ready,
 }
 
 /// One process while its list is written.
@@ -45,8 +40,8 @@ struct Writer<'a> {
     put_off: HashMap<OpId, Cursor>,
     /// Operands kept in shared memory, and how far they are handed on.
     kept: HashMap<ValueId, Kept>,
-    /// Products that were started and not waited for, oldest first, by the slots that they read.
-    started: Vec<Vec<Cursor>>,
+    /// Products that were started and not waited for, oldest first.
+    started: Vec<Started>,
     /// Which wait each view of shared memory comes from.
     views: HashMap<ValueId, (OpId, Cursor)>,
 }
@@ -211,30 +206,20 @@ impl Writer<'_> {
             }
             Action::Advance(ring) => self.advance(*ring, place),
             Action::Meet { id, threads } => {
-                self.kept.values_mut().filter(|s| **s == Kept::Fenced).for_each(|s| *s = Kept::Ready);
+                self.kept_met();
                 self.push(Kind::Meet { id: *id, threads: *threads }, place);
             }
             Action::Fence(fence, who) => {
                 if (*fence, *who) == (Fence::ProxyAsync, Who::EachWarp) {
-                    self.kept.values_mut().filter(|s| **s == Kept::Written).for_each(|s| *s = Kept::Fenced);
+                    self.kept_fenced();
                 }
                 self.push(Kind::Fence(*fence, *who), place);
             }
-            Action::Keep { .. } => {
-                if let Place::Op(kernel, op) = place
-                    && let Some(v) = self.p.kernels[kernel].op(op).results.first()
-                {
-                    self.kept.insert(*v, Kept::Written);
-                }
-            }
+            Action::Keep { value } => self.keep(*value, place),
             Action::WaitCounters => self.push(Kind::WaitCounters(self.record), place),
             Action::WaitLast => self.push(Kind::WaitLast, place),
             Action::Raise => self.push(Kind::Raise(self.record), place),
-            Action::Start => {
-                self.reads_kept(place);
-                let slots = self.operands(place);
-                self.started.push(slots);
-            }
+            Action::Start => self.start_product(place),
             Action::WaitProducts { left } => self.products_over(*left, place),
             Action::ExchangeWrite { bytes } => {
                 self.step += 1;
@@ -250,48 +235,6 @@ impl Writer<'_> {
     /// How often an action happens at this CTA's barriers when all CTAs of its cluster carry it out, as they do in step.
     fn times(&self, reach: Reach) -> usize {
         if reach == Reach::Cluster { self.p.cluster.max(1) } else { 1 }
-    }
-
-    /// A product takes a kept operand only when every warp has fenced what it wrote of it, and all have met.
-    fn reads_kept(&mut self, place: Place) {
-        let Place::Op(kernel, op) = place else { return };
-        let operands = &self.p.kernels[kernel].op(op).operands;
-        match operands.iter().find_map(|v| self.kept.get(v)) {
-            Some(Kept::Written) => {
-                let text = "a product reads an operand that was written through registers, without `fence.proxy.async` of every warp";
-                self.fault("E29", place, text);
-            }
-            Some(Kept::Fenced) => {
-                self.fault("E27", place, "a product reads a kept operand before all warps have met after writing it");
-            }
-            Some(Kept::Ready) | None => {}
-        }
-    }
-
-    fn still_read(&mut self, c: Cursor, place: Place) {
-        if self.started.iter().flatten().any(|s| s.slot == c.slot) {
-            self.fault("E28", place, "a slot is given back while a product that was started reads it");
-        }
-    }
-
-    /// The slots that an op's operands lie in.
-    fn operands(&self, place: Place) -> Vec<Cursor> {
-        let Place::Op(kernel, op) = place else { return Vec::new() };
-        let operands = &self.p.kernels[kernel].op(op).operands;
-        operands.iter().filter_map(|v| self.views.get(v)).map(|(_, c)| *c).collect()
-    }
-
-    /// All started products but the last ones are over: only now have they read their operands.
-    fn products_over(&mut self, left: usize, place: Place) {
-        let product = matches!(place, Place::Op(k, op) if self.p.kernels[k].op(op).kind == OpKind::Mma);
-        if product && self.started.is_empty() {
-            self.fault("E28", place, "a product is waited for that was not started");
-        }
-        let over = self.started.len().saturating_sub(left);
-        let done: Vec<Cursor> = self.started.drain(..over).flatten().collect();
-        for c in done {
-            self.push(Kind::ReadSlot { slot: c.slot, lap: c.lap }, place);
-        }
     }
 
     fn no_barrier(&mut self, barrier: Barrier, place: Place) {

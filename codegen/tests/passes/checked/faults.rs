@@ -49,7 +49,7 @@ pub fn actions(protocol: &mut Protocol, kernel: usize, fits: impl Fn(&OpKind) ->
 }
 
 /// Traps with this code under every adversary; the message names both places. Returns the first.
-fn trapped(plan: &Plan, protocol: &Protocol, ctas: usize, code: &str, places: [&str; 2]) -> Trap {
+pub fn trapped(plan: &Plan, protocol: &Protocol, ctas: usize, code: &str, places: [&str; 2]) -> Trap {
     trapped_with(plan, protocol, code, places, |strategy| under(strategy, 7, ctas))
 }
 

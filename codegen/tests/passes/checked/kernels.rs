@@ -74,3 +74,19 @@ pub fn dense(a: &Global<bf16, 2>, b: &Global<bf16, 2>, y: &mut Global<f32, 2>) {
     }
     y.store([i, 0], acc);
 }
+
+/// `y = Σ a · bₖᵀ` over the blocks `bₖ` of rows of `b`: the rows of `a` are loaded once and kept in shared memory for all products.
+#[tile::kernel(crate = tile_lang)]
+pub fn kept(a: &Global<bf16, 2>, b: &Global<bf16, 2>, y: &mut Global<f32, 2>) {
+    let [i] = work([cdiv(a.dim(0), 128)]);
+    let first = a.load::<Tile<bf16, 128, 64>>([i, 0]);
+    let second = a.load::<Tile<bf16, 128, 64>>([i, 1]);
+    let mut acc = Tile::<f32, 128, 64>::zero();
+    for k in 0..cdiv(b.dim(0), 64) {
+        let left = b.stage::<Smem<bf16, 64, 64>>([k, 0]);
+        let right = b.stage::<Smem<bf16, 64, 64>>([k, 1]);
+        acc.mma(first, left.t());
+        acc.mma(second, right.t());
+    }
+    y.store([i, 0], acc);
+}

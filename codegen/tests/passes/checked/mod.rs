@@ -3,6 +3,7 @@
 
 pub mod faults;
 mod grid;
+mod kept;
 pub mod kernels;
 pub mod rig;
 mod together;

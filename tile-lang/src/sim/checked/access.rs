@@ -1,11 +1,10 @@
-//! Memory accesses, checked against what everyone knows of each other: ops' own work, staged tiles, the exchange area,
-//! records, the verdict.
+//! Memory accesses, checked against what everyone knows of each other: ops' own work, staged tiles, records, the verdict.
 
 use super::clock::{By, Clock};
 use super::copies::ring_name;
 use super::machine::{Landed, Machine};
 use super::shadow::{Access, Was};
-use super::stream::{Part, Place, Shared, SlotView, reads_shared};
+use super::stream::{Part, Place, Shared, SlotView, Use, reads_shared};
 use super::trap::{Site, Trap};
 use super::world::{Area, World};
 use crate::interp::{How, Touch};
@@ -86,7 +85,7 @@ impl<'a> Machine<'a> {
         let stream = self.stream_mut(a);
         let went = stream.walk.proceed();
         if touch.is_some() || !slots.is_empty() {
-            stream.events[index].shared = Some(Box::new(Shared { touch, slots, exchange: None, clock: None }));
+            stream.events[index].shared = Some(Box::new(Shared { touch, slots, areas: Vec::new(), sight: None }));
         }
         went.map_err(|e| self.world.item_fault(e, role, cta, place))
     }
@@ -104,40 +103,39 @@ impl<'a> Machine<'a> {
         let event = &mut stream.events[index];
         let last = event.passed + 1 == readers;
         let Some(shared) = &mut event.shared else { return Ok(()) };
-        match &mut shared.clock {
-            Some(clock) => clock.meet(agent.seen()),
-            None => shared.clock = Some(agent.seen().clone()),
+        match &mut shared.sight {
+            Some(sight) => sight.meet(&agent.sight),
+            None => shared.sight = Some(agent.sight.clone()),
         }
         if !last {
             return Ok(());
         }
         let Some(done) = event.shared.take() else { return Ok(()) };
-        let Shared { touch, slots, exchange, clock: Some(clock) } = *done else { return Ok(()) };
+        let Shared { touch, slots, areas, sight: Some(sight) } = *done else { return Ok(()) };
+        let clock = &sight.seen;
         if let Some(touch) = touch {
-            self.check_touch(&touch, access, &clock)?;
+            self.check_touch(&touch, access, clock)?;
         }
         for view in slots {
-            self.check_slot_read(a, &view, access, &clock)?;
+            self.check_slot_read(a, &view, access, clock)?;
         }
-        if let Some((bytes, writes)) = exchange {
-            self.check_exchange(cta, bytes, writes, access, &clock)?;
+        for (bytes, how) in areas {
+            self.check_area(cta, bytes, how, access, &sight)?;
         }
         Ok(())
     }
 
-    /// A warp's part in a use of the exchange area.
-    pub fn exchange(
+    /// A warp's part in what its team does in areas of shared memory.
+    pub fn areas(
         &mut self,
         a: usize,
         index: usize,
         place: Place,
-        bytes: usize,
-        writes: bool,
+        areas: Vec<(Range<usize>, Use)>,
     ) -> Result<(), Box<Trap>> {
         let event = &mut self.stream_mut(a).events[index];
-        if event.passed == 0 {
-            let exchange = Some((bytes, writes));
-            event.shared = Some(Box::new(Shared { touch: None, slots: Vec::new(), exchange, clock: None }));
+        if event.passed == 0 && !areas.is_empty() {
+            event.shared = Some(Box::new(Shared { touch: None, slots: Vec::new(), areas, sight: None }));
         }
         self.together(a, index, place)
     }
@@ -291,48 +289,6 @@ impl<'a> Machine<'a> {
             check_read(world, access, write.map(|w| w.0), clock, || {
                 format!("bytes {bytes:?} of slot {slot} of the {}", ring_name(ring))
             })
-        })
-    }
-
-    fn check_exchange(
-        &mut self,
-        cta: usize,
-        bytes: usize,
-        writes: bool,
-        access: Access,
-        clock: &Clock,
-    ) -> Result<(), Box<Trap>> {
-        let (world, shadow) = (&self.world, &mut self.ctas[cta].shared);
-        let at = world.shared(Area::Exchange, 0..bytes).map_err(|m| outside(world, access, m))?;
-        let begin = at.start;
-        let within = |part: Range<usize>| part.start - begin..part.end - begin;
-        if writes {
-            return shadow.write(at, access, |part, before, wrote| {
-                if clock.covers(&world.space, before.by, before.time) {
-                    return Ok(());
-                }
-                let verb = if wrote == Was::Write { "write it" } else { "read it" };
-                let sites = vec![
-                    world.site(access.by, "write the exchange area", access.place),
-                    world.site(before.by, verb, before.place),
-                ];
-                let part = within(part);
-                Err(race("E81", format!("data race on bytes {part:?} of the exchange area"), sites))
-            });
-        }
-        shadow.read(at, access, |part, write| {
-            let part = within(part);
-            let Some((write, _)) = write else {
-                return Err(unwritten(world, access, &format!("bytes {part:?} of the exchange area")));
-            };
-            if clock.covers(&world.space, write.by, write.time) {
-                return Ok(());
-            }
-            let sites = vec![
-                world.site(access.by, "read the exchange area", access.place),
-                world.site(write.by, "write it", write.place),
-            ];
-            Err(race("E81", format!("data race on bytes {part:?} of the exchange area"), sites))
         })
     }
 
@@ -496,7 +452,7 @@ fn other_item(a: Place, b: Place) -> bool {
     in_body(a) && in_body(b) && (a.pass, a.record) == (b.pass, b.record) && a.item != b.item
 }
 
-fn race(code: &'static str, message: String, sites: Vec<Site>) -> Box<Trap> {
+pub(super) fn race(code: &'static str, message: String, sites: Vec<Site>) -> Box<Trap> {
     let fix = match code {
         "E80" => "order the two: a dependency between the instructions, or a meeting of the warps",
         _ => "let the warps meet between the two, or wait for the slot's barrier",
@@ -505,12 +461,12 @@ fn race(code: &'static str, message: String, sites: Vec<Site>) -> Box<Trap> {
 }
 
 /// An access beyond its area of shared memory.
-fn outside(world: &World<'_>, access: Access, message: String) -> Box<Trap> {
+pub(super) fn outside(world: &World<'_>, access: Access, message: String) -> Box<Trap> {
     let sites = vec![world.site(access.by, "is", access.place)];
     Trap::new("E84", message, sites, "make the region as large as what lies there, and let no two share bytes")
 }
 
-fn unwritten(world: &World<'_>, access: Access, what: &str) -> Box<Trap> {
+pub(super) fn unwritten(world: &World<'_>, access: Access, what: &str) -> Box<Trap> {
     let sites = vec![world.site(access.by, "reads", access.place)];
     Trap::new("E83", format!("{what}: read and never written"), sites, "wait for the barrier of what writes it")
 }

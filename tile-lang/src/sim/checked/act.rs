@@ -4,7 +4,7 @@ use super::agent::Blocked;
 use super::barrier::{Arrival, Meeting};
 use super::copies::ring_name;
 use super::machine::{Machine, Went};
-use super::stream::{Part, Place};
+use super::stream::{Part, Place, Use};
 use super::trap::Trap;
 use crate::protocol::{Action, At, Barrier, Fence, Parity, RingId, Side, Who};
 
@@ -84,15 +84,11 @@ impl<'a> Machine<'a> {
             }
             Action::Raise if first => self.raise(a, place)?,
             Action::WaitCounters | Action::WaitLast | Action::Raise => {}
-            Action::Start => self.start_product(a, place),
-            Action::WaitProducts { left } => {
-                let running = &mut self.agents[a].products;
-                running.drain(..running.len().saturating_sub(*left));
-            }
-            // Its order is proved without running it: nothing but a product of the same item reads there.
-            Action::Keep { .. } => {}
-            Action::ExchangeWrite { bytes } => self.exchange(a, index, place, *bytes, true)?,
-            Action::ExchangeRead { bytes } => self.exchange(a, index, place, *bytes, false)?,
+            Action::Start => self.start_product(a, index, place)?,
+            Action::WaitProducts { left } => self.end_products(a, index, place, *left)?,
+            Action::Keep { value } => self.keep(a, index, place, *value)?,
+            Action::ExchangeWrite { bytes } => self.areas(a, index, place, vec![(0..*bytes, Use::ExchangeWrite)])?,
+            Action::ExchangeRead { bytes } => self.areas(a, index, place, vec![(0..*bytes, Use::ExchangeRead)])?,
         }
         Ok(Went::On)
     }

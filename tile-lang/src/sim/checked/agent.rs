@@ -1,6 +1,7 @@
 //! One thread of control: a producer thread or a consumer warp, with its cursors and what it knows.
 
 use super::clock::{By, Clock, Sight, Space};
+use super::products::Product;
 use super::stream::{Part, Place};
 use super::world::ring_index;
 use crate::ir::OpId;
@@ -47,8 +48,8 @@ pub(super) struct Agent {
     pub takes: BTreeMap<u64, Place>,
     /// Where it gave staged tiles' slots back, by turn; the latest ones.
     pub released: BTreeMap<u64, Place>,
-    /// Products that it has started and not waited for, oldest first: the turns of the slots that each reads, and where it was started.
-    pub products: VecDeque<(Vec<u64>, Place)>,
+    /// Products that it has started and not waited for, oldest first.
+    pub products: VecDeque<Product>,
     /// Turns that it has waited for as the one who fills.
     pub acquired: HashMap<RingId, u64>,
     pub blocked: Option<Blocked>,

@@ -112,6 +112,12 @@ impl Sight {
         self.fenced.join(&other.fenced);
     }
 
+    /// What both know.
+    pub fn meet(&mut self, other: &Sight) {
+        self.seen.meet(&other.seen);
+        self.fenced.meet(&other.fenced);
+    }
+
     /// A proxy fence: all that is seen is visible to copies from here on.
     pub fn fence(&mut self) {
         let Sight { seen, fenced } = self;

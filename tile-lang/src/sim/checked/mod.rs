@@ -19,12 +19,14 @@
 //! | `machine.rs` | state and the scheduling loop; `schedule.rs` is the adversary |
 //! | `stream.rs`, `agent.rs`, `world.rs` | events of a role, who does them, what a run doesn't change |
 //! | `act.rs`, `barrier.rs`, `copies.rs` | actions of the protocol, barriers, copies in flight |
-//! | `access.rs`, `shadow.rs`, `clock.rs` | accesses to memory, their histories, vector clocks |
+//! | `access.rs`, `areas.rs`, `products.rs` | accesses to memory: arrays, slots and records; areas of shared memory; products that run |
+//! | `shadow.rs`, `clock.rs` | histories of memory, vector clocks |
 //! | `trap.rs`, `stall.rs` | reports |
 
 mod access;
 mod act;
 mod agent;
+mod areas;
 mod barrier;
 mod clock;
 mod copies;

@@ -1,36 +1,80 @@
-//! Products that run on their own: from their start until they are waited for they read slots of the ring.
+//! Products that run on their own: from their start until they are waited for they read slots of the ring and kept operands.
 
 use super::machine::Machine;
-use super::stream::{Part, Place};
+use super::stream::{Part, Place, Use};
 use super::trap::Trap;
 use crate::ir::{Kernel, OpId, OpKind, ValueId};
 use crate::protocol::RingId;
+use std::ops::Range;
+
+/// A product that runs.
+#[derive(Clone, Debug)]
+pub(super) struct Product {
+    /// Turns of the slots that it reads.
+    turns: Vec<u64>,
+    /// Kept tiles that it reads, and where they lie.
+    kept: Vec<(Range<usize>, ValueId)>,
+    /// Where it was started.
+    started: Place,
+}
 
 impl Machine<'_> {
     /// A product begins to read its operands.
-    pub fn start_product(&mut self, a: usize, place: Place) {
-        let Part::Op(op) = place.part else { return };
+    pub fn start_product(&mut self, a: usize, index: usize, place: Place) -> Result<(), Box<Trap>> {
+        let Part::Op(op) = place.part else { return Ok(()) };
         let kernel = &self.world.protocol.kernels[self.world.plan.program[place.record as usize].kernel];
         let definitions = kernel.definitions();
+        let operands = &kernel.op(op).operands;
+        let kept: Vec<_> = operands.iter().filter_map(|v| Some((self.kept(place, *v)?, *v))).collect();
         let agent = &mut self.agents[a];
-        let waits = kernel.op(op).operands.iter().filter_map(|v| source(kernel, *v, &definitions));
+        let waits = operands.iter().filter_map(|v| source(kernel, *v, &definitions));
         let turns = waits.filter_map(|wait| agent.taken.get(&wait).copied()).collect();
-        agent.products.push_back((turns, place));
+        let uses = kept.iter().map(|(bytes, v)| (bytes.clone(), Use::StartProduct(*v))).collect();
+        agent.products.push_back(Product { turns, kept, started: place });
+        self.areas(a, index, place, uses)
+    }
+
+    /// All products but the latest `left` are over.
+    pub fn end_products(&mut self, a: usize, index: usize, place: Place, left: usize) -> Result<(), Box<Trap>> {
+        let running = &mut self.agents[a].products;
+        let over = running.drain(..running.len().saturating_sub(left));
+        let uses = over.flat_map(|p| p.kept).map(|(bytes, v)| (bytes, Use::EndProduct(v))).collect();
+        self.areas(a, index, place, uses)
     }
 
     /// Fails if a slot is given back while a product of this warp may still read it.
     pub fn still_read(&self, a: usize, turn: u64, place: Place) -> Result<(), Box<Trap>> {
         let agent = &self.agents[a];
-        let Some((_, started)) = agent.products.iter().find(|(turns, _)| turns.contains(&turn)) else { return Ok(()) };
+        let Some(product) = agent.products.iter().find(|p| p.turns.contains(&turn)) else { return Ok(()) };
         let slot = turn % self.world.slots(RingId::Tiles) as u64;
         Err(Trap::new(
             "E28",
             format!("slot {slot} of the ring is given back while a product that reads it may still run"),
             vec![
                 self.world.site(agent.by(), "releases", place),
-                self.world.site(agent.by(), "starts the product", *started),
+                self.world.site(agent.by(), "starts the product", product.started),
             ],
             "wait for the product before the slot is released",
+        ))
+    }
+
+    /// Fails if bytes of the area of kept operands are written while a product of this warp may still read them.
+    pub fn still_reads_kept(&self, a: usize, bytes: &Range<usize>, place: Place) -> Result<(), Box<Trap>> {
+        let agent = &self.agents[a];
+        let shares = |r: &Range<usize>| r.start < bytes.end && bytes.start < r.end;
+        let Some(product) = agent.products.iter().find(|p| p.kept.iter().any(|(r, _)| shares(r))) else {
+            return Ok(());
+        };
+        Err(Trap::new(
+            "E28",
+            format!(
+                "bytes {bytes:?} of the area of kept operands are written while a product that reads them may still run"
+            ),
+            vec![
+                self.world.site(agent.by(), "keeps an operand", place),
+                self.world.site(agent.by(), "starts the product", product.started),
+            ],
+            "wait for the product before its operand is overwritten",
         ))
     }
 }

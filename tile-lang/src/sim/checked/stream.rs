@@ -5,13 +5,14 @@
 //! at its own pace.
 
 use super::agent::Agent;
-use super::clock::Clock;
+use super::clock::Sight;
 use super::trap::Trap;
 use super::world::World;
 use crate::interp::{Point, Staged, Step, Touch, Walk};
-use crate::ir::{BlockId, OpId, OpKind, Role};
+use crate::ir::{BlockId, OpId, OpKind, Role, ValueId};
 use crate::protocol::{Action, RingId};
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// Where in the program something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +63,25 @@ pub(super) struct Shared {
     pub touch: Option<Touch>,
     /// Parts of slots that the op reads.
     pub slots: Vec<SlotView>,
-    /// Bytes of the exchange area, and whether they are written.
-    pub exchange: Option<(usize, bool)>,
+    /// Bytes of other areas of shared memory, and what is done there.
+    pub areas: Vec<(Range<usize>, Use)>,
     /// What all that have come so far know.
-    pub clock: Option<Clock>,
+    pub sight: Option<Sight>,
+}
+
+/// What a team does in an area of shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Writes the exchange area.
+    ExchangeWrite,
+    /// Reads the exchange area.
+    ExchangeRead,
+    /// Writes a tile to the area of kept operands.
+    Keep(ValueId),
+    /// Starts a product that reads a kept tile.
+    StartProduct(ValueId),
+    /// Has waited for a product that read a kept tile.
+    EndProduct(ValueId),
 }
 
 /// A part of a slot that a consumer op reads.

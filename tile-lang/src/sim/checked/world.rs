@@ -22,6 +22,7 @@ pub(super) struct Bodies {
 pub(super) enum Area {
     Tiles,
     Records,
+    Kept,
     Exchange,
     Verdict,
 }
@@ -36,11 +37,15 @@ impl Area {
         match self {
             Area::Tiles => "ring of tiles",
             Area::Records => "ring of records",
+            Area::Kept => "area of kept operands",
             Area::Exchange => "exchange area",
             Area::Verdict => "verdict",
         }
     }
 }
+
+/// Names of the regions that hold data, in the order of [`Area`].
+const DATA: [&str; 5] = [Region::TILES, Region::RECORDS, Region::KEPT, Region::EXCHANGE, Region::VERDICT];
 
 /// Arguments bound to both bodies.
 type BoundBodies<'a> = [Option<(&'a Prepared, Bound<'a>)>; 2];
@@ -58,8 +63,8 @@ pub(super) struct World<'a> {
     pub space: Space,
     /// Most parts of a ring slot.
     parts: usize,
-    /// Addresses in shared memory of what regions hold: tiles, records, the exchange area, the verdict.
-    regions: [Range<usize>; 4],
+    /// Addresses in shared memory of what regions hold, by [`Area`].
+    regions: [Range<usize>; 5],
     /// By record of the range.
     jobs: Vec<BoundBodies<'a>>,
 }
@@ -105,9 +110,8 @@ impl<'a> World<'a> {
             let found = protocol.regions.iter().find(|r| r.name == name).map(|r| r.offset..r.offset + r.bytes);
             found.ok_or_else(|| format!("the protocol's map of shared memory has no region `{name}`"))
         };
-        let names = [Region::TILES, Region::RECORDS, Region::EXCHANGE, Region::VERDICT];
-        let [a, b, c, d] = names.map(region);
-        let regions = [a?, b?, c?, d?];
+        let [a, b, c, d, e] = DATA.map(region);
+        let regions = [a?, b?, c?, d?, e?];
         let tiles = protocol.rings.get(&RingId::Tiles).map_or(0, |r| r.slots);
         let records = protocol.rings.get(&RingId::Records).map_or(0, |r| r.slots);
         let parts = parts(protocol);
@@ -152,8 +156,7 @@ impl<'a> World<'a> {
         if part.end > size {
             return Err(format!("bytes {part:?} of the {}, which has {size}", area.name()));
         }
-        let data = [Region::TILES, Region::RECORDS, Region::EXCHANGE, Region::VERDICT];
-        let barriers = self.protocol.regions.iter().filter(|r| !data.contains(&r.name.as_str()));
+        let barriers = self.protocol.regions.iter().filter(|r| !DATA.contains(&r.name.as_str()));
         match barriers.into_iter().find(|r| r.offset < end && begin < r.offset + r.bytes) {
             Some(r) => Err(format!("bytes {part:?} of the {} lie on the {}", area.name(), r.name)),
             None => Ok(begin..end),
