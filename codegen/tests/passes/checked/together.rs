@@ -68,8 +68,10 @@ fn a_slot_given_back_to_one_cta_alone_is_found() {
     });
     let error = proved(&plan, &protocol).unwrap_err();
     assert!(error.contains("E24") && error.contains("expects 16 arrivals in each phase, gets 8"), "{error}");
-    let trap = trapped(&plan, &protocol);
-    assert_eq!(trap.code, "E92", "{trap}");
+    for strategy in Strategy::ALL {
+        let trap = checked(&plan, &protocol, 1, under(strategy, 3, 2)).unwrap_err();
+        assert_eq!((trap.code, trap.sites.len()), ("E88", 2), "{strategy}: {trap}");
+    }
 }
 
 #[test]
@@ -85,7 +87,23 @@ fn a_share_that_reaches_one_cta_alone_is_found() {
     });
     let error = proved(&plan, &protocol).unwrap_err();
     assert!(error.contains("E25"), "{error}");
-    trapped(&plan, &protocol);
+    // Half of what each slot of `b` expects never comes, whoever goes first: nobody can find anything else.
+    for strategy in Strategy::ALL {
+        for seed in 0..4 {
+            let trap = checked(&plan, &protocol, 1, under(strategy, seed, 2)).unwrap_err();
+            assert_eq!(trap.code, "E87", "{strategy}, seed {seed}: {trap}");
+            let [waits, announces] = &trap.sites[..] else { panic!("{strategy}, seed {seed}: {trap}") };
+            assert!(waits.what.contains("waits for the bytes in `dense`, item"), "{strategy}, seed {seed}: {trap}");
+            assert!(
+                announces.what.contains("announced 8192 bytes in `dense`, item"),
+                "{strategy}, seed {seed}: {trap}"
+            );
+            assert!(
+                trap.message.contains("4096 bytes are announced that no copy brings"),
+                "{strategy}, seed {seed}: {trap}"
+            );
+        }
+    }
 }
 
 /// CTAs that wait for their own warps alone fill slots that the other's still read.

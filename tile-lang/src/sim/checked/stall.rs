@@ -7,7 +7,8 @@ use super::copies::ring_name;
 use super::machine::Machine;
 use super::stream::{Part, Place};
 use super::trap::Trap;
-use crate::protocol::{RingId, Side};
+use crate::protocol::{Reach, RingId, Side};
+use std::ops::Range;
 
 /// Most agents that a report lists.
 const LISTED: usize = 40;
@@ -75,42 +76,68 @@ impl Machine<'_> {
 
     /// A phase that cannot complete: bytes that no copy brings, or an arrival that an agent has gone past.
     fn phase_cause(&self) -> Option<Box<Trap>> {
-        self.agents.iter().find_map(|agent| {
-            let Some(Blocked::Phase { barrier, wanted, turn, .. }) = agent.blocked else { return None };
-            let state = &self.ctas[agent.cta].barriers[barrier];
-            if state.completed >= wanted {
-                return None;
-            }
-            let (ring, side, slot) = self.barrier_name(barrier);
-            if state.bytes != 0 {
-                return Some(self.bytes_missing(agent, barrier));
-            }
-            // Who should have arrived and is past the place.
-            let absent = self.agents.iter().enumerate().find(|(i, other)| {
-                other.cta == agent.cta
-                    && self.arrives(other, ring, side)
-                    && self.is_past(other, ring, side, turn)
-                    && !state.arrivals.iter().any(|x| x.agent == *i)
-            });
-            let (_, absent) = absent?;
-            let mut trap = Trap::new(
-                "E88",
-                format!(
-                    "missing arrival: {} of slot {slot} of the {} has {} of {} arrivals, and {} has gone on without",
-                    side_name(side),
-                    ring_name(ring),
-                    state.arrivals.len(),
-                    state.count,
-                    self.world.who(absent.by())
-                ),
-                vec![self.world.site(agent.by(), "waits", agent.place)],
-                "arrive once in each phase; a slot that is taken is given back before the ring is needed again",
-            );
-            let taken = self.concerned(ring, side, turn).and_then(|t| absent.takes.get(&t));
-            let (verb, at) = taken.map_or(("is now", absent.place), |at| ("took the slot", *at));
-            trap.sites.push(self.world.site(absent.by(), verb, at));
-            Some(trap.note(self.missing(agent.cta, barrier)))
-        })
+        let waits = || {
+            self.agents.iter().filter_map(|agent| match agent.blocked {
+                Some(Blocked::Phase { barrier, wanted, turn, .. })
+                    if self.ctas[agent.cta].barriers[barrier].completed < wanted =>
+                {
+                    Some((agent, barrier, turn))
+                }
+                _ => None,
+            })
+        };
+        let open = |agent: &Agent, barrier: usize| self.ctas[agent.cta].barriers[barrier].bytes != 0;
+        // Nothing is on its way now. What those who copy have gone past never comes; who waits behind that is no cause.
+        let lost = waits().find(|(agent, barrier, turn)| open(agent, *barrier) && self.copied(agent, *barrier, *turn));
+        lost.map(|(agent, barrier, _)| self.bytes_missing(agent, barrier))
+            .or_else(|| waits().find_map(|(agent, barrier, turn)| self.arrival_missing(agent, barrier, turn)))
+            .or_else(|| {
+                waits().find(|(agent, barrier, _)| open(agent, *barrier)).map(|(a, b, _)| self.bytes_missing(a, b))
+            })
+    }
+
+    /// Whose actions at a ring's barriers count in a CTA.
+    fn partners(&self, cta: usize, ring: RingId) -> Range<usize> {
+        self.world.reached(cta, if ring == RingId::Tiles { Reach::Cluster } else { Reach::Cta })
+    }
+
+    /// Whether all who copy into a slot in this turn have gone past it.
+    fn copied(&self, agent: &Agent, barrier: usize, turn: u64) -> bool {
+        let (ring, side, _) = self.barrier_name(barrier);
+        let partners = self.partners(agent.cta, ring);
+        let mut producers = self.agents.iter().filter(|other| other.warp.is_none() && partners.contains(&other.cta));
+        producers.all(|other| self.is_past(other, ring, side, turn))
+    }
+
+    /// Who should have arrived where an agent waits, and is past the place.
+    fn arrival_missing(&self, agent: &Agent, barrier: usize, turn: u64) -> Option<Box<Trap>> {
+        let state = &self.ctas[agent.cta].barriers[barrier];
+        let (ring, side, slot) = self.barrier_name(barrier);
+        let partners = self.partners(agent.cta, ring);
+        let absent = self.agents.iter().enumerate().find(|(i, other)| {
+            partners.contains(&other.cta)
+                && self.arrives(other, ring, side)
+                && self.is_past(other, ring, side, turn)
+                && !state.arrivals.iter().any(|x| x.agent == *i)
+        });
+        let (_, absent) = absent?;
+        let mut trap = Trap::new(
+            "E88",
+            format!(
+                "missing arrival: {} of slot {slot} of the {} has {} of {} arrivals, and {} has gone on without",
+                side_name(side),
+                ring_name(ring),
+                state.arrivals.len(),
+                state.count,
+                self.world.who(absent.by())
+            ),
+            vec![self.world.site(agent.by(), "waits", agent.place)],
+            "arrive once in each phase; a slot that is taken is given back before the ring is needed again",
+        );
+        let taken = self.concerned(ring, side, turn).and_then(|t| absent.takes.get(&t));
+        let (verb, at) = taken.map_or(("is now", absent.place), |at| ("took the slot", *at));
+        trap.sites.push(self.world.site(absent.by(), verb, at));
+        Some(trap.note(self.missing(agent.cta, barrier)))
     }
 
     fn bytes_missing(&self, agent: &Agent, barrier: usize) -> Box<Trap> {
