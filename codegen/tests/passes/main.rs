@@ -5,7 +5,6 @@ mod checkers;
 mod codes;
 mod generated;
 mod kernels;
-mod mutants;
 mod page;
 mod programs;
 mod protocol;

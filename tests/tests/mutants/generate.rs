@@ -1,9 +1,9 @@
 //! Makes wrong programs out of right ones: one action, number, edge or place changed at a time.
 
 use std::fmt;
-use tile_lang::ir::{BlockId, OpId, OpKind};
+use tile_lang::ir::{BlockId, OpId, OpKind, ValueId};
 use tile_lang::plan::Plan;
-use tile_lang::protocol::{Action, At, Fence, Parity, Protocol, Reach, RingId, Side, Who};
+use tile_lang::protocol::{Action, At, Fence, Parity, Protocol, Reach, Region, RingId, Side, Who};
 
 /// A list of actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub enum Mutation {
     Region(usize, &'static str, usize),
     /// A part of a slot lies at this offset: in the fill and the wait, or in one of them.
     Part(usize, Vec<OpId>, usize, usize),
+    /// A kept operand of a kernel lies at this byte of its area.
+    Kept(usize, ValueId, usize),
     /// A kernel's flag is turned off.
     Flag(usize, &'static str),
     /// Registers of the producer and of a consumer thread.
@@ -74,6 +76,7 @@ impl Mutation {
             Mutation::Ring(ring, what, n) => format!("{what} of the ring {ring:?}: {n}"),
             Mutation::Region(_, what, _) => format!("region: {what}"),
             Mutation::Part(_, ops, ..) => format!("part of a slot moved in {} ops", ops.len()),
+            Mutation::Kept(..) => "a kept operand moved".into(),
             Mutation::Flag(_, what) => format!("flag `{what}` off"),
             Mutation::Registers(p, c) => format!("registers {p} and {c}"),
             Mutation::Edge(..) => "delete an edge".into(),
@@ -99,6 +102,8 @@ impl fmt::Display for Short<'_> {
             Action::Fence(fence, _) => write!(f, "fence {fence:?}"),
             Action::ExchangeWrite { .. } => f.write_str("write the exchange area"),
             Action::ExchangeRead { .. } => f.write_str("read the exchange area"),
+            Action::Keep { .. } => f.write_str("keep an operand"),
+            Action::WaitProducts { .. } => f.write_str("wait for products"),
             other => write!(f, "{other:?}"),
         }
     }
@@ -161,6 +166,12 @@ pub fn of_bodies(p: &Protocol) -> Vec<Mutation> {
         }
         for (block, actions) in &body.entries {
             out.extend(of_list(actions, Site::Entry(k, *block)));
+        }
+        let room = p.regions.iter().find(|r| r.name == Region::KEPT).map_or(0, |r| r.bytes);
+        for (v, bytes) in &body.kept {
+            let others = body.kept.iter().filter(|(w, _)| *w != v).map(|(_, other)| other.start);
+            let wrong = others.chain([bytes.start + 512, room - bytes.len() / 2]);
+            out.extend(wrong.map(|at| Mutation::Kept(k, *v, at)));
         }
     }
     out
@@ -344,6 +355,11 @@ pub fn protocol(p: &Protocol, m: &Mutation) -> Protocol {
                 if let OpKind::RingFill(parts) | OpKind::RingWait(parts) = &mut p.kernels[*k].ops[op.index()].kind {
                     parts[*part].offset = *offset;
                 }
+            }
+        }
+        Mutation::Kept(k, v, at) => {
+            if let Some(bytes) = p.bodies[*k].kept.get_mut(v) {
+                *bytes = *at..*at + bytes.len();
             }
         }
         Mutation::Flag(k, what) => match *what {
