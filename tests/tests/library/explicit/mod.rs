@@ -73,6 +73,9 @@ printed!(
     gemm_neighbours: gemm under neighbours,
     gemm_running: gemm under running,
     gemm_neighbours_running: gemm under neighbours_running,
+    gemm_steps: gemm,
+    gemm_steps_running: gemm under steps_running,
+    gemm_steps_neighbours_running: gemm under steps_neighbours_running,
 );
 
 /// The library's kernels, and those with schedules under each of theirs, by the names of their files.

@@ -1,0 +1,32 @@
+use monotile::prelude::*;
+
+/// `gemm` with explicit roles for Y = bf16, BM = 128, BN = 256, BK = 64.
+#[tile::kernel]
+pub fn gemm(a: &Global<bf16, 2>, b: &Global<bf16, 2>, c: &mut Global<bf16, 2>) {
+    require!(a.dim(1) == b.dim(1));
+    require!(c.dim(0) == a.dim(0));
+    require!(c.dim(1) == b.dim(0));
+    let [i, j] = work([cdiv(a.dim(0), 128i32), cdiv(b.dim(0), 256i32)]);
+    let ring = Ring::<(Smem<bf16, 128, 64>, Smem<bf16, 256, 64>)>::new::<0>();
+    role("load", 0, 0, || {
+        for k in 0..cdiv(a.dim(1), 64i32) {
+            ring.acquire().fill(a, [i, k]).fill(b, [j, k]).commit();
+        }
+    });
+    role("math", 0, 0, || {
+        let mut acc = Tile::<f32, 128, 256>::zero();
+        'k: for _ in 0..cdiv(a.dim(1), 64i32) {
+            let slot = ring.wait();
+            let (at, bt) = slot.get();
+            acc.mma(at, bt.t());
+            slot.release();
+        }
+        c.store([i, j], acc.cast::<bf16>());
+    });
+}
+
+/// What rings and roles of `gemm` don't say.
+#[tile::schedule(gemm)]
+pub fn steps_neighbours_running() -> Schedule {
+    Schedule::new().inflight("k.acc", 1).raster(Raster::Grouped(8)).cluster(2)
+}
