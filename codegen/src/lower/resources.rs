@@ -4,6 +4,7 @@
 use super::program::MAX_SLOTS;
 use crate::CodegenError;
 use crate::layout::{WARP_CHOICES, WARPS};
+use crate::passes::pinned_here;
 use crate::target::Target;
 use tile_lang::diag::{Diagnostic, Diagnostics, pointing};
 use tile_lang::ir::{Kernel, Role, RoleResources, slots_held};
@@ -125,13 +126,17 @@ pub(super) fn cluster(kernels: &[&Kernel], target: &Target) -> Result<usize, Cod
     let mut errors = Vec::new();
     if !target.multicast {
         let message = format!("{} has no copies that reach a cluster of {size} CTAs", target.name);
-        errors.push(at(first, first_wait(first), "E30", message, vec!["leave the cluster out".into()]));
+        let mut notes = pinned_here(first);
+        notes.push("leave the cluster out".into());
+        errors.push(at(first, first_wait(first), "E30", message, notes));
     }
     for k in kernels.iter().filter(|k| k.resources.cluster != size && first_wait(k).is_known()) {
         let message =
             format!("kernel `{}` stages tiles without a cluster, kernel `{}` with one of {size}", k.name, first.name);
         let fix = "CTAs of a cluster take the same slots of the ring at the same time: pin the same cluster for both, or for none";
-        errors.push(at(k, first_wait(k), "E30", message, vec![fix.into()]));
+        let mut notes = pinned_here(first);
+        notes.push(fix.into());
+        errors.push(at(k, first_wait(k), "E30", message, notes));
     }
     if errors.is_empty() { Ok(size) } else { Err(CodegenError::Program(Diagnostics(errors))) }
 }

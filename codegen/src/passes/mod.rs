@@ -4,7 +4,7 @@ mod rank;
 mod ring;
 mod specialise;
 
-pub(crate) use rank::staged_alike;
+pub(crate) use rank::{pinned_here, staged_alike};
 pub(crate) use ring::part_of;
 pub use ring::{MAX_SLOT_BYTES, RingGroup, ring_groups};
 pub use specialise::specialise;

@@ -5,7 +5,7 @@
 
 use crate::CodegenError;
 use std::collections::HashSet;
-use tile_lang::diag::{Diagnostic, Diagnostics};
+use tile_lang::diag::{Diagnostic, Diagnostics, pointing};
 use tile_lang::ir::{BlockId, Kernel, OpId, OpKind, Role, ValueId};
 
 /// Values of a body that the rank decides on.
@@ -115,24 +115,33 @@ pub(crate) fn in_step(k: &Kernel) -> Result<(), CodegenError> {
         };
         if decides && fills(k, id) {
             let message = format!("{size} CTAs of a cluster would take different numbers of slots here");
-            let notes = vec![
+            let mut notes = pinned_here(k);
+            notes.extend([
                 "they take neighbouring items of the first axis of `work`, and this loop or condition depends on it".to_owned(),
                 "CTAs that share copies take the same slots at the same time: let it depend on the other axes alone, or leave the cluster out".to_owned(),
-            ];
+            ]);
             errors.push(at(k, id, message, notes));
         }
     });
     if errors.is_empty() && staged_alike(k).is_empty() {
         let message = format!("{size} CTAs of a cluster have nothing to share");
-        let notes = vec![
+        let mut notes = pinned_here(k);
+        notes.extend([
             "every staged tile depends on the first axis of `work`, along which they take neighbouring items"
                 .to_owned(),
             "leave the cluster out, or put the axis first that some staged tile doesn't depend on".to_owned(),
-        ];
+        ]);
         let first = k.block(producer).ops.iter().copied().find(|id| fills(k, *id));
         errors.extend(first.map(|id| at(k, id, message, notes)));
     }
     if errors.is_empty() { Ok(()) } else { Err(CodegenError::Program(Diagnostics(errors))) }
+}
+
+/// A note that says where a kernel asks for its cluster, if that is known.
+pub(crate) fn pinned_here(k: &Kernel) -> Vec<String> {
+    let span = k.resources.cluster_span;
+    let file = k.files.get(span.file as usize).filter(|_| span.is_known());
+    file.map(|file| pointing("the cluster is pinned here", file, span)).into_iter().collect()
 }
 
 /// Whether an op, or one nested in it, fills a slot.

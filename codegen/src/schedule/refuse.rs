@@ -232,7 +232,8 @@ impl Refusals<'_> {
             let fix = "write `grouped 8`, or row-major for no groups".into();
             self.push(raster.span, "E30", "a group of no rows".into(), vec![fix]);
         } else if raster.value != Raster::RowMajor && axes < 2 {
-            let message = format!("items can't be taken in {} order: the kernel's work has {axes} axes", raster.value);
+            let axes = if axes == 1 { "1 axis".to_owned() } else { format!("{axes} axes") };
+            let message = format!("items can't be taken in {} order: the kernel's work has {axes}", raster.value);
             self.push(raster.span, "E30", message, vec!["an order needs two axes: leave the raster out".into()]);
         }
     }
@@ -268,7 +269,7 @@ pub(crate) fn unconvertible(kernel: &Kernel, layouts: &Assignment) -> Result<(),
             let file = kernel.files.get(span.file as usize).map_or("", String::as_str);
             let notes = vec![
                 pointing("the product is here", file, span),
-                "products of 128 rows whose operands lie in shared memory run by themselves; others are done when their instructions are".to_owned(),
+                "products that whole warpgroups carry out run by themselves: on sm_90a, 64 rows for each warpgroup, 64 to 256 columns, the second operand staged, no split but over rows; others are done when their instructions are".to_owned(),
                 "write `inflight … 0`, or leave it out".to_owned(),
             ];
             errors.push(at(s, inflight.span, "E30", format!("`{}` can't be left running", op.id()), notes));

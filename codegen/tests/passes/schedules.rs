@@ -178,7 +178,7 @@ fn what_cannot_be_realised_says_why_and_what_can() {
     let line = Schedule::new().raster(Raster::ColumnMajor);
     let text = refused(scaled::instance(128).unwrap(), line);
     assert!(
-        text.contains("error[E30]: items can't be taken in column-major order: the kernel's work has 1 axes"),
+        text.contains("error[E30]: items can't be taken in column-major order: the kernel's work has 1 axis"),
         "{text}"
     );
 }

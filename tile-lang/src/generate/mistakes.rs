@@ -68,6 +68,8 @@ pub fn mistakes(kernel: &Kernel) -> Vec<Mistake> {
         add("a split that is no power of two", "E30", new().split(product.id(), [3, 1, 1]));
         add("more warps than rows", "E30", new().split(product.id(), [rows, 1, 1]));
         add("products left running that can't be", "E30", new().inflight(product.id(), 9));
+        let twice = new().inflight(product.id(), 0).inflight(product.id(), 0);
+        add("groups in flight that are said twice", "E20", twice);
         add("a product that is split twice", "E20", new().split(product.id(), [1; 3]).split(product.id(), [1; 3]));
     }
     out

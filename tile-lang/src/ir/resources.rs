@@ -14,6 +14,9 @@ pub struct Resources {
     pub slots_span: Span,
     /// CTAs of a cluster, which take neighbouring items and share what they copy alike; 0 where none is asked for.
     pub cluster: usize,
+    /// Where the cluster is asked for.
+    #[serde(default)]
+    pub cluster_span: Span,
     /// One entry for each role that was written.
     pub roles: Vec<RoleResources>,
 }

@@ -50,8 +50,16 @@ pub fn apply(kernel: &Kernel) -> Kernel {
     let Some(s) = k.schedule.as_mut() else { return k };
     let raster = s.raster.take().map_or(Raster::RowMajor, |r| r.value);
     let cluster = s.cluster.take().filter(|c| c.value > 1);
-    if let Some(c) = cluster {
+    let pinned = cluster.map(|c| (s.file(c.span), c));
+    if let Some((file, c)) = pinned {
         k.resources.cluster = c.value;
+        if c.span.is_known() {
+            let at = k.files.iter().position(|f| *f == file).unwrap_or_else(|| {
+                k.files.push(file);
+                k.files.len() - 1
+            });
+            k.resources.cluster_span = Span { file: at as u32, ..c.span };
+        }
     }
     if raster == Raster::RowMajor && cluster.is_none() {
         return k;

@@ -5,7 +5,7 @@ use super::{InFlight, OpName, Pinned, Ring, RoleSpec, Schedule, Split};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::span::Span;
 use pest::Parser;
-use pest::error::{Error, InputLocation, LineColLocation};
+use pest::error::{Error, ErrorVariant, InputLocation, LineColLocation};
 use pest::iterators::Pair;
 
 #[derive(pest_derive::Parser)]
@@ -49,7 +49,7 @@ pub(crate) fn parse_at(
     let tree = match Text::parse(Rule::file, text) {
         Ok(tree) => tree,
         Err(e) => {
-            reader.syntax(text, e);
+            reader.syntax(text, e, None);
             return Err(Diagnostics(reader.errors));
         }
     };
@@ -109,6 +109,16 @@ fn rule_name(rule: Rule) -> &'static str {
     }
 }
 
+/// How the item is written that a text begins with.
+fn form(text: &str) -> Option<&'static str> {
+    let word = text.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+    let items = [Rule::ring, Rule::role, Rule::split, Rule::inflight, Rule::raster, Rule::cluster];
+    items
+        .into_iter()
+        .map(rule_name)
+        .find(|name| name.strip_prefix('`').is_some_and(|n| n.split(' ').next() == Some(word)))
+}
+
 /// The parts of a node without keywords and punctuation.
 fn inner(node: Node<'_>) -> impl Iterator<Item = Node<'_>> {
     let said = |rule: Rule| match rule {
@@ -147,9 +157,18 @@ impl<'t> Reader<'t> {
         self.errors.push(mistake(self.file, span, message));
     }
 
-    /// A mistake of syntax.
-    fn syntax(&mut self, text: &str, e: Error<Rule>) {
-        let e = e.renamed_rules(|rule| rule_name(*rule).into());
+    /// A mistake of syntax, in an item of this form or in what stands around items.
+    fn syntax(&mut self, text: &str, mut e: Error<Rule>, form: Option<&str>) {
+        // Places are for texts that the compiler prints.
+        if let ErrorVariant::ParsingError { positives, .. } = &mut e.variant
+            && positives.len() > 1
+        {
+            positives.retain(|rule| *rule != Rule::place);
+        }
+        let e = e.renamed_rules(|rule| match rule {
+            Rule::EOI if form.is_some() => "the end of the item".into(),
+            rule => rule_name(*rule).into(),
+        });
         let (LineColLocation::Pos((line, col)) | LineColLocation::Span((line, col), _)) = e.line_col;
         let (InputLocation::Pos(at) | InputLocation::Span((at, _))) = e.location;
         let rest = text.get(at..).unwrap_or_default();
@@ -157,7 +176,11 @@ impl<'t> Reader<'t> {
         let found = if word.is_empty() { rest.chars().take(1).collect::<String>() } else { word };
         let span = self.place((line, col), found.chars().count());
         let found = if found.trim().is_empty() { "the end".into() } else { format!("`{found}`") };
-        self.errors.push(mistake(self.file, span, format!("{}, found {found}", e.variant.message())));
+        let mut found = mistake(self.file, span, format!("{}, found {found}", e.variant.message()));
+        if let Some(form) = form {
+            found.notes = vec![format!("write {form}")];
+        }
+        self.errors.push(found);
     }
 
     fn schedule(&mut self, node: Node<'t>) -> Schedule {
@@ -192,7 +215,7 @@ impl<'t> Reader<'t> {
         let at = self.place(content.line_col(), 1);
         let outer = std::mem::replace(&mut self.start, (at.line, at.col));
         match Text::parse(Rule::one, text) {
-            Err(e) => self.syntax(text, e),
+            Err(e) => self.syntax(text, e, form(text)),
             Ok(one) => one.flat_map(inner).filter(|n| n.as_rule() == Rule::pin).for_each(|n| self.pin(n, s, written)),
         }
         self.start = outer;

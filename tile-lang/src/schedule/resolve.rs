@@ -303,7 +303,8 @@ impl Resolver<'_> {
                 if let Some(first) = out.get(&op) {
                     let span = s.splits[first.at].span;
                     let note = pointing("the first one is here", &s.file(span), span);
-                    self.error(split.span, format!("`{}` is split twice", self.id(op)), vec![note]);
+                    let notes = vec![note, "leave one of them out".to_owned()];
+                    self.error(split.span, format!("`{}` is split twice", self.id(op)), notes);
                 }
                 out.insert(op, ResolvedSplit { at, warps: [split.rows, split.columns, split.depth] });
             }
@@ -313,10 +314,17 @@ impl Resolver<'_> {
 
     fn inflight(&mut self) -> BTreeMap<OpId, usize> {
         let s = self.s;
-        let mut out = BTreeMap::new();
+        let mut out: BTreeMap<OpId, usize> = BTreeMap::new();
         for (at, inflight) in s.inflight.iter().enumerate() {
             for op in self.find(&inflight.op, inflight.span, &[OpClass::Product], "only products run in groups") {
-                out.insert(op, at);
+                if let Some(first) = out.insert(op, at) {
+                    let span = s.inflight[first].span;
+                    let notes = vec![
+                        pointing("the first one is here", &s.file(span), span),
+                        "leave one of them out".to_owned(),
+                    ];
+                    self.error(inflight.span, format!("`inflight` is said twice of `{}`", self.id(op)), notes);
+                }
             }
         }
         out
