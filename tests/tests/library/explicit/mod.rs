@@ -73,6 +73,7 @@ printed!(
     gemm_neighbours: gemm under neighbours,
     gemm_running: gemm under running,
     gemm_neighbours_running: gemm under neighbours_running,
+    prefill_overlapped: prefill under overlapped,
     gemm_steps: gemm,
     gemm_steps_running: gemm under steps_running,
     gemm_steps_neighbours_running: gemm under steps_neighbours_running,
