@@ -3,6 +3,7 @@
 use super::emit::{Emitter, Ssa};
 use super::facts::ParamFacts;
 use super::flight::Flight;
+use super::kept::ToKeep;
 use super::notes::{Here, Notes};
 use super::program::SharedMap;
 use crate::CodegenError;
@@ -68,6 +69,8 @@ pub(super) struct Body<'a> {
     pub shared: HashMap<ValueId, SharedTile>,
     /// Operands that were made in registers and lie in shared memory for the products of a loop.
     pub kept: HashMap<ValueId, SharedTile>,
+    /// Such operands that are still to be stored.
+    pub to_keep: Vec<ToKeep>,
     /// Slot index of each wait.
     pub taken: HashMap<OpId, Ssa>,
     /// Storage of each part of each ring transaction, in program order, and how many were met.
@@ -135,6 +138,7 @@ impl Body<'_> {
                 self.notes.end(outer);
             }
         }
+        self.keep_all()?;
         Ok(yields)
     }
 
@@ -234,8 +238,9 @@ impl Body<'_> {
             let converted = self.convert(v, &held, &native, &want)?;
             self.remember(v, want, converted);
         }
+        // Stored with those that come until one of them is needed, so that they are loaded at the same time.
         if let Some(at) = self.layouts.kept.get(&v).copied() {
-            self.keep(v, &held, &native, at)?;
+            self.to_keep.push(ToKeep { value: v, held, layout: native, at });
         }
         Ok(())
     }

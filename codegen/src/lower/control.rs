@@ -115,6 +115,7 @@ impl Body<'_> {
     }
 
     pub fn for_loop(&mut self, op: &OpData) -> Result<(), CodegenError> {
+        self.keep_all()?;
         let (lo, hi) = (self.scalar(op.operands[0])?, self.scalar(op.operands[1])?);
         let block = self.k.block(op.blocks[0]).clone();
         self.land(0);
@@ -167,6 +168,7 @@ impl Body<'_> {
     }
 
     pub fn if_else(&mut self, id: OpId, op: &OpData) -> Result<(), CodegenError> {
+        self.keep_all()?;
         if self.meddles(id) {
             self.land(0);
         }

@@ -6,7 +6,7 @@ use super::recipe;
 use crate::CodegenError;
 use crate::layout::Layout;
 use tile_lang::dtype::DType;
-use tile_lang::ir::{BinaryOp, CmpOp, Code, OpData, OpKind};
+use tile_lang::ir::{BinaryOp, CmpOp, Code, OpData, OpKind, ValueId};
 
 impl Body<'_> {
     /// A scalar op, or a tile op whose result has a layout of its own.
@@ -40,6 +40,13 @@ impl Body<'_> {
                 Held::Nibbles(n) => self.cast_nibbles(&n, to),
             };
         }
+        if let (OpKind::Cmp(cmp), [a, b]) = (&op.kind, &op.operands[..]) {
+            for (index, other, mirrored) in [(*a, *b, false), (*b, *a, true)] {
+                if let Some(axis) = self.index_axis(index) {
+                    return self.index_compared(*cmp, axis, other, layout, mirrored);
+                }
+            }
+        }
         // A factor of a partial sum is the same for all summands; the sum's other operand is not.
         let mut columns = Vec::new();
         for v in &op.operands {
@@ -61,6 +68,38 @@ impl Body<'_> {
                 self.compute_one(&op.kind, &args, from)
             })
             .collect()
+    }
+
+    /// The axis of a tile of indices that is made where it is wanted.
+    fn index_axis(&self, v: ValueId) -> Option<usize> {
+        let made = self.definitions[v.index()].filter(|_| !self.layouts.native.contains_key(&v));
+        match made.map(|id| &self.k.op(id).kind) {
+            Some(OpKind::Iota(axis)) => Some(*axis),
+            _ => None,
+        }
+    }
+
+    /// Indices compared with a tile. An index is the thread's own plus a constant of the register: the thread's is taken off the other side, of
+    /// which many registers are often alike, so that constants are compared. The difference saturates, and with it the comparison holds
+    /// for all numbers: indices are not negative.
+    fn index_compared(
+        &mut self,
+        cmp: CmpOp,
+        axis: usize,
+        other: ValueId,
+        layout: &Layout,
+        mirrored: bool,
+    ) -> Result<Vec<Ssa>, CodegenError> {
+        let others = self.elements(other, layout)?;
+        let own = self.coordinates(layout)[axis].clone();
+        let mut out = Vec::with_capacity(others.len());
+        for (r, other) in others.iter().enumerate() {
+            let index = self.e.i32(layout.register_offset(r)[axis] as i64);
+            let rest = self.e.pure_asm("sub.sat.s32 $0, $1, $2;", "=r,r,r", &[(other, "i32"), (&own, "i32")], "i32");
+            let (a, b) = if mirrored { (&rest, &index) } else { (&index, &rest) };
+            out.push(self.compare(cmp, a, b, DType::I32));
+        }
+        Ok(out)
     }
 
     /// 16-bit arithmetic two elements at a time: one `bf16x2` or `f16x2` instruction each.

@@ -381,6 +381,7 @@ impl Frame {
             cluster: self.cluster,
             flights: Vec::new(),
             late: HashMap::new(),
+            to_keep: Vec::new(),
             computed: Vec::new(),
         };
         body.block(block)?;

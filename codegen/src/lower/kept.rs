@@ -14,19 +14,43 @@ const CHUNK: usize = 16;
 /// Rows after which the swizzle repeats.
 const ROWS: usize = 8;
 
+/// An operand in registers that is to be stored where it is kept.
+#[derive(Clone, Debug)]
+pub(super) struct ToKeep {
+    pub value: ValueId,
+    pub held: Held,
+    pub layout: Layout,
+    /// Where in the area.
+    pub at: usize,
+}
+
 impl Body<'_> {
-    /// Stores an operand where it is kept. Products of earlier items have been waited for by their warpgroups; a meeting makes
+    /// Stores the operands that are to be kept. Products of earlier items have been waited for by their warpgroups; a meeting makes
     /// that true of all before anything is overwritten. Stores come before the fence, which hands them to the products' proxy,
     /// and the products of all warpgroups after the second meeting.
-    pub fn keep(&mut self, v: ValueId, held: &Held, layout: &Layout, at: usize) -> Result<(), CodegenError> {
+    pub fn keep_all(&mut self) -> Result<(), CodegenError> {
+        if self.to_keep.is_empty() {
+            return Ok(());
+        }
+        self.barrier();
+        for operand in std::mem::take(&mut self.to_keep) {
+            self.keep(&operand)?;
+        }
+        actions::fence(self.e, Fence::ProxyAsync);
+        self.notes.note(Action::Fence(Fence::ProxyAsync, Who::EachWarp));
+        self.barrier();
+        Ok(())
+    }
+
+    fn keep(&mut self, operand: &ToKeep) -> Result<(), CodegenError> {
+        let ToKeep { value: v, held, layout, at } = operand;
+        let (v, at) = (*v, *at);
         let (Held::Elements(elements), [rows, columns]) = (held, self.k.ty(v).shape()) else {
             return self.broken("a kept operand that is no tile of elements");
         };
         let (dtype, tile) = (self.dtype(v), [*rows, *columns]);
         let size = dtype.bits() / 8;
         let base = self.e.offset_const(&self.map.kept_base.clone(), at, 3);
-        self.notes.own();
-        self.barrier();
         self.notes.keep(v, at..at + rows * columns * dtype.bits() / 8);
         // Bits of a coordinate are the thread's or the register's: so are those of the address, and of what is xor-ed to it.
         let plain = |row: usize, byte: usize| byte / PANEL_BYTES * tile[0] * PANEL_BYTES + row * PANEL_BYTES;
@@ -72,9 +96,6 @@ impl Body<'_> {
                 self.e.store(&all, &pointer, &ty, count * size, 3);
             }
         }
-        actions::fence(self.e, Fence::ProxyAsync);
-        self.notes.note(Action::Fence(Fence::ProxyAsync, Who::EachWarp));
-        self.barrier();
         let packing = Packing { tile, order: TileOrder::Swizzled };
         self.kept.insert(v, SharedTile { base, dtype, packing, offset: [0, 0], transposed: false });
         Ok(())

@@ -52,6 +52,9 @@ fn sums(of: DType) -> (&'static str, &'static str) {
 impl Body<'_> {
     pub fn warpgroup_product(&mut self, id: OpId, op: &OpData) -> Result<(), CodegenError> {
         let [acc, a, b] = [op.operands[0], op.operands[1], op.operands[2]];
+        if self.to_keep.iter().any(|k| k.value == a) {
+            self.keep_all()?;
+        }
         let (m, n, k) = (self.k.ty(acc).shape()[0], self.k.ty(acc).shape()[1], self.k.ty(a).shape()[1]);
         let shape = Shape { n, types: [self.dtype(a), self.dtype(b)], sum: self.dtype(acc) };
         let split = warpgroup::split(self.warps);

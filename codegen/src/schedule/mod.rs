@@ -22,7 +22,7 @@ use crate::layout::{MmaSplit, Split};
 use std::collections::HashMap;
 use tile_lang::diag::{Diagnostic, Diagnostics};
 use tile_lang::ir::{Kernel, OpId, Role, RoleResources};
-use tile_lang::schedule::{OpClass, Resolved, Schedule, named_ops, resolve};
+use tile_lang::schedule::{OpClass, Resolved, Schedule, named_ops, ops_called, resolve};
 use tile_lang::span::Span;
 
 /// A diagnostic about an item of a schedule.
@@ -113,7 +113,7 @@ pub(crate) fn pinned_inflight(kernel: &Kernel) -> HashMap<OpId, usize> {
     let ops = named_ops(kernel);
     let mut out = HashMap::new();
     for inflight in &schedule.inflight {
-        let called = ops.iter().filter(|n| n.class == OpClass::Product && n.is_called(&inflight.op.text));
+        let called = ops_called(&ops, &inflight.op.text).into_iter().filter(|n| n.class == OpClass::Product);
         out.extend(called.map(|n| (n.op, inflight.groups)));
     }
     out
@@ -127,7 +127,7 @@ pub(crate) fn pinned_splits(kernel: &Kernel) -> Split {
     for split in &schedule.splits {
         let log2 = |n: usize| n.max(1).trailing_zeros() as usize;
         let pinned = MmaSplit { m: log2(split.rows), n: log2(split.columns), k: log2(split.depth) };
-        for named in ops.iter().filter(|n| n.class == OpClass::Product && n.is_called(&split.op.text)) {
+        for named in ops_called(&ops, &split.op.text).into_iter().filter(|n| n.class == OpClass::Product) {
             out.insert(named.op, pinned);
         }
     }

@@ -7,7 +7,7 @@ use tile_lang::diag::{Diagnostic, Diagnostics, pointing};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Kernel, OpId, OpKind, Role, Stage, Type};
 use tile_lang::record::MAX_EXTENTS;
-use tile_lang::schedule::{NamedOp, OpClass, Raster, Resolved, Schedule, named_ops};
+use tile_lang::schedule::{NamedOp, OpClass, Raster, Resolved, Schedule, named_ops, ops_called};
 use tile_lang::span::Span;
 
 /// The most products that may run after another one was started.
@@ -262,8 +262,10 @@ fn possible(most: [usize; 3], warps: usize) -> String {
 pub(crate) fn unconvertible(kernel: &Kernel, layouts: &Assignment) -> Result<(), CodegenError> {
     let Some(s) = kernel.schedule.as_deref() else { return Ok(()) };
     let mut errors = Vec::new();
-    for (op, inflight) in named_ops(kernel).iter().flat_map(|n| s.inflight.iter().map(move |i| (n, i))) {
-        let product = op.class == OpClass::Product && op.is_called(&inflight.op.text);
+    let ops = named_ops(kernel);
+    let called = s.inflight.iter().flat_map(|i| ops_called(&ops, &i.op.text).into_iter().map(move |n| (n, i)));
+    for (op, inflight) in called {
+        let product = op.class == OpClass::Product;
         if product && inflight.groups > 0 && !layouts.warpgroups.contains(&op.op) {
             let span = kernel.op(op.op).span;
             let file = kernel.files.get(span.file as usize).map_or("", String::as_str);

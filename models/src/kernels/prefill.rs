@@ -76,7 +76,7 @@ fn seen<const BQ: usize, const BKV: usize>(
 /// caches, `pages` [texts, most] the pages of each text; a cache in one piece is a page of its own. What lies in them after
 /// the keys has no weight, but must be finite. `sinks` \[H\] are natural logits that take weight and give nothing,
 /// [`HIDDEN`] for none. `out` [rows, H·DV]. H / KV query heads share a KV head. One item for each BQ rows and head, of texts
-/// of at most `blocks` times BQ rows; those that see most come first.
+/// of at most `blocks` times BQ rows.
 #[tile::kernel(crate = tile_lang)]
 pub fn prefill<
     const BQ: usize,
@@ -105,7 +105,10 @@ pub fn prefill<
     require!(out.dim(0) == q.dim(0), rows.dim(0) == keys.dim(0) + 1, pages.dim(0) == keys.dim(0));
     require!(window > 0, ahead >= 0);
     let [text, i, h] = work([keys.dim(0), blocks, sinks.dim(0)]);
-    let (first, row) = (rows.at([text]), (blocks - 1 - i) * BQ as i32);
+    // Every other block on the way down the text, the rest on the way back: items are dealt to CTAs in turn, and their work evens out.
+    let down = 2 * i;
+    let block = if down < blocks { down } else { 2 * (blocks - 1 - i) + 1 };
+    let (first, row) = (rows.at([text]), block * BQ as i32);
     let (count, total) = (rows.at([text + 1]) - first, keys.at([text]));
     if row < count {
         let (place, kv) = (total - count + row, h / (sinks.dim(0) / k.dim(1)));

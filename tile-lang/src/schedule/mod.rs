@@ -18,7 +18,7 @@ mod resolve;
 
 pub use def::{Arguments, Parameter, ScheduleDef};
 pub use diff::diff;
-pub use ops::{NamedOp, OpClass, named_ops};
+pub use ops::{NamedOp, OpClass, named_ops, ops_called};
 pub use order::apply as apply_order;
 pub(crate) use parse::parse_at;
 pub use parse::{parse, parse_all};

@@ -84,6 +84,15 @@ impl NamedOp {
     }
 }
 
+/// The ops that a name means: those with just this path, else those whose path has loops around it that the name leaves out. So `o` is the
+/// product outside of a loop where there is one, and `j.o` the one in it.
+pub fn ops_called<'a>(ops: &'a [NamedOp], name: &str) -> Vec<&'a NamedOp> {
+    let called: Vec<&NamedOp> = ops.iter().filter(|n| n.is_called(name)).collect();
+    let path = name.rsplit_once('#').map_or(name, |(path, _)| path);
+    let exact = |n: &&NamedOp| n.path.iter().flat_map(|p| p.split('.')).eq(path.split('.'));
+    if called.iter().any(exact) { called.into_iter().filter(exact).collect() } else { called }
+}
+
 /// All ops of a kernel that a schedule can name, in the order of the program. Of a kernel with roles those of the consumers.
 pub fn named_ops(kernel: &Kernel) -> Vec<NamedOp> {
     let Some(body) = kernel.body(Role::All).or_else(|| kernel.body(Role::Consumer)) else { return Vec::new() };

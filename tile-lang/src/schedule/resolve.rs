@@ -1,7 +1,7 @@
 //! The names of a schedule against the ops of its kernel. Whether the machine can do what is pinned is the compiler's to say;
 //! here it is settled which ops are meant, and that rings and roles take each of them once.
 
-use super::ops::{NamedOp, OpClass, named_ops};
+use super::ops::{NamedOp, OpClass, named_ops, ops_called};
 use super::{OpName, RoleSpec, Schedule};
 use crate::diag::{Diagnostic, Diagnostics, pointing};
 use crate::ir::{Kernel, OpId, Stage};
@@ -99,7 +99,7 @@ impl Resolver<'_> {
     /// The ops that a name means where ops of these classes may stand. They share one path.
     fn find(&mut self, name: &OpName, whole: Span, classes: &[OpClass], place: &str) -> Vec<OpId> {
         let span = if name.span.is_known() { name.span } else { whole };
-        let called: Vec<NamedOp> = self.ops.iter().filter(|n| n.is_called(&name.text)).cloned().collect();
+        let called: Vec<NamedOp> = ops_called(&self.ops, &name.text).into_iter().cloned().collect();
         let fit: Vec<&NamedOp> = called.iter().filter(|n| classes.contains(&n.class)).collect();
         let Some(first) = fit.first() else {
             if let Some(other) = called.first() {
