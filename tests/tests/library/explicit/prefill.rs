@@ -22,8 +22,14 @@ pub fn prefill(q: &Global<bf16, 2>, k: &Global<bf16, 4>, v: &Global<bf16, 4>, pa
     let ring_2 = Ring::<Smem<bf16, 64, 64>>::new::<0>();
     let ring_3 = Ring::<Smem<bf16, 64, 128>>::new::<0>();
     role("load", 0, 0, || {
+        let down = 2 * i;
+        let down_2 = if down < blocks {
+            down
+        } else {
+            (2 * ((blocks - 1) - i)) + 1
+        };
         let first = rows.at([text]);
-        let row = ((blocks - 1) - i) * 128;
+        let row = down_2 * 128;
         let count = rows.at([text + 1]) - first;
         let total = keys.at([text]);
         if row < count {
@@ -50,8 +56,14 @@ pub fn prefill(q: &Global<bf16, 2>, k: &Global<bf16, 4>, v: &Global<bf16, 4>, pa
         }
     });
     role("math", 0, 0, || {
+        let down_3 = 2 * i;
+        let down_4 = if down_3 < blocks {
+            down_3
+        } else {
+            (2 * ((blocks - 1) - i)) + 1
+        };
         let first_2 = rows.at([text]);
-        let row_2 = ((blocks - 1) - i) * 128;
+        let row_2 = down_4 * 128;
         let count_2 = rows.at([text + 1]) - first_2;
         let total_2 = keys.at([text]);
         if row_2 < count_2 {
