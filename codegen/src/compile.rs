@@ -2,8 +2,9 @@
 
 use crate::explain::{self, ProgramReport};
 use crate::lower::{self, ParamFacts};
-use crate::ptxas::{Diagnose, Resources};
+use crate::ptxas::{Diagnose, Resources, SERIALISED};
 use crate::sass::{self, Sass};
+use crate::schedule::pinned_inflight;
 use crate::target::Target;
 use crate::{CodegenError, check, mlir, passes, ptxas};
 use serde::Serialize;
@@ -164,6 +165,9 @@ fn machine_code(compiled: &mut Compiled, kernels: &[Kernel], target: &'static Ta
         wanted.retain(|w| w.is_asked_for(&compiled.image.ptx));
         found.0.extend(sass::missing(code, &wanted));
     }
+    if kernels.iter().any(|k| pinned_inflight(k).values().any(|running| *running > 0)) {
+        found.0.iter_mut().for_each(serialised);
+    }
     if found.0.iter().any(Diagnostic::is_error) {
         return Err(CodegenError::Program(found));
     }
@@ -174,4 +178,12 @@ fn machine_code(compiled: &mut Compiled, kernels: &[Kernel], target: &'static Ta
     compiled.resources = Some(resources);
     compiled.warnings = found;
     Ok(())
+}
+
+/// Products that ptxas serialises are an error where a schedule says that they run on.
+fn serialised(d: &mut Diagnostic) {
+    if d.code == SERIALISED {
+        d.code = "E41";
+        d.message = format!("a schedule lets products run on, and the machine code waits for each: {}", d.message);
+    }
 }

@@ -116,47 +116,103 @@ impl Body<'_> {
 
     pub fn for_loop(&mut self, op: &OpData) -> Result<(), CodegenError> {
         self.keep_all()?;
-        let (lo, hi) = (self.scalar(op.operands[0])?, self.scalar(op.operands[1])?);
-        let block = self.k.block(op.blocks[0]).clone();
         self.land(0);
-        let crossing = self.crossing(op);
-        let init = self.flatten(&op.operands[2..], &block.args[1..])?;
+        match self.crossing(op) {
+            None => self.plain_loop(op),
+            Some(crossing) => self.running_loop(op, &crossing),
+        }
+    }
+
+    fn plain_loop(&mut self, op: &OpData) -> Result<(), CodegenError> {
+        let (lo, hi) = (self.scalar(op.operands[0])?, self.scalar(op.operands[1])?);
+        let carried = self.k.block(op.blocks[0]).args[1..].to_vec();
+        let init = self.flatten(&op.operands[2..], &carried)?;
         let (head, inside, exit) = (self.e.label(), self.e.label(), self.e.label());
         let index = self.e.fresh();
-        let (declared, bound) = self.arguments(&block.args[1..])?;
+        let (declared, bound) = self.arguments(&carried)?;
         let after: Bound = op.results.iter().copied().zip(bound.iter().map(|b| b.1.clone())).collect();
-        let mut enter = vec![(lo, "i32")];
-        enter.extend(init);
-        self.e.br(&head, &enter);
-        let comma = if declared.is_empty() { "" } else { ", " };
-        self.e.block(&head, &format!("({index}: i32{comma}{declared})"));
+        self.e.br(&head, &[vec![(lo, "i32")], init].concat());
+        self.e.block(&head, &with_index(&index, &declared));
         let more = self.e.icmp("slt", &index, &hi, "i32");
         self.e.cond_br(&more, &inside, &exit);
         self.e.block(&inside, "");
+        let next = self.iteration(op, &index, bound, None)?;
+        self.e.br(&head, &next);
+        self.e.block(&exit, "");
+        self.bind(after)
+    }
+
+    /// A loop whose last product runs into the next iteration. It is tested before the loop and at the end of the body, and what runs is waited for
+    /// on the way out of the body alone: ptxas serialises all products if a path around the loop meets the running sum before the wait (C7514).
+    fn running_loop(&mut self, op: &OpData, crossing: &Crossing) -> Result<(), CodegenError> {
+        let (lo, hi) = (self.scalar(op.operands[0])?, self.scalar(op.operands[1])?);
+        let carried = self.k.block(op.blocks[0]).args[1..].to_vec();
+        let init = self.flatten(&op.operands[2..], &carried)?;
+        let [first, inside, again, landing, around, exit] = std::array::from_fn(|_| self.e.label());
+        let index = self.e.fresh();
+        let (declared, bound) = self.arguments(&carried)?;
+        let (results, after) = self.arguments(&op.results)?;
+        let any = self.e.icmp("slt", &lo, &hi, "i32");
+        self.e.cond_br(&any, &first, &around);
+        self.e.block(&around, "");
+        self.e.br(&exit, &init);
+        self.e.block(&first, "");
+        self.e.br(&inside, &[vec![(lo, "i32")], init].concat());
+        self.e.block(&inside, &with_index(&index, &declared));
+        let next = self.iteration(op, &index, bound, Some(crossing))?;
+        let more = self.e.icmp("slt", &next[0].0, &hi, "i32");
+        self.e.cond_br(&more, &again, &landing);
+        self.e.block(&again, "");
+        self.e.br(&inside, &next);
+        self.e.block(&landing, "");
+        self.notes.own();
+        self.tiles.push(HashMap::new());
+        let mut left = next.into_iter().skip(1).map(|(x, _)| x);
+        for (v, names) in &after {
+            let held: Vec<Ssa> = left.by_ref().take(names.len()).collect();
+            match self.layouts.native.get(v).cloned() {
+                Some(layout) if self.is_tile(*v) => self.remember(*v, layout, Held::Elements(held)),
+                _ => self.scalars.extend(held.into_iter().map(|x| (*v, x))),
+            }
+        }
+        self.take_off(Some(crossing), &op.results);
+        self.land(0);
+        let landed = self.flatten(&op.results, &op.results)?;
+        self.tiles.pop();
+        self.e.br(&exit, &landed);
+        self.e.block(&exit, &format!("({results})"));
+        self.bind(after)
+    }
+
+    /// The body of a loop for one index; the next index and the values that it hands on.
+    fn iteration(
+        &mut self,
+        op: &OpData,
+        index: &Ssa,
+        bound: Bound,
+        crossing: Option<&Crossing>,
+    ) -> Result<Vec<(Ssa, &'static str)>, CodegenError> {
+        let args = self.k.block(op.blocks[0]).args.clone();
         // What an iteration writes, the next may read, and the other way round. With no iteration nothing meets in between.
         let (written, read) = (self.written.clone(), self.read.clone());
         self.touch(op);
         self.tiles.push(HashMap::new());
-        self.scalars.insert(block.args[0], index.clone());
+        self.scalars.insert(args[0], index.clone());
         let outer = self.notes.at(Here::Entry(op.blocks[0]));
         self.bind(bound)?;
-        self.take_off(crossing.as_ref(), &block.args[1..]);
+        self.take_off(crossing, &args[1..]);
         let yields = self.block(op.blocks[0])?;
         self.notes.at(outer);
-        let mut next = vec![(self.e.add_const(&index, 1), "i32")];
+        let mut next = vec![(self.e.add_const(index, 1), "i32")];
         self.land(usize::from(crossing.is_some()));
         // The sum of a product that runs on is carried as it is.
         self.flights.clear();
-        next.extend(self.flatten(&yields, &block.args[1..])?);
+        next.extend(self.flatten(&yields, &args[1..])?);
         self.tiles.pop();
-        self.e.br(&head, &next);
-        self.e.block(&exit, "");
         self.written.extend(written);
         self.read.extend(read);
         self.touch(op);
-        self.bind(after)?;
-        self.take_off(crossing.as_ref(), &op.results);
-        Ok(())
+        Ok(next)
     }
 
     /// At the head and after the end of a loop: its crossing product may run, with the sum in one of these values.
@@ -199,4 +255,10 @@ impl Body<'_> {
     pub fn is_scalar(&self, v: ValueId) -> bool {
         matches!(self.k.ty(v), Type::Scalar(_))
     }
+}
+
+/// The declaration of a block's arguments, a loop's index first.
+fn with_index(index: &Ssa, others: &str) -> String {
+    let comma = if others.is_empty() { "" } else { ", " };
+    format!("({index}: i32{comma}{others})")
 }

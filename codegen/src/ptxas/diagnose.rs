@@ -10,6 +10,8 @@ use tile_lang::diag::{Diagnostic, Diagnostics};
 use tile_lang::ir::Kernel;
 use tile_lang::span::Span;
 
+/// The code of products that wait for each other.
+pub const SERIALISED: &str = "W01";
 /// How many lines a note on spills names.
 const SPILLING_LINES: usize = 3;
 
@@ -67,7 +69,7 @@ impl<'a> Diagnose<'a> {
                 "the roles' registers depend on setmaxnreg: the entry must fix its threads (`reqntid`) and one CTA a multiprocessor, and call nothing",
             ),
             (_, Some(7510..=7517)) => (
-                "W01",
+                SERIALISED,
                 "keep accumulators and operands of products in flight untouched until they are waited for, and call nothing between",
             ),
             (_, Some(7600..=7699)) => ("W02", "use smaller tiles, so that fewer registers live at once"),

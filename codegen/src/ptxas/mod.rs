@@ -3,7 +3,7 @@
 mod diagnose;
 mod messages;
 
-pub use diagnose::Diagnose;
+pub use diagnose::{Diagnose, SERIALISED};
 pub use messages::{Message, Report, Resources, Severity, parse};
 
 use crate::CodegenError;
