@@ -163,6 +163,17 @@ impl Body<'_> {
         Ok(Place { pointer, array: array.pointer.clone(), whole, each, strides, vector })
     }
 
+    /// Elements that one access to whole rows may move, as far as the array goes.
+    fn widest(&self, array: &ArrayArg, offsets: &[ValueId], d: DType) -> usize {
+        let last = offsets.len() - 1;
+        let fits = |w: usize| {
+            array.facts.aligned.is_multiple_of(w)
+                && self.multiple_of(offsets[last], w)
+                && Self::known_dim(array, last).is_some_and(|n| n % w == 0)
+        };
+        (0..=4).rev().map(|i| 1 << i).filter(|w| w * d.bits() <= 128).find(|w| fits(*w)).unwrap_or(1)
+    }
+
     /// Registers that one access moves: the position of its first element and its registers in order of address.
     fn accesses(layout: &Layout, vector: usize) -> Vec<(Vec<usize>, Vec<usize>)> {
         let last = layout.shape.len() - 1;
@@ -265,11 +276,15 @@ impl Body<'_> {
         let (global, x) = (op.operands[0], op.operands[1]);
         let offsets = &op.operands[if masked { 3 } else { 2 }..];
         let d = self.dtype(x);
-        let layout = stored_in(self.layouts.native.get(&x).cloned(), self.k.ty(x), self.warps);
+        let mut layout = stored_in(self.layouts.native.get(&x).cloned(), self.k.ty(x), self.warps);
         let mut elements = self.elements(x, &layout)?;
         let mask = if masked { Some(self.elements(op.operands[2], &layout)?) } else { None };
         self.before_write(global);
         let array = self.array(global)?;
+        if !masked {
+            let most = self.widest(&array, offsets, d);
+            (elements, layout) = self.brought_together(elements, layout, d, most);
+        }
         let mut place = self.place(&array, offsets, d, &layout)?;
         if d == DType::E2m1 {
             self.whole_bytes(op, &place)?;

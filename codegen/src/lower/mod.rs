@@ -32,6 +32,7 @@ pub(crate) mod scaled;
 mod shared;
 mod sync;
 mod warpgroup;
+mod widen;
 
 pub use facts::{ParamFacts, facts};
 pub(crate) use program::RECORD_SLOTS;
