@@ -3,6 +3,7 @@
 //! | name | contents |
 //! |---|---|
 //! | `embed`, `norm`, `lm_head` | embedding [V, K], final norm \[K\], head [V, K] |
+//! | `no_sinks.H` | sink logits of H heads that have none, for attention that takes some |
 //! | `layers.L.attention_norm`, `.mlp_norm` | norms \[K\], f32 |
 //! | `layers.L.qkv`, `.o` | queries, keys and values, head after head [N, K]; output projection |
 //! | `layers.L.inv_freq`, `.sinks` | rotary frequencies, scaling included; sink logits \[heads\], f32 |
@@ -16,6 +17,7 @@
 use crate::checkpoint::{CheckpointError, Matrix, WeightData, Weights};
 use crate::config::Mlp;
 use crate::graph::{Format, WeightCatalog, WeightInfo};
+use crate::kernels::prefill::HIDDEN;
 use crate::quant::FP8_BLOCK;
 use std::borrow::Cow;
 use tile_lang::DType;
@@ -66,7 +68,10 @@ impl<'a> PlanWeights<'a> {
             "norm" => Part::Vector(w.final_norm()?),
             // Bound to the gain of products without a norm; never read.
             "unused" => Part::Vector(vec![0.0]),
-            _ => return Ok(None),
+            _ => match name.strip_prefix("no_sinks.").and_then(|heads| heads.parse().ok()) {
+                Some(heads) => Part::Vector(vec![HIDDEN; heads]),
+                None => return Ok(None),
+            },
         }))
     }
 

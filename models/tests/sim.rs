@@ -146,7 +146,8 @@ fn blocks_norms_and_splits_change_nothing_but_rounding() {
         for (rows, fuse_norms, splits, slot_bytes) in
             [(16, true, 2, 16 << 10), (8, false, 1, 4 << 10), (8, true, 5, 1 << 12)]
         {
-            let options = GraphOptions { rows, fuse_norms, splits, slot_bytes, context: 128 };
+            let options =
+                GraphOptions { rows, fuse_norms, splits, slot_bytes, context: 128, ..GraphOptions::default() };
             assert!(model.verify(model.plan(options), Precision::F32, &Tolerance::F32).passed(), "{name}");
         }
     }

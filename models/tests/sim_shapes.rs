@@ -123,20 +123,25 @@ fn check(name: &str, config: &Value, formats: [&str; 3]) {
     let text: Vec<u32> = (0..41).map(|i| (i * i * 7 + 3 * i + 1) % config.vocab as u32).collect();
     let want = reference.forward(&text, &mut reference.cache()).unwrap().logits;
     let largest = want.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-    for rows in [8, 16] {
-        let options = GraphOptions { rows, context: 64, splits: 3, ..GraphOptions::default() };
+    let base = GraphOptions { context: 64, splits: 3, ..GraphOptions::default() };
+    // Programs for prompts decode too, if slowly.
+    let prompts = [16, 32].map(|rows| base.prompt(rows));
+    for options in
+        [GraphOptions { rows: 8, ..base.clone() }, GraphOptions { rows: 16, ..base }].into_iter().chain(prompts)
+    {
+        let what = format!("{name}, {:?}, {} rows", options.purpose, options.rows);
         let plan = zoo::plan(&config, &source, options).unwrap();
         assert!(plan.program.iter().all(|i| i.after.len() <= tile_lang::record::MAX_DEPS));
         let mut sim = SimExecutor::new(plan, &source, Precision::F32).unwrap();
         let got = forced(&mut sim, &text, &GenerateOptions::default()).unwrap();
         let worst = got.logits.iter().zip(&want).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
-        println!("{name}, {rows} rows: {worst:.1e} of {largest:.1}");
+        println!("{what}: {worst:.1e} of {largest:.1}");
         assert_eq!(got.logits.len(), want.len());
-        assert!(worst <= 1e-4 * largest, "{name}: {worst} of {largest}");
+        assert!(worst <= 1e-4 * largest, "{what}: {worst} of {largest}");
         let options = GenerateOptions { max_new: 20, ..GenerateOptions::default() };
         let text = &text[..9];
         let result = generate(&mut sim, text, &options, &mut |_| ControlFlow::Continue(())).unwrap();
-        assert_eq!(result.tokens, reference.greedy(text, 20).unwrap(), "{name}");
+        assert_eq!(result.tokens, reference.greedy(text, 20).unwrap(), "{what}");
     }
 }
 

@@ -15,6 +15,7 @@ pub mod generate;
 pub mod interp;
 pub mod ir;
 pub mod launch;
+mod link;
 pub mod nearest;
 pub mod packing;
 pub mod plan;

@@ -30,6 +30,19 @@ pub struct Plan {
     pub stop: ElementRef,
     /// Where the host asks a running program to stop: element of an i32 buffer that it sets to 1.
     pub cancel: Option<ElementRef>,
+    /// Which kernels were picked where there was a choice, and why.
+    pub picks: Vec<Pick>,
+}
+
+/// A kernel that was picked for an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pick {
+    /// The operation: the label of its instructions without their range.
+    pub operation: String,
+    /// The kernel's name.
+    pub kernel: String,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// A named range of instructions.
@@ -176,6 +189,7 @@ impl Plan {
             marks: Vec::new(),
             stop: ElementRef { buffer: 0, element: 0 },
             cancel: None,
+            picks: Vec::new(),
         }
     }
 
@@ -334,52 +348,6 @@ impl Plan {
             Access::Weight if writable => Err("a weight is needed, this is a buffer".into()),
             _ => Ok(()),
         }
-    }
-
-    /// Derives what each instruction waits for: it reads what an earlier one wrote, or writes what an earlier one read
-    /// or wrote. Dependencies implied by others are left out. The last instruction waits for everything.
-    pub fn link(&mut self) {
-        let n = self.program.len();
-        let mut reach: Vec<Vec<bool>> = Vec::with_capacity(n);
-        for i in 0..n {
-            let mut before: Vec<usize> = (0..i).filter(|&j| self.conflicts(j, i)).collect();
-            if i + 1 == n {
-                before = (0..i).collect();
-            }
-            let mut seen = vec![false; i];
-            let mut after = Vec::new();
-            for &j in before.iter().rev() {
-                if !seen[j] {
-                    after.push(j);
-                    seen[j] = true;
-                    for (s, r) in seen.iter_mut().zip(&reach[j]) {
-                        *s |= *r;
-                    }
-                }
-            }
-            after.reverse();
-            self.program[i].after = after;
-            reach.push(seen);
-        }
-    }
-
-    /// Whether two instructions touch the same elements and one of them writes.
-    fn conflicts(&self, a: usize, b: usize) -> bool {
-        let (a, b) = (&self.program[a], &self.program[b]);
-        self.spans(a)
-            .any(|(ia, sa, wa)| self.spans(b).any(|(ib, sb, wb)| ia == ib && (wa || wb) && sa.0 < sb.1 && sb.0 < sa.1))
-    }
-
-    /// Buffers that an instruction touches: id, element range, whether it writes.
-    fn spans<'a>(&'a self, instr: &'a Instr) -> impl Iterator<Item = (usize, (usize, usize), bool)> + 'a {
-        let k = &self.kernels[instr.kernel];
-        instr.operands.iter().zip(&k.params).filter_map(move |(o, p)| match o {
-            Operand::Buffer { id, offset, dims } => {
-                let writes = matches!(k.ty(p.value), Type::Global(_, _, Access::Write));
-                Some((*id, (*offset, offset + dims.iter().product::<usize>()), writes))
-            }
-            _ => None,
-        })
     }
 
     /// Whether a kernel stages a parameter, as written or split into roles.

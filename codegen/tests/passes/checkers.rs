@@ -1,6 +1,6 @@
 //! The static checkers on programs as the compiler makes them.
 
-use crate::programs::{MODELS, alone, checked, library, model};
+use crate::programs::{MODELS, alone, checked, library, model, prompts};
 use std::time::Duration;
 use tile_codegen::check::Report;
 
@@ -20,6 +20,17 @@ fn library_kernels_pass() {
         let report = checked(None, &alone(&kernel)).unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
         assert!(report.checks.iter().all(|c| c.count > 0), "{}: {report:?}", kernel.name);
         show(&kernel.name, &report);
+    }
+}
+
+#[test]
+fn programs_for_prompts_pass() {
+    for (path, rows) in MODELS.into_iter().zip([64, 256, 32, 128, 16]) {
+        let (plan, p) = prompts(path, rows);
+        let report = checked(Some(&plan), &p).unwrap_or_else(|e| panic!("{path}: {e}"));
+        // Rows of a text are where a buffer says; everything else is decided.
+        assert!(report.notes.iter().all(|n| n.contains(" attention` touch different elements")), "{:?}", report.notes);
+        show(path, &report);
     }
 }
 

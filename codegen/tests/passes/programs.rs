@@ -37,11 +37,20 @@ fn folder(path: &str) -> PathBuf {
 
 /// The plan of a model in the repository, and its protocol.
 pub fn model(path: &str) -> (Plan, Protocol) {
+    planned(path, GraphOptions { context: 256, ..GraphOptions::default() })
+}
+
+/// The plan that takes prompts to such a model in chunks of so many rows, and its protocol.
+pub fn prompts(path: &str, rows: usize) -> (Plan, Protocol) {
+    planned(path, GraphOptions { context: 256, ..GraphOptions::default() }.prompt(rows))
+}
+
+fn planned(path: &str, options: GraphOptions) -> (Plan, Protocol) {
     let folder = folder(path);
     let config = ModelConfig::open(&folder).unwrap();
     let checkpoint = Checkpoint::open(&folder).unwrap();
     let weights = PlanWeights::new(Weights::new(&config, &checkpoint).unwrap());
-    let plan = zoo::plan(&config, &weights, GraphOptions { context: 256, ..GraphOptions::default() }).unwrap();
+    let plan = zoo::plan(&config, &weights, options).unwrap();
     let protocol = protocol::derive(&plan, Machine::SM_90A).unwrap();
     (plan, protocol)
 }

@@ -3,7 +3,7 @@
 use super::ops::Matrix;
 use super::pick::{BM, block_columns, power};
 use super::{Format, Graph, Node, Result, Step, W};
-use crate::kernels::{experts, mlp, router};
+use crate::kernels::{experts, mlp, projection, router};
 use std::panic::Location;
 use tile_lang::DType;
 use tile_lang::build::Generic;
@@ -44,36 +44,44 @@ impl Graph<'_> {
             let gate = self.matrix(&w.get("gate"), inner, h.columns, None)?;
             let up = self.matrix(&w.get("up"), inner, h.columns, None)?;
             let y = self.buffer("inner", DType::Bf16, &[self.options.rows, inner]);
-            let input = self.input(h);
-            let types: Vec<Generic> = vec![input.dtype.into(), input.norm.into()];
-            let generics = self.pair_generics(caller, &gate, &up, types)?;
+            self.alike(caller, &gate, &up)?;
             let def = match gate.format {
                 Format::Plain(_) => mlp::swiglu::DEF,
                 Format::Fp8 => mlp::swiglu_fp8::DEF,
                 Format::Mxfp4 => mlp::swiglu_mxfp4::DEF,
             };
-            let tail = vec![input.rows, input.gain, self.whole(y), input.eps];
-            self.push(caller, "gate_up", def, generics, [gate.operands, up.operands, tail].concat())?;
+            let all = projection::project_gated::DEF;
+            if let Some(tile) = self.product_of_all("gate_up", &gate, 2, [all.name, def.name]) {
+                let tail = vec![self.operand_rows(caller, h)?, self.whole(y)];
+                self.push(caller, "gate_up", all, tile, [gate.operands, up.operands, tail].concat())?;
+            } else {
+                for b in 0..self.blocks() {
+                    let input = self.input(h, b);
+                    let generics = self.pair_generics(&gate, vec![input.dtype.into(), input.norm.into()]);
+                    let tail = vec![input.rows, input.gain, self.block_of(y, b), input.eps];
+                    let operands = [gate.operands.clone(), up.operands.clone(), tail].concat();
+                    self.push(caller, &self.block_label("gate_up", b), def, generics, operands)?;
+                }
+            }
             let y = Node { buffer: y, columns: inner, norm: None };
             self.product_add(caller, "down", y, &w.get("down"), x)?;
             Ok(x)
         })
     }
 
-    /// Generics of kernels with a gate and an up projection.
-    fn pair_generics(
-        &self,
-        caller: &Location<'_>,
-        gate: &Matrix,
-        up: &Matrix,
-        types: Vec<Generic>,
-    ) -> Result<Vec<Generic>> {
-        if gate.format != up.format {
-            let problem = format!("a gate stored as {:?} beside an up projection as {:?}", gate.format, up.format);
-            return Err(self.unsupported(caller, problem));
+    /// Refuses a gate and an up projection that are stored differently.
+    fn alike(&self, caller: &Location<'_>, gate: &Matrix, up: &Matrix) -> Result<()> {
+        if gate.format == up.format {
+            return Ok(());
         }
-        let sizes = vec![self.options.rows.into(), BM.into()];
-        Ok([gate.element(), types, sizes, gate.blocks(2, self.options.slot_bytes)].concat())
+        let problem = format!("a gate stored as {:?} beside an up projection as {:?}", gate.format, up.format);
+        Err(self.unsupported(caller, problem))
+    }
+
+    /// Generics of kernels with a gate and an up projection for blocks of rows.
+    fn pair_generics(&self, gate: &Matrix, types: Vec<Generic>) -> Vec<Generic> {
+        let sizes = vec![self.block_rows().into(), BM.into()];
+        [gate.element(), types, sizes, gate.blocks(2, self.options.slot_bytes)].concat()
     }
 
     /// Chooses experts for each row. `w` holds `router` and `router_bias`.
@@ -81,7 +89,7 @@ impl Graph<'_> {
     pub fn route(&self, step: Step, h: Node, w: W, options: RouteOptions) -> Routing {
         let caller = Location::caller();
         let RouteOptions { experts, top_k, normalize, scaling } = options;
-        let rows = self.options.rows;
+        let rows = self.block_rows();
         let slots = experts.min(rows * top_k);
         let nothing = Routing { weights: 0, list: 0, count: 0, experts, slots };
         self.record(nothing, || {
@@ -91,23 +99,33 @@ impl Graph<'_> {
             };
             let bk = block_columns(h.columns, d.bytes(128 * BM), self.options.slot_bytes);
             let parts = (BUSY / experts.div_ceil(BM)).clamp(1, h.columns.div_ceil(bk));
-            let part = self.buffer("router", DType::F32, &[parts, rows, experts]);
-            let input = self.input(h);
+            let part = self.scratch("router", DType::F32, &[parts, rows, experts]);
             let split = usize::from(d != DType::Bf16);
-            let types: Vec<Generic> = vec![d.into(), input.dtype.into(), input.norm.into(), split.into()];
-            let generics = [types, vec![rows.into(), BM.into(), bk.into()]].concat();
-            let operands = [m.operands, vec![input.rows, input.gain, self.whole(part), input.eps]].concat();
-            self.push(caller, "router", router::router_logits::DEF, generics, operands)?;
-
             let bias = Operand::Weight { id: self.vector(&w.get("router_bias"), experts)? };
-            let weights = self.buffer("weights", DType::F32, &[experts, rows]);
-            let list = self.buffer("list", DType::I32, &[slots]);
-            let count = self.buffer("count", DType::I32, &[1]);
-            let generics = [rows, power(experts), power(slots), top_k, usize::from(normalize)];
-            let mut operands = vec![self.whole(part), bias];
-            operands.extend([step.state, weights, list, count].map(|b| self.whole(b)));
-            operands.push(Operand::F32(scaling));
-            self.push(caller, "route", router::route::DEF, generics.map(Into::into).to_vec(), operands)?;
+            let weights = self.scratch("weights", DType::F32, &[experts, rows]);
+            let list = self.scratch("list", DType::I32, &[slots]);
+            let count = self.scratch("count", DType::I32, &[1]);
+            let (logits, choose) = (router::router_logits::DEF, router::route::DEF);
+            self.picked(
+                "router",
+                logits.name,
+                "almost f32, from normalised rows before they are rounded: blocks of 16 rows",
+            );
+            for b in 0..self.blocks() {
+                let input = self.input(h, b);
+                let types: Vec<Generic> = vec![d.into(), input.dtype.into(), input.norm.into(), split.into()];
+                let generics = [types, vec![rows.into(), BM.into(), bk.into()]].concat();
+                let tail = vec![input.rows, input.gain, self.scratch_of(part, b), input.eps];
+                let operands = [m.operands.clone(), tail].concat();
+                self.push(caller, &self.block_label("router", b), logits, generics, operands)?;
+
+                let generics = [rows, power(experts), power(slots), top_k, usize::from(normalize)];
+                let mut operands = vec![self.scratch_of(part, b), bias.clone(), self.block_state(step, b)];
+                operands.extend([weights, list, count].map(|s| self.scratch_of(s, b)));
+                operands.push(Operand::F32(scaling));
+                let generics = generics.map(Into::into).to_vec();
+                self.push(caller, &self.block_label("route", b), choose, generics, operands)?;
+            }
             Ok(Routing { weights, list, count, ..nothing })
         })
     }
@@ -117,32 +135,39 @@ impl Graph<'_> {
     pub fn experts_add(&self, h: Node, routing: Routing, w: W, inner: usize, x: Node) -> Node {
         let caller = Location::caller();
         self.record(x, || {
-            let (rows, count) = (self.options.rows, Some(routing.experts));
+            let (rows, count) = (self.block_rows(), Some(routing.experts));
             let gate = self.matrix(&w.get("gate"), inner, h.columns, count)?;
             let up = self.matrix(&w.get("up"), inner, h.columns, count)?;
-            let y = self.buffer("experts", DType::Bf16, &[routing.slots, rows, inner]);
-            let input = self.input(h);
-            let types: Vec<Generic> = vec![input.dtype.into(), input.norm.into()];
-            let generics = self.pair_generics(caller, &gate, &up, types)?;
-            let def = match gate.format {
+            self.alike(caller, &gate, &up)?;
+            let down = self.matrix(&w.get("down"), x.columns, inner, count)?;
+            let y = self.scratch("experts", DType::Bf16, &[routing.slots, rows, inner]);
+            let first = match gate.format {
                 Format::Plain(_) => experts::experts_swiglu::DEF,
                 Format::Fp8 => experts::experts_swiglu_fp8::DEF,
                 Format::Mxfp4 => experts::experts_swiglu_mxfp4::DEF,
             };
-            let chosen = vec![self.whole(routing.list), self.whole(routing.count)];
-            let tail = vec![input.rows, input.gain, self.whole(y), input.eps];
-            self.push(caller, "gate_up", def, generics, [gate.operands, up.operands, chosen.clone(), tail].concat())?;
-
-            let down = self.matrix(&w.get("down"), x.columns, inner, count)?;
-            let sizes = vec![rows.into(), BM.into()];
-            let generics = [down.element(), sizes, down.blocks(1, self.options.slot_bytes)].concat();
-            let def = match down.format {
+            let second = match down.format {
                 Format::Plain(_) => experts::experts_down::DEF,
                 Format::Fp8 => experts::experts_down_fp8::DEF,
                 Format::Mxfp4 => experts::experts_down_mxfp4::DEF,
             };
-            let tail = [routing.weights, y, x.buffer].map(|b| self.whole(b)).to_vec();
-            self.push(caller, "down", def, generics, [down.operands, chosen, tail].concat())?;
+            for def in [first, second] {
+                self.picked("experts", def.name, "each block of 16 rows reads the experts that it uses");
+            }
+            for b in 0..self.blocks() {
+                let input = self.input(h, b);
+                let generics = self.pair_generics(&gate, vec![input.dtype.into(), input.norm.into()]);
+                let chosen = [routing.list, routing.count].map(|s| self.scratch_of(s, b)).to_vec();
+                let tail = vec![input.rows, input.gain, self.scratch_of(y, b), input.eps];
+                let operands = [gate.operands.clone(), up.operands.clone(), chosen.clone(), tail].concat();
+                self.push(caller, &self.block_label("gate_up", b), first, generics, operands)?;
+
+                let sizes = vec![rows.into(), BM.into()];
+                let generics = [down.element(), sizes, down.blocks(1, self.options.slot_bytes)].concat();
+                let tail = vec![self.scratch_of(routing.weights, b), self.scratch_of(y, b), self.block_of(x.buffer, b)];
+                let operands = [down.operands.clone(), chosen, tail].concat();
+                self.push(caller, &self.block_label("down", b), second, generics, operands)?;
+            }
             Ok(x)
         })
     }

@@ -5,6 +5,7 @@
 //! that goes wrong is kept and reported by [`Graph::finish`], so that models read as a list of operations.
 
 mod attention;
+mod blocks;
 mod mlp;
 mod ops;
 mod pick;
@@ -20,10 +21,22 @@ use tile_lang::DType;
 use tile_lang::build::{Generic, InstanceError, KernelDef};
 use tile_lang::plan::{Buffer, ElementRef, Mark, Operand, Plan, PlanError, Visibility, Weight};
 
+/// What a program is for, which decides the kernels that are picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// One new token a pass, or a short block of a prompt: what counts is the time in which the weights are read.
+    Decode,
+    /// A chunk of many rows of a prompt: what counts are the products. Its caches and what hosts read and write are those of the program for
+    /// decoding, which goes on from where it ends.
+    Prompt,
+}
+
 /// How a model is laid out for a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GraphOptions {
-    /// Rows of a block: tokens that one pass can take, 8 or 16.
+    /// What the program is for.
+    pub purpose: Purpose,
+    /// Tokens that one pass can take: 8 or 16 where they are decoded, a power of two from 16 to 1024 of a prompt.
     pub rows: usize,
     /// Positions that the caches hold.
     pub context: usize,
@@ -37,7 +50,22 @@ pub struct GraphOptions {
 
 impl Default for GraphOptions {
     fn default() -> Self {
-        GraphOptions { rows: 8, context: 4096, splits: 16, slot_bytes: 16 << 10, fuse_norms: true }
+        let purpose = Purpose::Decode;
+        GraphOptions { purpose, rows: 8, context: 4096, splits: 16, slot_bytes: 16 << 10, fuse_norms: true }
+    }
+}
+
+/// Rows of a chunk of a prompt where none are asked for.
+pub const CHUNK_ROWS: usize = 256;
+/// Rows of a block of a chunk, for kernels that are made for few rows.
+const BLOCK_ROWS: usize = 16;
+/// Rows that a chunk may have.
+const CHUNKS: std::ops::RangeInclusive<usize> = BLOCK_ROWS..=1024;
+
+impl GraphOptions {
+    /// Those of the program that takes prompts to one with these options, in chunks of `rows`.
+    pub fn prompt(&self, rows: usize) -> Self {
+        GraphOptions { purpose: Purpose::Prompt, rows, ..self.clone() }
     }
 }
 
@@ -143,6 +171,9 @@ pub enum GraphError {
     /// An instruction does not fit its kernel.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// Options that no program can have.
+    #[error("{0}")]
+    Options(String),
 }
 
 /// The recorder.
@@ -165,8 +196,19 @@ type Result<T, E = GraphError> = std::result::Result<T, E>;
 impl<'a> Graph<'a> {
     /// An empty graph.
     pub fn new(name: &str, catalog: &'a dyn WeightCatalog, options: GraphOptions) -> Self {
-        let plan = Plan::new(name);
-        let inner = Inner { plan, instances: Vec::new(), place: None, mark: None, error: None };
+        let plan = match options.purpose {
+            Purpose::Decode => Plan::new(name),
+            Purpose::Prompt => Plan::new(&format!("{name}.prompt")),
+        };
+        let rows = options.rows;
+        let wrong = options.purpose == Purpose::Prompt && !(rows.is_power_of_two() && CHUNKS.contains(&rows));
+        let error = wrong.then(|| {
+            let (least, most) = (CHUNKS.start(), CHUNKS.end());
+            GraphError::Options(format!(
+                "chunks of {rows} rows of a prompt; give a power of two from {least} to {most}"
+            ))
+        });
+        let inner = Inner { plan, instances: Vec::new(), place: None, mark: None, error };
         Graph { catalog, options, inner: RefCell::new(inner) }
     }
 

@@ -1,8 +1,8 @@
 //! Operations around the layers: embedding, norms, products, the head and the end of a pass.
 
 use super::pick::{BM, block_columns, power};
-use super::{Format, Graph, GraphError, Node, Norm, Result, W};
-use crate::kernels::{advance, embed, head, linear, norm, sample, state};
+use super::{Format, Graph, GraphError, Node, Norm, Purpose, Result, W};
+use crate::kernels::{advance, blocks, embed, head, linear, norm, projection, sample, state};
 use std::panic::Location;
 use tile_lang::DType;
 use tile_lang::build::Generic;
@@ -28,6 +28,21 @@ pub struct Step {
     pub choice: usize,
     /// Produced tokens + 1, \[context\], visible to the host while the program runs.
     pub out: usize,
+    /// A chunk of a prompt taken apart.
+    pub(super) spans: Option<Spans>,
+}
+
+/// A chunk of a prompt as its kernels take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spans {
+    /// [`state`] words of each block, [blocks, words].
+    pub states: usize,
+    /// First row and end, \[2\].
+    pub rows: usize,
+    /// Keys with those of the chunk, \[1\].
+    pub keys: usize,
+    /// The caches' only page, [1, 1].
+    pub pages: usize,
 }
 
 /// A matrix as kernels take it.
@@ -75,10 +90,12 @@ pub(super) struct Input {
 }
 
 impl Graph<'_> {
-    /// The buffers of a pass.
+    /// The buffers of a pass. Where it takes a chunk of a prompt, a range `step` takes its state apart.
+    #[track_caller]
     pub fn step(&self) -> Step {
+        let caller = Location::caller();
         let (rows, context) = (self.options.rows, self.options.context);
-        Step {
+        let step = Step {
             state: self.state(),
             request: self.buffer("request", DType::I32, &[state::REQUEST_WORDS]),
             prompt: self.buffer("prompt", DType::I32, &[context]),
@@ -86,6 +103,20 @@ impl Graph<'_> {
             tokens: self.buffer("tokens", DType::I32, &[rows]),
             choice: self.buffer("choice", DType::I32, &[rows]),
             out: self.buffer_for("out", DType::I32, &[context], Visibility::Host),
+            spans: None,
+        };
+        match self.options.purpose {
+            Purpose::Decode => step,
+            Purpose::Prompt => self.record(step, || {
+                let integers = |name: &str, dims: &[usize]| self.buffer(name, DType::I32, dims);
+                let states = integers("states", &[self.blocks(), state::STATE_WORDS]);
+                let (spans_rows, keys, pages) =
+                    (integers("rows", &[2]), integers("keys", &[1]), integers("pages", &[1, 1]));
+                self.mark("step");
+                let operands = [step.state, states, spans_rows, keys].map(|b| self.whole(b)).to_vec();
+                self.push(caller, "blocks", blocks::blocks::DEF, vec![self.block_rows().into()], operands)?;
+                Ok(Step { spans: Some(Spans { states, rows: spans_rows, keys, pages }), ..step })
+            }),
         }
     }
 
@@ -122,9 +153,9 @@ impl Graph<'_> {
         Ok(Matrix { format: info.format, dims, operands })
     }
 
-    /// Rows with their norm, for kernels with a prologue.
-    pub(super) fn input(&self, h: Node) -> Input {
-        let rows = self.whole(h.buffer);
+    /// The rows of block `b` with their norm, for kernels with a prologue.
+    pub(super) fn input(&self, h: Node, b: usize) -> Input {
+        let rows = self.block_of(h.buffer, b);
         let dtype = self.dtype(h.buffer);
         match h.norm {
             Some(n) => Input { dtype, norm: 1, rows, gain: Operand::Weight { id: n.gain }, eps: Operand::F32(n.eps) },
@@ -135,10 +166,10 @@ impl Graph<'_> {
         }
     }
 
-    /// Rows without a norm.
-    pub(super) fn plain(&self, caller: &Location<'_>, h: Node) -> Result<(Operand, DType)> {
+    /// The buffer of rows without a norm.
+    pub(super) fn plain(&self, caller: &Location<'_>, h: Node) -> Result<(usize, DType)> {
         match h.norm {
-            None => Ok((self.whole(h.buffer), self.dtype(h.buffer))),
+            None => Ok((h.buffer, self.dtype(h.buffer))),
             Some(_) => Err(self.unsupported(caller, "a normalised input here".into())),
         }
     }
@@ -174,7 +205,7 @@ impl Graph<'_> {
             let (from, d) = self.plain(caller, x)?;
             let y = self.buffer("normed", DType::Bf16, &[self.options.rows, x.columns]);
             let generics = vec![d.into(), DType::Bf16.into(), power(x.columns).min(1024).into()];
-            let operands = vec![from, Operand::Weight { id: gain }, self.whole(y), Operand::F32(eps)];
+            let operands = vec![self.whole(from), Operand::Weight { id: gain }, self.whole(y), Operand::F32(eps)];
             self.push(caller, "norm", norm::rms_norm::DEF, generics, operands)?;
             Ok(Node { buffer: y, ..x })
         })
@@ -187,18 +218,29 @@ impl Graph<'_> {
         self.record(h, || {
             let m = self.matrix(&w, outputs, h.columns, None)?;
             let y = self.buffer(name, DType::F32, &[self.options.rows, outputs]);
-            let input = self.input(h);
-            let types: Vec<Generic> = vec![input.dtype.into(), DType::F32.into(), input.norm.into()];
-            let sizes = vec![self.options.rows.into(), BM.into()];
-            let generics = [m.element(), types, sizes, m.blocks(1, self.options.slot_bytes)].concat();
+            let result = Node { buffer: y, columns: outputs, norm: None };
             let def = match m.format {
                 Format::Plain(_) => linear::linear::DEF,
                 Format::Fp8 => linear::linear_fp8::DEF,
                 Format::Mxfp4 => linear::linear_mxfp4::DEF,
             };
-            let operands = [m.operands, vec![input.rows, input.gain, self.whole(y), input.eps]].concat();
-            self.push(caller, name, def, generics, operands)?;
-            Ok(Node { buffer: y, columns: outputs, norm: None })
+            let all = projection::project::DEF;
+            if let Some(tile) = self.product_of_all(name, &m, 1, [all.name, def.name]) {
+                let rows = self.operand_rows(caller, h)?;
+                let operands = [m.operands, vec![rows, self.whole(y)]].concat();
+                self.push(caller, name, all, [vec![DType::F32.into()], tile].concat(), operands)?;
+                return Ok(result);
+            }
+            for b in 0..self.blocks() {
+                let input = self.input(h, b);
+                let types: Vec<Generic> = vec![input.dtype.into(), DType::F32.into(), input.norm.into()];
+                let sizes = vec![self.block_rows().into(), BM.into()];
+                let generics = [m.element(), types, sizes, m.blocks(1, self.options.slot_bytes)].concat();
+                let tail = vec![input.rows, input.gain, self.block_of(y, b), input.eps];
+                let operands = [m.operands.clone(), tail].concat();
+                self.push(caller, &self.block_label(name, b), def, generics, operands)?;
+            }
+            Ok(result)
         })
     }
 
@@ -216,15 +258,23 @@ impl Graph<'_> {
     pub(super) fn product_add(&self, caller: &Location<'_>, label: &str, h: Node, w: &W, x: Node) -> Result<()> {
         let m = self.matrix(w, x.columns, h.columns, None)?;
         let (rows, d) = self.plain(caller, h)?;
-        let sizes = vec![d.into(), self.options.rows.into(), BM.into()];
-        let generics = [m.element(), sizes, m.blocks(1, self.options.slot_bytes)].concat();
         let def = match m.format {
             Format::Plain(_) => linear::linear_add::DEF,
             Format::Fp8 => linear::linear_add_fp8::DEF,
             Format::Mxfp4 => linear::linear_add_mxfp4::DEF,
         };
-        let operands = [m.operands, vec![rows, self.whole(x.buffer)]].concat();
-        self.push(caller, label, def, generics, operands)
+        let all = projection::project_add::DEF;
+        if let Some(tile) = self.product_of_all(label, &m, 1, [all.name, def.name]) {
+            let operands = [m.operands, vec![self.operand_rows(caller, h)?, self.whole(x.buffer)]].concat();
+            return self.push(caller, label, all, tile, operands);
+        }
+        for b in 0..self.blocks() {
+            let sizes = vec![d.into(), self.block_rows().into(), BM.into()];
+            let generics = [m.element(), sizes, m.blocks(1, self.options.slot_bytes)].concat();
+            let operands = [m.operands.clone(), vec![self.block_of(rows, b), self.block_of(x.buffer, b)]].concat();
+            self.push(caller, &self.block_label(label, b), def, generics, operands)?;
+        }
+        Ok(())
     }
 
     /// The logits of the rows that need a choice; then, in a range `next` of its own, the choice and the end of the
@@ -236,16 +286,21 @@ impl Graph<'_> {
             let rows = self.options.rows;
             let m = self.matrix(&w, vocab, h.columns, None)?;
             let logits = self.buffer("logits", DType::F32, &[rows, vocab]);
-            let input = self.input(h);
-            let types = vec![input.dtype.into(), input.norm.into(), rows.into(), BM.into()];
-            let generics = [m.element(), types, m.blocks(1, self.options.slot_bytes)].concat();
             let def = match m.format {
                 Format::Plain(_) => head::head::DEF,
                 Format::Fp8 => head::head_fp8::DEF,
                 Format::Mxfp4 => return Err(self.unsupported(caller, "a head in MXFP4".into())),
             };
-            let tail = vec![input.rows, input.gain, self.whole(step.state), self.whole(logits), input.eps];
-            self.push(caller, "logits", def, generics, [m.operands, tail].concat())?;
+            self.picked("logits", def.name, "only blocks with rows that need a choice have any");
+            for b in 0..self.blocks() {
+                let input = self.input(h, b);
+                let types = vec![input.dtype.into(), input.norm.into(), self.block_rows().into(), BM.into()];
+                let generics = [m.element(), types, m.blocks(1, self.options.slot_bytes)].concat();
+                let (state, logits) = (self.block_state(step, b), self.block_of(logits, b));
+                let tail = vec![input.rows, input.gain, state, logits, input.eps];
+                let operands = [m.operands.clone(), tail].concat();
+                self.push(caller, &self.block_label("logits", b), def, generics, operands)?;
+            }
             self.mark("next");
             self.choose(caller, step, logits, vocab)?;
             Ok(Node { buffer: logits, columns: vocab, norm: None })
@@ -263,7 +318,7 @@ impl Graph<'_> {
         let generics = vec![chunk.into(), power(chunks).min(256).into()];
         let operands = [logits, best, token, step.request, step.state, step.choice].map(|b| self.whole(b)).to_vec();
         self.push(caller, "sample", sample::sample::DEF, generics, operands)?;
-        let Step { request, prompt, stops, choice, state, tokens, out } = step;
+        let Step { request, prompt, stops, choice, state, tokens, out, .. } = step;
         let operands = [request, prompt, stops, choice, state, tokens, out].map(|b| self.whole(b)).to_vec();
         self.push(caller, "advance", advance::advance::DEF, vec![rows.into()], operands)
     }

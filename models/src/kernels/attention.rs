@@ -154,3 +154,11 @@ pub fn combine_sink<const DV: usize, const DVP: usize, const SP: usize, const BK
         merge::<DV, DVP, SP, BKV>(part, top, sum, out, t, h, state.at([POSITION]) + t, window, sink);
     }
 }
+
+/// The first columns of each head: `x` [T, H, DVP], `y` [T, H, ≤ DVP]. One item for each row and head.
+#[tile::kernel(crate = tile_lang)]
+pub fn without_padding<const DVP: usize>(x: &Global<bf16, 3>, y: &mut Global<bf16, 3>) {
+    require!(x.dim(0) == y.dim(0), x.dim(1) == y.dim(1), x.dim(2) == DVP as i32, y.dim(2) <= DVP as i32);
+    let [t, h] = work([x.dim(0), x.dim(1)]);
+    y.store([t, h, 0], x.load::<Tile<bf16, DVP>>([t, h, 0]));
+}

@@ -7,6 +7,7 @@
 
 pub mod advance;
 pub mod attention;
+pub mod blocks;
 pub mod embed;
 pub mod experts;
 pub mod gemm;
@@ -17,6 +18,7 @@ pub mod linear;
 pub mod mlp;
 pub mod norm;
 pub mod prefill;
+pub mod projection;
 pub mod rope;
 pub mod router;
 pub mod sample;

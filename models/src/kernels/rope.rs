@@ -86,3 +86,85 @@ pub fn rope_cache<
         put::<T, DVP, DV>(v, head, position, 0, x * value_scale, rows);
     }
 }
+
+/// Writes columns `at …` of B neighbouring rows of an array with all heads side by side: P columns, of which the first N exist; only
+/// rows below `rows`.
+#[tile::func(crate = tile_lang)]
+fn put_beside<const B: usize, const P: usize, const N: usize>(
+    to: &mut Global<bf16, 2>,
+    row: i32,
+    at: i32,
+    x: Tile<f32, B, P>,
+    rows: i32,
+) {
+    let mut mask = Tile::<i32, B, P>::row_index().lt(rows);
+    if N < P {
+        mask &= Tile::<i32, B, P>::col_index().lt(N as i32);
+    }
+    to.store_masked_at([row, at], x.cast::<bf16>(), mask);
+}
+
+/// [`rope_cache()`] for a chunk of any number of rows, B at a time: `qkv` [T, H·D + KV·D + KV·DV], and queries go to `q` [T, H·W], W ≥ D
+/// columns for each head, side by side as [`super::prefill`] takes them. One item for each head and B rows.
+#[tile::kernel(crate = tile_lang)]
+pub fn rope_rows<
+    const B: usize,
+    const D: usize,
+    const DV: usize,
+    const HALF: usize,
+    const HALFP: usize,
+    const REST: usize,
+    const RESTP: usize,
+    const DVP: usize,
+    const W: usize,
+>(
+    qkv: &Global<f32, 2>,
+    inv_freq: &Global<f32, 1>,
+    state: &Global<i32, 1>,
+    q: &mut Global<bf16, 2>,
+    k: &mut Global<bf16, 3>,
+    v: &mut Global<bf16, 3>,
+    scale: f32,
+    value_scale: f32,
+) {
+    require!(HALF + HALF + REST == D, HALF <= HALFP, REST <= RESTP, DV <= DVP, inv_freq.dim(0) == HALF as i32);
+    require!(q.dim(0) == qkv.dim(0), D <= W, q.dim(1) % W as i32 == 0, k.dim(2) >= D as i32);
+    require!(v.dim(0) == k.dim(0), v.dim(1) == k.dim(1), v.dim(2) >= DV as i32);
+    require!(qkv.dim(1) == (q.dim(1) / W as i32 + k.dim(0)) * D as i32 + k.dim(0) * DV as i32);
+    let queries = q.dim(1) / W as i32;
+    let turned = queries + k.dim(0);
+    let [j, b] = work([turned + k.dim(0), cdiv(qkv.dim(0), B)]);
+    let first = b * B as i32;
+    let rows = state.at([ROWS]) - first;
+    let position = state.at([POSITION]) + first;
+    if rows > 0 {
+        if j < turned {
+            let base = j * D as i32;
+            let place = (Tile::<i32, B, HALFP>::row_index() + position).cast::<f32>();
+            let angle = inv_freq.load::<Tile<f32, HALFP>>([0]).rows::<B>() * place;
+            let (cos, sin) = (angle.cos(), angle.sin());
+            let low = qkv.load_at::<Tile<f32, B, HALFP>>([first, base]);
+            let high = qkv.load_at::<Tile<f32, B, HALFP>>([first, base + HALF as i32]);
+            let (low, high) = (low * cos - high * sin, high * cos + low * sin);
+            let rest = qkv.load_at::<Tile<f32, B, RESTP>>([first, base + 2 * HALF as i32]);
+            if j < queries {
+                let at = j * W as i32;
+                put_beside::<B, HALFP, HALF>(q, first, at, low * scale, rows);
+                put_beside::<B, HALFP, HALF>(q, first, at + HALF as i32, high * scale, rows);
+                if REST > 0 {
+                    put_beside::<B, RESTP, REST>(q, first, at + 2 * HALF as i32, rest * scale, rows);
+                }
+            } else {
+                put::<B, HALFP, HALF>(k, j - queries, position, 0, low, rows);
+                put::<B, HALFP, HALF>(k, j - queries, position, HALF as i32, high, rows);
+                if REST > 0 {
+                    put::<B, RESTP, REST>(k, j - queries, position, 2 * HALF as i32, rest, rows);
+                }
+            }
+        } else {
+            let head = j - turned;
+            let x = qkv.load_at::<Tile<f32, B, DVP>>([first, turned * D as i32 + head * DV as i32]);
+            put::<B, DVP, DV>(v, head, position, 0, x * value_scale, rows);
+        }
+    }
+}

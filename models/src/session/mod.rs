@@ -6,8 +6,8 @@ use crate::kernels::{sample, state};
 use crate::reference::sampling::Sampling;
 use std::ops::ControlFlow;
 use std::time::Duration;
-use tile_lang::exec::{Data, ExecError, Executor};
-use tile_lang::plan::Plan;
+use tile_lang::exec::{Data, ExecError, Executor, RunStats};
+use tile_lang::plan::{Buffer, Plan};
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,12 @@ pub struct Generation {
     pub elapsed: Duration,
     /// Passes, those for the prompt included.
     pub passes: usize,
+    /// Passes of the program for prompts among them.
+    pub chunks: usize,
+    /// Tokens of the prompt that went through it.
+    pub chunked: usize,
+    /// Time that it took.
+    pub chunking: Duration,
 }
 
 /// Indices of the buffers that a session works with.
@@ -209,28 +215,123 @@ pub fn generate(
 ) -> Result<Generation, SessionError> {
     let handles = Handles::of(executor.plan())?;
     handles.begin(executor, prompt, options, false)?;
-    let mut result = Generation::default();
-    if options.max_new == 0 {
-        return Ok(result);
+    let mut run = Run { result: Generation::default(), on_token };
+    if options.max_new > 0 {
+        run.decode(executor, &handles, prompt.len(), options.max_new)?;
     }
-    let blocks = prompt.len().div_ceil(handles.rows);
-    let passes = blocks.saturating_add(options.max_new - 1).min(blocks + handles.context);
-    let all = 0..executor.plan().program.len();
-    let mut tokens = Vec::new();
-    let stats = executor.run(all, passes, &mut |mailbox| {
-        while tokens.len() < handles.context {
-            let Ok(token) = u32::try_from(mailbox.peek(handles.out, tokens.len()) - 1) else { break };
-            tokens.push(token);
-            if on_token(token).is_break() {
-                return ControlFlow::Break(());
+    Ok(run.result)
+}
+
+/// A generation on its way.
+struct Run<'a> {
+    result: Generation,
+    on_token: &'a mut dyn FnMut(u32) -> ControlFlow<()>,
+}
+
+impl Run<'_> {
+    /// Runs a whole program, at most so many passes, and takes the tokens that it produces.
+    fn passes(
+        &mut self,
+        executor: &mut dyn Executor,
+        handles: &Handles,
+        passes: usize,
+    ) -> Result<RunStats, SessionError> {
+        let all = 0..executor.plan().program.len();
+        let stats = executor.run(all, passes, &mut |mailbox| {
+            let tokens = &mut self.result.tokens;
+            while tokens.len() < handles.context {
+                let Ok(token) = u32::try_from(mailbox.peek(handles.out, tokens.len()) - 1) else { break };
+                tokens.push(token);
+                if (self.on_token)(token).is_break() {
+                    return ControlFlow::Break(());
+                }
             }
+            ControlFlow::Continue(())
+        })?;
+        self.result.elapsed += stats.elapsed;
+        Ok(stats)
+    }
+
+    /// The rest of a prompt, `rest` tokens, and up to `max_new` more; with none left, what follows a token that is chosen already.
+    fn decode(
+        &mut self,
+        executor: &mut dyn Executor,
+        handles: &Handles,
+        rest: usize,
+        max_new: usize,
+    ) -> Result<(), SessionError> {
+        let blocks = rest.div_ceil(handles.rows);
+        let before = self.result.tokens.len();
+        // The last block's pass makes the first token.
+        let more = if blocks > 0 { max_new - 1 } else { max_new };
+        self.passes(executor, handles, blocks.saturating_add(more).min(blocks + handles.context))?;
+        let made = self.result.tokens.len() - before;
+        self.result.passes += if blocks > 0 { blocks + made.saturating_sub(1) } else { made };
+        Ok(())
+    }
+}
+
+/// Blocks of the program for decoding that take about as long as a chunk: of fewer, the rest of a prompt goes through that program.
+const BLOCKS_OF_A_CHUNK: usize = 2;
+
+/// As [`generate`], with a program for prompts beside the one that decodes: whole chunks of the prompt go through it, and what is left, if it is
+/// more than a few blocks. Both must share arrays (see `beside` of their executors); what this one leaves there, decoding goes on from.
+///
+/// # Errors
+/// As [`generate`]; programs of different models or contexts.
+pub fn generate_in_chunks(
+    chunks: &mut dyn Executor,
+    decode: &mut dyn Executor,
+    prompt: &[u32],
+    options: &GenerateOptions,
+    on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+) -> Result<Generation, SessionError> {
+    let (first, then) = (Handles::of(chunks.plan())?, Handles::of(decode.plan())?);
+    share(chunks.plan(), decode.plan())?;
+    let rest = prompt.len() % first.rows;
+    let through = if rest > BLOCKS_OF_A_CHUNK * then.rows { prompt.len() } else { prompt.len() - rest };
+    if through == 0 || options.max_new == 0 {
+        return generate(decode, prompt, options, on_token);
+    }
+    first.begin(chunks, prompt, options, false)?;
+    let mut run = Run { result: Generation::default(), on_token };
+    let passes = through.div_ceil(first.rows);
+    let stats = run.passes(chunks, &first, passes)?;
+    run.result.passes = passes;
+    (run.result.chunks, run.result.chunked, run.result.chunking) = (passes, through, stats.elapsed);
+    let left = prompt.len() - through;
+    let done = integers(chunks.read(first.state, state::DONE as usize, 1)?)[0] != 0;
+    if stats.cancelled || (left == 0 && (done || options.max_new == 1)) {
+        return Ok(run.result);
+    }
+    let mut block = vec![0; then.rows];
+    if left == 0 {
+        // The state already stands at the token that was chosen.
+        block[0] = integers(chunks.read(first.out, 0, 1)?)[0] - 1;
+    } else {
+        let rows = left.min(then.rows);
+        block.iter_mut().zip(&prompt[through..]).for_each(|(to, id)| *to = *id as i32);
+        then.place(decode, through, rows, usize::from(rows == left))?;
+    }
+    decode.write(then.tokens, 0, &Data::I32(block))?;
+    run.decode(decode, &then, left, if left == 0 { options.max_new - 1 } else { options.max_new })?;
+    Ok(run.result)
+}
+
+/// Whether two programs declare alike what one hands to the other: caches, state and what the host writes.
+fn share(chunks: &Plan, decode: &Plan) -> Result<(), SessionError> {
+    let handed = |b: &&Buffer| {
+        b.name.starts_with("layers.") || ["state", "request", "prompt", "stops", "out"].contains(&b.name.as_str())
+    };
+    for b in decode.buffers.iter().filter(handed) {
+        if !chunks.buffers.contains(b) {
+            return Err(SessionError::Request(format!(
+                "`{}` and `{}` are no two programs of one model: `{}` differs; make both with the same context",
+                chunks.name, decode.name, b.name
+            )));
         }
-        ControlFlow::Continue(())
-    })?;
-    result.passes = blocks + tokens.len().saturating_sub(1);
-    result.tokens = tokens;
-    result.elapsed = stats.elapsed;
-    Ok(result)
+    }
+    Ok(())
 }
 
 /// What a pass over a whole text gives, row by row.

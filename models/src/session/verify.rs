@@ -275,6 +275,10 @@ fn run_part(
             }
             None => executor.write(handles.tokens, 0, &Data::I32(block.iter().map(|id| *id as i32).collect()))?,
         }
+        // What programs for prompts take apart before all layers.
+        if let Some(step) = executor.plan().mark("step") {
+            executor.run(step, 1, &mut |_| ControlFlow::Continue(()))?;
+        }
         executor.run(range.clone(), 1, &mut |_| ControlFlow::Continue(()))?;
         out.extend(reals(executor.read(output, 0, block.len() * width)?));
     }

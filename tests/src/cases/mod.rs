@@ -18,6 +18,7 @@ mod mlp;
 mod moves;
 mod ops;
 mod prefill;
+mod projection;
 mod rope;
 mod router;
 mod rows;
@@ -117,6 +118,7 @@ pub fn all() -> Result<Vec<Case>, String> {
         rope::cases,
         attention::cases,
         prefill::cases,
+        projection::cases,
         router::cases,
         head::cases,
         sample::cases,

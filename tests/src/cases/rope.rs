@@ -22,15 +22,30 @@ struct Shape {
     positions: usize,
 }
 
-fn rope_case(s: Shape) -> Built {
+/// Which kernel.
+#[derive(Clone, Copy, Debug)]
+enum Queries {
+    /// A head's rows together.
+    ByHead,
+    /// A row's heads side by side, so many rows in an item.
+    ByRow(usize),
+}
+
+fn rope_case(s: Shape, order: Queries) -> Built {
     let Shape { heads, kv, d, dv, half, t, columns: [dq, dvc], position, rows, positions } = s;
-    let def = rope::rope_cache::DEF;
+    let def = match order {
+        Queries::ByHead => rope::rope_cache::DEF,
+        Queries::ByRow(_) => rope::rope_rows::DEF,
+    };
     let mut b = Build::new(def.name, &format!("h{heads}_{kv}_d{d}_{dv}_half{half}_t{t}_p{position}_{rows}"));
     let width = (heads + kv) * d + kv * dv;
     let qkv = b.rows(F32, &[t, width], 1.0);
     let frequencies = b.vector(half, |i, _| 10_000f64.powf(-(i as f64) / half as f64) as f32);
     b.integers(&[8], state_words(position, rows, 1));
-    let q = b.out(Bf16, &[heads, t, dq]);
+    let q = match order {
+        Queries::ByHead => b.out(Bf16, &[heads, t, dq]),
+        Queries::ByRow(_) => b.out(Bf16, &[t, heads * dq]),
+    };
     let k = b.out(Bf16, &[kv, positions, dq]);
     let v = b.out(Bf16, &[kv, positions, dvc]);
     b.bytes = (rows * width * 6) as u64;
@@ -48,28 +63,43 @@ fn rope_case(s: Shape) -> Built {
         ops::rope(&mut queries, heads, d, &at, &frequencies);
         ops::rope(&mut keys, kv, d, &at, &frequencies);
         let values = part((heads + kv) * d, kv, dv);
-        // Rows of `width` numbers of each head go to row `first` + t of `length` rows of `columns`.
-        let put = |out: &mut [f32], x: &[f32], heads, width, [first, length, columns]: [usize; 3], scale: f32| {
+        // Rows of `width` numbers of each head go to `at` head and row, in rows of `columns`.
+        let put = |out: &mut [f32],
+                   x: &[f32],
+                   [heads, width, columns]: [usize; 3],
+                   at: &dyn Fn(usize, usize) -> usize,
+                   scale: f32| {
             for (row, x) in x.chunks_exact(heads * width).take(rows).enumerate() {
                 for (head, x) in x.chunks_exact(width).enumerate() {
-                    let to = &mut out[(head * length + first + row) * columns..][..width];
+                    let to = &mut out[at(head, row) * columns..][..width];
                     to.iter_mut().zip(x).for_each(|(o, x)| *o = bf16_round(x * scale));
                 }
             }
         };
         let (mut q_out, mut k_out, mut v_out) = (q.start.clone(), k.start.clone(), v.start.clone());
-        put(&mut q_out, &queries, heads, d, [0, t, dq], scale);
-        put(&mut k_out, &keys, kv, d, [position, positions, dq], 1.0);
-        put(&mut v_out, &values, kv, dv, [position, positions, dvc], value_scale);
+        let in_q = |head: usize, row: usize| match order {
+            Queries::ByHead => head * t + row,
+            Queries::ByRow(_) => row * heads + head,
+        };
+        let in_cache = |head: usize, row: usize| head * positions + position + row;
+        put(&mut q_out, &queries, [heads, d, dq], &in_q, scale);
+        put(&mut k_out, &keys, [kv, d, dq], &in_cache, 1.0);
+        put(&mut v_out, &values, [kv, dv, dvc], &in_cache, value_scale);
         vec![q.reals(q_out), k.reals(k_out), v.reals(v_out)]
     };
     let rest = d - 2 * half;
     let power = |n: usize| n.max(1).next_power_of_two();
-    let generics = [t, d, dv, half, power(half), rest, power(rest), power(dv)].map(Into::into);
+    let mut generics = vec![t, d, dv, half, power(half), rest, power(rest), power(dv)];
+    if let Queries::ByRow(block) = order {
+        generics[0] = block;
+        generics.push(dq);
+    }
+    let generics: Vec<_> = generics.into_iter().map(Into::into).collect();
     b.finish(def, &generics, "f32", BF16_ERROR, Box::new(expect))
 }
 
 pub(super) fn cases() -> Result<Vec<super::Case>, String> {
+    use Queries::{ByHead, ByRow};
     let large = Shape {
         heads: 16,
         kv: 2,
@@ -83,43 +113,69 @@ pub(super) fn cases() -> Result<Vec<super::Case>, String> {
         positions: 1152,
     };
     Ok(vec![
-        rope_case(large)?,
-        rope_case(Shape { rows: 1, position: 0, ..large })?,
-        rope_case(Shape {
-            heads: 4,
-            kv: 4,
-            d: 64,
-            dv: 64,
-            half: 32,
-            t: 16,
-            columns: [64, 72],
-            position: 127,
-            rows: 16,
-            positions: 256,
-        })?,
-        rope_case(Shape {
-            heads: 6,
-            kv: 3,
-            d: 48,
-            dv: 32,
-            half: 8,
-            t: 8,
-            columns: [56, 40],
-            position: 31,
-            rows: 5,
-            positions: 64,
-        })?,
-        rope_case(Shape {
-            heads: 5,
-            kv: 1,
-            d: 40,
-            dv: 24,
-            half: 20,
-            t: 16,
-            columns: [48, 40],
-            position: 48,
-            rows: 16,
-            positions: 64,
-        })?,
+        rope_case(large, ByHead)?,
+        rope_case(Shape { rows: 1, position: 0, ..large }, ByHead)?,
+        rope_case(
+            Shape {
+                heads: 4,
+                kv: 4,
+                d: 64,
+                dv: 64,
+                half: 32,
+                t: 16,
+                columns: [64, 72],
+                position: 127,
+                rows: 16,
+                positions: 256,
+            },
+            ByHead,
+        )?,
+        rope_case(
+            Shape {
+                heads: 6,
+                kv: 3,
+                d: 48,
+                dv: 32,
+                half: 8,
+                t: 8,
+                columns: [56, 40],
+                position: 31,
+                rows: 5,
+                positions: 64,
+            },
+            ByHead,
+        )?,
+        rope_case(
+            Shape {
+                heads: 5,
+                kv: 1,
+                d: 40,
+                dv: 24,
+                half: 20,
+                t: 16,
+                columns: [48, 40],
+                position: 48,
+                rows: 16,
+                positions: 64,
+            },
+            ByHead,
+        )?,
+        rope_case(Shape { t: 40, rows: 37, positions: 1152, ..large }, ByRow(16))?,
+        rope_case(Shape { t: 32, rows: 16, position: 0, ..large }, ByRow(16))?,
+        rope_case(
+            Shape {
+                heads: 6,
+                kv: 3,
+                d: 48,
+                dv: 24,
+                half: 8,
+                t: 100,
+                columns: [56, 40],
+                position: 9,
+                rows: 99,
+                positions: 128,
+            },
+            ByRow(8),
+        )?,
     ])
 }
