@@ -1,21 +1,22 @@
 //! Runs plans on a GPU: one persistent kernel over the plan's arrays.
 
+use crate::arrays::{Arrays, Buffer};
 use crate::convert;
 use crate::device::{Context, Event, Stream};
 use crate::error::RuntimeError;
 use crate::layout::Layout;
 use crate::memory::{DeviceMemory, HostMemory, send_word};
 use crate::module::{Arguments, Module};
-use crate::{tensor_map, weights};
+use crate::tensor_map;
 use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tile_lang::DType;
-use tile_lang::artifact::Artifact;
+use tile_lang::artifact::{Artifact, Image};
 use tile_lang::debug::{self, Marked, Saying, Site};
 use tile_lang::exec::{Data, ExecError, Executor, Mailbox, RunStats, WeightSource};
-use tile_lang::plan::{Plan, Visibility};
+use tile_lang::plan::Plan;
 use tile_lang::record::{COUNTER, RECORD_BYTES, control};
 
 /// How often a running kernel is looked at.
@@ -53,9 +54,9 @@ pub struct Loaded {
     pub registers: u32,
     /// CTAs of the grid.
     pub ctas: u32,
-    /// Bytes of all stored copies of weights.
+    /// Bytes of all stored copies of weights that weren't there.
     pub weight_bytes: usize,
-    /// Bytes of the buffers in device memory.
+    /// Bytes of the buffers in device memory that weren't there.
     pub buffer_bytes: usize,
 }
 
@@ -69,8 +70,7 @@ pub struct GpuExecutor {
     pub(crate) begun: Event,
     pub(crate) ended: Event,
     module: Module,
-    weights: Option<DeviceMemory>,
-    buffers: Vec<Buffer>,
+    arrays: Arrays,
     records: DeviceMemory,
     /// Named by the records.
     _maps: DeviceMemory,
@@ -80,21 +80,6 @@ pub struct GpuExecutor {
     sites: Vec<Site>,
     said: Option<DeviceMemory>,
     pub(crate) context: Rc<Context>,
-}
-
-/// Where a buffer lies.
-enum Buffer {
-    Device(DeviceMemory),
-    Host(HostMemory),
-}
-
-impl Buffer {
-    fn address(&self) -> u64 {
-        match self {
-            Buffer::Device(memory) => memory.address(),
-            Buffer::Host(memory) => memory.address(),
-        }
-    }
 }
 
 impl std::fmt::Debug for GpuExecutor {
@@ -127,8 +112,27 @@ impl GpuExecutor {
         options: Options,
     ) -> Result<Self, RuntimeError> {
         let context = Context::open(ordinal)?;
-        let (plan, image) = (artifact.plan.clone(), &artifact.image);
-        let layout = Layout::new(&plan, image)?;
+        Self::place(context, (&artifact.plan, &artifact.image), source, options, None)
+    }
+
+    /// Puts another program on this one's device, over its arrays: buffers and weights that both plans declare alike, name included, and
+    /// weights only in the same storage order, are one. What this one lacks is allocated and uploaded.
+    ///
+    /// # Errors
+    /// As [`GpuExecutor::new`].
+    pub fn beside(&self, plan: &Plan, image: &Image, source: &dyn WeightSource) -> Result<Self, RuntimeError> {
+        Self::place(self.context.clone(), (plan, image), source, self.options, Some(&self.arrays))
+    }
+
+    fn place(
+        context: Rc<Context>,
+        (plan, image): (&Plan, &Image),
+        source: &dyn WeightSource,
+        options: Options,
+        first: Option<&Arrays>,
+    ) -> Result<Self, RuntimeError> {
+        let plan = plan.clone();
+        let layout = Layout::new(&plan, image, &|weight, packing| first?.weight_at(weight, packing))?;
         let module = Module::load(&context, &plan.name, image)?;
         let (most, cluster) = (module.most_ctas, image.cluster.max(1));
         let ctas = options.ctas.unwrap_or(most);
@@ -140,26 +144,10 @@ impl GpuExecutor {
                 message: format!("a grid of {ctas} CTAs, from 1 to {most} are possible{clusters}"),
             });
         }
-        let buffer_bytes = require_memory(&context, &plan, &layout)?;
         let stream = Stream::new(&context)?;
-        let buffers = plan
-            .buffers
-            .iter()
-            .zip(&layout.buffers)
-            .map(|(b, bytes)| match b.visibility {
-                Visibility::Device => DeviceMemory::zeroed(&context, &stream, *bytes).map(Buffer::Device),
-                Visibility::Host => HostMemory::zeroed(&context, *bytes).map(Buffer::Host),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let weights = match layout.weight_bytes {
-            0 => None,
-            bytes => Some(DeviceMemory::zeroed(&context, &stream, bytes)?),
-        };
-        if let Some(memory) = &weights {
-            weights::upload(&context, &stream, &plan, &layout, source, memory)?;
-        }
-        let addresses: Vec<u64> = buffers.iter().map(Buffer::address).collect();
-        let at = weights.as_ref().map_or(0, DeviceMemory::address);
+        let arrays = Arrays::new(&context, &stream, &plan, &layout, source, first)?;
+        let addresses = arrays.addresses();
+        let at = arrays.weights.as_ref().map_or(0, |memory| memory.address());
         let described = tensor_map::encode(&plan, image, &addresses)?;
         let maps = DeviceMemory::zeroed(&context, &stream, described.len())?;
         maps.write(&stream, 0, &described)?;
@@ -183,7 +171,7 @@ impl GpuExecutor {
         }
         let (side, begun, ended) = (Stream::new(&context)?, Event::new(&context)?, Event::new(&context)?);
         stream.synchronize()?;
-        let weight_bytes = layout.weight_bytes;
+        let (weight_bytes, buffer_bytes) = (layout.weight_bytes, arrays.buffer_bytes);
         let loaded = Loaded { origin: module.origin, registers: module.registers, ctas, weight_bytes, buffer_bytes };
         Ok(GpuExecutor {
             plan,
@@ -194,8 +182,7 @@ impl GpuExecutor {
             begun,
             ended,
             module,
-            weights,
-            buffers,
+            arrays,
             records,
             _maps: maps,
             control,
@@ -218,7 +205,7 @@ impl GpuExecutor {
 
     /// Device address and bytes of the weights' memory, for tools that look at it.
     pub fn weights_at(&self) -> Option<(u64, usize)> {
-        self.weights.as_ref().map(|w| (w.address(), self.loaded.weight_bytes))
+        self.arrays.weights.as_ref().map(|w| (w.address(), self.loaded.weight_bytes))
     }
 
     /// Checks a range of instructions and a number of passes: what the kernel takes, or `None` if there is nothing to do.
@@ -279,7 +266,7 @@ impl GpuExecutor {
             end,
             max_passes,
             control: self.control.address(),
-            stop: self.buffers[stop.buffer].address() + 4 * stop.element as u64,
+            stop: self.arrays.buffers[stop.buffer].address() + 4 * stop.element as u64,
             timeout_ns: u64::try_from(self.options.timeout.as_nanos()).unwrap_or(u64::MAX),
             trace,
         };
@@ -328,7 +315,7 @@ impl GpuExecutor {
     /// Asks the running program to stop after its present pass. A plan that has no place for that runs to its end.
     fn ask_to_stop(&self) -> Result<(), ExecError> {
         let Some(at) = self.plan.cancel else { return Ok(()) };
-        match &self.buffers[at.buffer] {
+        match &*self.arrays.buffers[at.buffer] {
             Buffer::Device(memory) => send_word(&self.cancel, memory, 4 * at.element, &self.side)?,
             Buffer::Host(memory) => {
                 if let Some(word) = memory.word(at.element) {
@@ -369,9 +356,9 @@ impl Executor for GpuExecutor {
         if self.context.is_lost() {
             return Err(lost().into());
         }
-        match &mut self.buffers[buffer] {
+        match &*self.arrays.buffers[buffer] {
             Buffer::Device(memory) => memory.write(&self.stream, range.start, &bytes)?,
-            Buffer::Host(memory) => memory.bytes_mut()[range].copy_from_slice(&bytes),
+            Buffer::Host(memory) => memory.write(range.start, &bytes)?,
         }
         Ok(())
     }
@@ -382,9 +369,9 @@ impl Executor for GpuExecutor {
             return Err(lost().into());
         }
         let mut bytes = vec![0; range.len()];
-        match &self.buffers[buffer] {
+        match &*self.arrays.buffers[buffer] {
             Buffer::Device(memory) => memory.read(&self.stream, range.start, &mut bytes)?,
-            Buffer::Host(memory) => bytes.copy_from_slice(&memory.bytes()[range]),
+            Buffer::Host(memory) => memory.read(range.start, &mut bytes)?,
         }
         convert::decode(dtype, &bytes).map_err(|m| self.access(buffer, m))
     }
@@ -448,13 +435,18 @@ struct HostMailbox<'a> {
 impl HostMailbox<'_> {
     fn word(&mut self, buffer: usize, element: usize) -> Option<&std::sync::atomic::AtomicI32> {
         let executor = self.executor;
-        let result = executor.buffer(buffer, element, 1).and_then(|(dtype, _)| match &executor.buffers[buffer] {
-            Buffer::Host(memory) if dtype == DType::I32 => {
-                memory.word(element).ok_or_else(|| executor.access(buffer, format!("there is no element {element}")))
-            }
-            Buffer::Host(_) => Err(executor.access(buffer, format!("its elements are {dtype}, a mailbox holds i32"))),
-            Buffer::Device(_) => Err(executor.access(buffer, "the host can't see it while the program runs".into())),
-        });
+        let result =
+            executor.buffer(buffer, element, 1).and_then(|(dtype, _)| match &*executor.arrays.buffers[buffer] {
+                Buffer::Host(memory) if dtype == DType::I32 => memory
+                    .word(element)
+                    .ok_or_else(|| executor.access(buffer, format!("there is no element {element}"))),
+                Buffer::Host(_) => {
+                    Err(executor.access(buffer, format!("its elements are {dtype}, a mailbox holds i32")))
+                }
+                Buffer::Device(_) => {
+                    Err(executor.access(buffer, "the host can't see it while the program runs".into()))
+                }
+            });
         match result {
             Ok(word) => Some(word),
             Err(e) => {
@@ -519,20 +511,6 @@ fn lost() -> RuntimeError {
         code: "context lost".into(),
         text: "an earlier run failed; start the process again".into(),
     }
-}
-
-/// Fails unless everything fits; the bytes of device buffers.
-fn require_memory(context: &Context, plan: &Plan, layout: &Layout) -> Result<usize, RuntimeError> {
-    let in_device = plan.buffers.iter().zip(&layout.buffers).filter(|(b, _)| b.visibility == Visibility::Device);
-    let buffers = in_device.fold(0usize, |sum, (_, bytes)| sum.saturating_add(bytes.next_multiple_of(512)));
-    let own = plan.program.len() * RECORD_BYTES + Layout::control_bytes(plan);
-    let needed = layout.weight_bytes.saturating_add(buffers).saturating_add(own);
-    let (free, total) = context.memory()?;
-    if needed > free {
-        let (device, weights) = (context.info.to_string(), layout.weight_bytes);
-        return Err(RuntimeError::Memory { device, free, total, needed, weights, buffers });
-    }
-    Ok(buffers)
 }
 
 /// Lets other threads run for a poll interval.

@@ -6,7 +6,7 @@ use tile_lang::DType;
 use tile_lang::artifact::Image;
 use tile_lang::ir::{Access, Type};
 use tile_lang::packing::Packing;
-use tile_lang::plan::{Operand, Plan};
+use tile_lang::plan::{Operand, Plan, Weight};
 use tile_lang::record::{self, RECORD_BYTES};
 
 /// Weights begin at multiples of this.
@@ -21,10 +21,19 @@ pub(crate) struct WeightCopy {
     pub weight: usize,
     /// Storage order; none is row-major.
     pub packing: Option<Packing>,
-    /// First byte in the weights' memory.
+    /// Where another program has stored it already.
+    pub there: Option<u64>,
+    /// First byte in the weights' memory, unless it is there.
     pub offset: usize,
     /// Its bytes.
     pub bytes: usize,
+}
+
+impl WeightCopy {
+    /// Its address, with `weights` the address of this program's own.
+    pub fn address(&self, weights: u64) -> u64 {
+        self.there.unwrap_or(weights + self.offset as u64)
+    }
 }
 
 /// Sizes and places of everything a plan needs on a device.
@@ -32,15 +41,20 @@ pub(crate) struct WeightCopy {
 pub(crate) struct Layout {
     /// One per distinct use of a weight, in order of weights.
     pub copies: Vec<WeightCopy>,
-    /// Bytes of all copies with their padding.
+    /// Bytes of all copies that aren't there, with their padding.
     pub weight_bytes: usize,
     /// Bytes of each buffer.
     pub buffers: Vec<usize>,
 }
 
 impl Layout {
-    /// Checks that the plan and its image are consistent, and places the arrays.
-    pub fn new(plan: &Plan, image: &Image) -> Result<Layout, RuntimeError> {
+    /// Checks that the plan and its image are consistent, and places the arrays. `there` tells where a weight is stored
+    /// in an order already.
+    pub fn new(
+        plan: &Plan,
+        image: &Image,
+        there: &dyn Fn(&Weight, Option<&Packing>) -> Option<u64>,
+    ) -> Result<Layout, RuntimeError> {
         let fail = |message: String| RuntimeError::Plan { plan: plan.name.clone(), message };
         check(plan, image).map_err(fail)?;
         let mut layout = Layout { copies: Vec::new(), weight_bytes: 0, buffers: Vec::new() };
@@ -64,12 +78,13 @@ impl Layout {
                             return Err(fail(format!("weight `{}` has too few axes to be stored as tiles", w.name)));
                         }
                     };
-                    layout.copies.push(WeightCopy { weight: *id, packing: packing.cloned(), offset: 0, bytes });
+                    let there = there(w, packing);
+                    layout.copies.push(WeightCopy { weight: *id, packing: packing.cloned(), there, offset: 0, bytes });
                 }
             }
         }
         layout.copies.sort_by_key(|c| c.weight);
-        for copy in &mut layout.copies {
+        for copy in layout.copies.iter_mut().filter(|c| c.there.is_none()) {
             copy.offset = layout.weight_bytes;
             layout.weight_bytes += copy.bytes.next_multiple_of(ALIGN);
         }
@@ -101,9 +116,9 @@ impl Layout {
         for (index, instr) in plan.program.iter().enumerate() {
             let address = |param: usize, operand: &Operand| match operand {
                 Operand::Buffer { id, offset, .. } => buffers[*id] + plan.buffers[*id].dtype.bytes(*offset) as u64,
-                Operand::Weight { id } => self
-                    .find(*id, packing(plan, image, instr.kernel, param))
-                    .map_or(0, |copy| weights + copy.offset as u64),
+                Operand::Weight { id } => {
+                    self.find(*id, packing(plan, image, instr.kernel, param)).map_or(0, |copy| copy.address(weights))
+                }
                 Operand::F32(_) | Operand::I32(_) | Operand::Bool(_) => 0,
             };
             out.extend(record::encode(
@@ -213,7 +228,7 @@ mod tests {
     use super::*;
     use tile_lang::ir::{Kernel, Param};
     use tile_lang::packing::TileOrder;
-    use tile_lang::plan::{Buffer, ElementRef, Instr, Visibility, Weight};
+    use tile_lang::plan::{Buffer, ElementRef, Instr, Visibility};
 
     fn kernel(types: &[Type]) -> Kernel {
         let mut k = Kernel::new("k");
@@ -273,7 +288,7 @@ mod tests {
     #[test]
     fn one_copy_per_distinct_use() {
         let (plan, image) = example();
-        let layout = Layout::new(&plan, &image).unwrap();
+        let layout = Layout::new(&plan, &image, &|_, _| None).unwrap();
         let sizes: Vec<_> = layout.copies.iter().map(|c| (c.packing.is_some(), c.offset, c.bytes)).collect();
         assert_eq!(sizes, [(true, 0, 2 * 16 * 32 * 2), (false, 2048, 20 * 30 * 2)]);
         assert_eq!(layout.weight_bytes, 2048 + 2048);
@@ -281,9 +296,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_is_not_stored_again() {
+        let (plan, image) = example();
+        let at = 0x5_0000_0000;
+        let layout = Layout::new(&plan, &image, &|w, packing| {
+            assert_eq!(w.name, "w");
+            packing.is_some().then_some(at)
+        });
+        let layout = layout.unwrap();
+        // Only the row-major one, at the start of this program's own weights.
+        assert_eq!(layout.weight_bytes, 2048);
+        let places: Vec<u64> = layout.copies.iter().map(|c| c.address(0x7_0000_0000)).collect();
+        assert_eq!(places, [at, 0x7_0000_0000]);
+    }
+
+    #[test]
     fn records_hold_addresses_extents_and_arrivals() {
         let (plan, image) = example();
-        let layout = Layout::new(&plan, &image).unwrap();
+        let layout = Layout::new(&plan, &image, &|_, _| None).unwrap();
         let bytes = layout.records(&plan, &image, 132, 0x7_0000_0000, &[0x1000, 0x2000], 0).unwrap();
         assert_eq!(bytes.len(), 2 * RECORD_BYTES);
         let second = &bytes[RECORD_BYTES..];
@@ -318,7 +348,7 @@ mod tests {
         for (change, text) in cases {
             let (mut plan, mut image) = example();
             change(&mut plan, &mut image);
-            let message = Layout::new(&plan, &image).map(|_| ()).unwrap_err().to_string();
+            let message = Layout::new(&plan, &image, &|_, _| None).map(|_| ()).unwrap_err().to_string();
             assert!(message.contains(text), "{message}");
         }
     }

@@ -3,7 +3,7 @@
 //! The driver library is opened when the first device is asked for: a machine without one gets an error of one line.
 //!
 //! In reading order: [`device`] (what there is), [`error`] (what can go wrong), `layout` (where a plan's arrays lie and the
-//! records that name them), `tensor_map` (how boxes are cut out of arrays), `memory` and `weights` (how contents get there), `module` (machine code), [`executor`] (running a
+//! records that name them), `arrays` (what programs share of them), `tensor_map` (how boxes are cut out of arrays), `memory` and `weights` (how contents get there), `module` (machine code), [`executor`] (running a
 //! plan), [`timing`] and [`trace`] (measuring one).
 
 pub mod device;
@@ -12,6 +12,7 @@ pub mod executor;
 pub mod timing;
 pub mod trace;
 
+mod arrays;
 mod convert;
 mod layout;
 mod memory;

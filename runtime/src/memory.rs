@@ -132,15 +132,28 @@ impl HostMemory {
         Some(unsafe { AtomicI32::from_ptr(self.host.as_ptr().add(4 * index).cast()) })
     }
 
-    /// The bytes, while no kernel runs and no copy from or to it is under way (the caller's part).
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the whole allocation is initialised (zeroed); kernels and copies have ended, per the contract above.
-        unsafe { std::slice::from_raw_parts(self.host.as_ptr(), self.bytes) }
+    /// Copies from it, while no kernel runs and no copy from or to it is under way (the caller's part).
+    pub fn read(&self, offset: usize, out: &mut [u8]) -> Result<(), RuntimeError> {
+        within(offset, out.len(), self.bytes)?;
+        // SAFETY: inside the allocation, all of which is initialised (zeroed); kernels and copies have ended, per the contract above, and
+        // `out` is another allocation.
+        unsafe { self.host.as_ptr().add(offset).copy_to_nonoverlapping(out.as_mut_ptr(), out.len()) };
+        Ok(())
     }
 
-    /// As [`HostMemory::bytes`], for writing.
+    /// Copies to it; as for [`HostMemory::read`].
+    pub fn write(&self, offset: usize, data: &[u8]) -> Result<(), RuntimeError> {
+        within(offset, data.len(), self.bytes)?;
+        // SAFETY: inside the allocation; kernels and copies have ended, per the contract, a slice of it exists only under `&mut self`, and
+        // words of it are atomic.
+        unsafe { self.host.as_ptr().add(offset).copy_from_nonoverlapping(data.as_ptr(), data.len()) };
+        Ok(())
+    }
+
+    /// The bytes, while no kernel runs and no copy from or to it is under way (the caller's part).
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as for `bytes`; `&mut self` excludes other borrows by the host.
+        // SAFETY: the whole allocation is initialised (zeroed); kernels and copies have ended, per the contract above; `&mut self`
+        // excludes other borrows by the host.
         unsafe { std::slice::from_raw_parts_mut(self.host.as_ptr(), self.bytes) }
     }
 }
@@ -223,7 +236,7 @@ impl<'a> Uploader<'a> {
         // SAFETY: the destination was checked; the pinned source is not touched before `sent` is reached, nor freed before
         // the stream is synchronised in `drop`.
         unsafe {
-            result::memcpy_htod_async(to.address + offset as u64, &slot.memory.bytes()[..len], self.stream.raw())
+            result::memcpy_htod_async(to.address + offset as u64, &slot.memory.bytes_mut()[..len], self.stream.raw())
         }
         .to("copy to the device")?;
         slot.busy = true;

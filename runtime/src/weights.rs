@@ -26,7 +26,7 @@ struct Piece {
     stored: Range<usize>,
 }
 
-/// Uploads every copy of every weight into `memory`.
+/// Uploads every copy of every weight that is not there yet into `memory`.
 pub(crate) fn upload(
     context: &Rc<Context>,
     stream: &Stream,
@@ -35,14 +35,15 @@ pub(crate) fn upload(
     source: &dyn WeightSource,
     memory: &DeviceMemory,
 ) -> Result<(), RuntimeError> {
-    if layout.copies.is_empty() {
+    let copies: Vec<WeightCopy> = layout.copies.iter().filter(|c| c.there.is_none()).cloned().collect();
+    if copies.is_empty() {
         return Ok(());
     }
-    let all: Vec<Vec<Piece>> = layout.copies.iter().map(|c| pieces(&plan.weights[c.weight], c)).collect();
+    let all: Vec<Vec<Piece>> = copies.iter().map(|c| pieces(&plan.weights[c.weight], c)).collect();
     let largest = all.iter().flatten().map(|p| p.stored.len()).max().unwrap_or(0);
-    let whole = layout.copies.iter().map(|c| c.bytes).max().unwrap_or(0);
+    let whole = copies.iter().map(|c| c.bytes).max().unwrap_or(0);
     let mut uploader = Uploader::new(context, stream, STAGE.min(whole).max(largest))?;
-    for (group, pieces) in layout.copies.chunk_by(|a, b| a.weight == b.weight).zip(grouped(&layout.copies, &all)) {
+    for (group, pieces) in copies.chunk_by(|a, b| a.weight == b.weight).zip(grouped(&copies, &all)) {
         let weight = &plan.weights[group[0].weight];
         let fail = |message: String| RuntimeError::Weight { name: weight.name.clone(), message };
         let bytes = source.bytes(&weight.name).map_err(fail)?;
@@ -161,7 +162,7 @@ mod tests {
 
     fn stored(weight: &Weight, packing: Option<Packing>, source: &[u8], capacity: usize) -> Vec<u8> {
         let bytes = packing.as_ref().map_or(source.len(), |p| p.bytes(weight.dtype, &weight.dims));
-        let copy = WeightCopy { weight: 0, packing, offset: 0, bytes };
+        let copy = WeightCopy { weight: 0, packing, there: None, offset: 0, bytes };
         let pieces = pieces(weight, &copy);
         let mut out = vec![0xAA; bytes];
         let mut at = 0;

@@ -2,6 +2,7 @@
 
 use super::Io;
 use super::error::CliError;
+use super::model::ChunkArgs;
 #[cfg(feature = "llvm")]
 use std::path::Path;
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ pub struct Args {
     /// Positions that the caches hold [default: 4096, or fewer if the model has fewer]
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
+    #[command(flatten)]
+    pub chunk: ChunkArgs,
     /// Keep `device_assert!`, `dbg_tile!` and `mark!`, which are left out of what is shipped
     #[arg(long)]
     pub debug: bool,
@@ -48,14 +51,21 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> Result<(), CliError> {
     let model = Model::open(&args.model)?;
     let weights = PlanWeights::new(model.weights()?);
     let context = model.context(args.context)?;
-    let plan = model.plan(&weights, context)?;
+    let plans = model.plans(&weights, context, args.chunk)?;
     let planning = begin.elapsed();
     let debug = if args.debug { tile_codegen::Debug::Keep } else { tile_codegen::Debug::Strip };
-    let compiled = tile_codegen::compile_with(&plan, target, debug)?;
+    let decode = tile_codegen::compile_with(&plans.decode, target, debug)?;
+    let mut artifact = Artifact::new(plans.decode, decode.image.clone());
+    let mut prompt = None;
+    if let Some(plan) = plans.prompt {
+        let compiled = tile_codegen::compile_with(&plan, target, debug)?;
+        artifact = artifact.with_prompt(plan, compiled.image.clone());
+        prompt = Some(compiled);
+    }
     let begin = Instant::now();
-    let artifact = Artifact::new(plan, compiled.image.clone());
     artifact.save(&args.out)?;
-    let summary = summary::Summary::new(&artifact, &compiled, planning, begin.elapsed(), context, &args.out)?;
+    let times = [planning, begin.elapsed()];
+    let summary = summary::Summary::new(&artifact, &decode, prompt.as_ref(), times, context, &args.out);
     if args.json { io.json(&summary.json()) } else { io.line(summary) }
 }
 
@@ -76,16 +86,17 @@ fn check_out(out: &Path) -> Result<(), CliError> {
 mod summary {
     //! What was made and what it took.
 
-    use crate::cli::error::{self, CliError};
-    use serde_json::{Value, json};
+    use crate::cli::error;
+    use serde_json::{Map, Value, json};
     use std::fmt;
     use std::path::Path;
     use std::time::Duration;
     use tile_codegen::Compiled;
     use tile_codegen::explain::SharedMap;
     use tile_codegen::sass::{SassReport, report};
-    use tile_lang::artifact::Artifact;
+    use tile_lang::artifact::{Artifact, Image};
     use tile_lang::diag::Diagnostics;
+    use tile_lang::plan::{Pick, Plan};
 
     /// See the module.
     pub struct Summary {
@@ -94,6 +105,14 @@ mod summary {
         model: String,
         target: String,
         context: usize,
+        decode: Part,
+        prompt: Option<Part>,
+        times: [(&'static str, Duration); 5],
+    }
+
+    /// One program.
+    struct Part {
+        rows: usize,
         kernels: usize,
         instructions: usize,
         edges: usize,
@@ -109,29 +128,64 @@ mod summary {
         ptx_sha256: String,
         shared: SharedMap,
         sass: Option<SassReport>,
+        picks: Vec<Pick>,
         warnings: Diagnostics,
-        times: [(&'static str, Duration); 5],
     }
 
     impl Summary {
-        /// Sums up an artifact that has just been written.
+        /// Sums up an artifact that has just been written; `times` are those of planning and writing.
         pub fn new(
             artifact: &Artifact,
-            compiled: &Compiled,
-            planning: Duration,
-            writing: Duration,
+            decode: &Compiled,
+            prompt: Option<&Compiled>,
+            [planning, writing]: [Duration; 2],
             context: usize,
             file: &Path,
-        ) -> Result<Self, CliError> {
-            let (plan, image) = (&artifact.plan, &artifact.image);
-            let product = |dims: &[usize]| dims.iter().product::<usize>();
-            let t = compiled.times;
-            Ok(Summary {
+        ) -> Self {
+            let both = |time: fn(&Compiled) -> Duration| time(decode) + prompt.map_or(Duration::ZERO, time);
+            let part = |(p, compiled): (&tile_lang::artifact::Program, _)| Part::new(&p.plan, &p.image, compiled);
+            Summary {
                 file: file.display().to_string(),
                 file_bytes: std::fs::metadata(file).map_or(0, |m| m.len()),
-                model: plan.name.clone(),
-                target: image.target.clone(),
+                model: artifact.plan.name.clone(),
+                target: artifact.image.target.clone(),
                 context,
+                decode: Part::new(&artifact.plan, &artifact.image, decode),
+                prompt: artifact.prompt.as_ref().zip(prompt).map(part),
+                times: [
+                    ("planning", planning),
+                    ("lowering", both(|c| c.times.lowering)),
+                    ("LLVM", both(|c| c.times.llvm)),
+                    ("ptxas", both(|c| c.times.ptxas)),
+                    ("writing", writing),
+                ],
+            }
+        }
+
+        /// As JSON: the facts of the program that decodes beside those of the file, the program for prompts as one of them.
+        pub fn json(&self) -> Value {
+            let seconds: Map<String, Value> =
+                self.times.iter().map(|(n, t)| (n.to_lowercase(), t.as_secs_f64().into())).collect();
+            let mut all = self.decode.json();
+            all.extend([
+                ("file".into(), json!(self.file)),
+                ("file_bytes".into(), json!(self.file_bytes)),
+                ("model".into(), json!(self.model)),
+                ("target".into(), json!(self.target)),
+                ("context".into(), json!(self.context)),
+                ("prompt".into(), json!(self.prompt.as_ref().map(Part::json))),
+                ("seconds".into(), json!(seconds)),
+            ]);
+            Value::Object(all)
+        }
+    }
+
+    impl Part {
+        fn new(plan: &Plan, image: &Image, compiled: &Compiled) -> Self {
+            let product = |dims: &[usize]| dims.iter().product::<usize>();
+            let tokens = plan.buffers.iter().find(|b| b.name == "tokens");
+            Part {
+                rows: tokens.map_or(0, |b| product(&b.dims)),
                 kernels: plan.kernels.len(),
                 instructions: plan.program.len(),
                 edges: plan.program.iter().map(|i| i.after.len()).sum(),
@@ -144,48 +198,39 @@ mod summary {
                 spills: image.spills,
                 machine_code: image.cubin.len(),
                 ptx: image.ptx.len(),
-                ptx_sha256: artifact.ptx_sha256(),
+                ptx_sha256: tile_lang::ptx::sha256(&image.ptx),
                 shared: compiled.report.shared.clone(),
                 sass: compiled.sass.as_ref().map(report),
+                picks: plan.picks.clone(),
                 warnings: compiled.warnings.clone(),
-                times: [
-                    ("planning", planning),
-                    ("lowering", t.lowering),
-                    ("LLVM", t.llvm),
-                    ("ptxas", t.ptxas),
-                    ("writing", writing),
-                ],
-            })
+            }
         }
 
-        /// As JSON.
-        pub fn json(&self) -> Value {
-            let seconds: serde_json::Map<String, Value> =
-                self.times.iter().map(|(n, t)| (n.to_lowercase(), t.as_secs_f64().into())).collect();
-            json!({
-                "file": self.file,
-                "file_bytes": self.file_bytes,
-                "model": self.model,
-                "target": self.target,
-                "context": self.context,
-                "kernels": self.kernels,
-                "instructions": self.instructions,
-                "edges": self.edges,
-                "buffers": self.buffers,
-                "buffer_bytes": self.buffer_bytes,
-                "weights": self.weights,
-                "weight_bytes": self.weight_bytes,
-                "threads": self.threads,
-                "registers": self.registers,
-                "spill_bytes": self.spills,
-                "ptx_bytes": self.ptx,
-                "ptx_sha256": self.ptx_sha256,
-                "machine_code_bytes": self.machine_code,
-                "shared": self.shared,
-                "sass": self.sass,
-                "warnings": error::json(&self.warnings),
-                "seconds": seconds,
-            })
+        fn json(&self) -> Map<String, Value> {
+            let pick = |p: &Pick| json!({ "operation": p.operation, "kernel": p.kernel, "why": p.why });
+            [
+                ("rows", json!(self.rows)),
+                ("kernels", json!(self.kernels)),
+                ("instructions", json!(self.instructions)),
+                ("edges", json!(self.edges)),
+                ("buffers", json!(self.buffers)),
+                ("buffer_bytes", json!(self.buffer_bytes)),
+                ("weights", json!(self.weights)),
+                ("weight_bytes", json!(self.weight_bytes)),
+                ("threads", json!(self.threads)),
+                ("registers", json!(self.registers)),
+                ("spill_bytes", json!(self.spills)),
+                ("ptx_bytes", json!(self.ptx)),
+                ("ptx_sha256", json!(self.ptx_sha256)),
+                ("machine_code_bytes", json!(self.machine_code)),
+                ("shared", json!(self.shared)),
+                ("sass", json!(self.sass)),
+                ("picks", self.picks.iter().map(pick).collect()),
+                ("warnings", error::json(&self.warnings)),
+            ]
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
         }
     }
 
@@ -197,6 +242,22 @@ mod summary {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             let (kib, all) = (self.file_bytes as f64 / 1024.0, self.times.iter().map(|t| t.1).sum::<Duration>());
             writeln!(f, "{}: {} for {}, context {}, {kib:.0} KiB", self.file, self.model, self.target, self.context)?;
+            write!(f, "{}", self.decode)?;
+            if let Some(prompt) = &self.prompt {
+                writeln!(f, "\nfor prompts, in chunks of {} rows, over the same caches:", prompt.rows)?;
+                write!(f, "{prompt}")?;
+                writeln!(f)?;
+            }
+            write!(f, "time: {:.2} s", all.as_secs_f64())?;
+            for (i, (name, t)) in self.times.iter().enumerate() {
+                write!(f, "{}{name} {:.2}", if i == 0 { " = " } else { " + " }, t.as_secs_f64())?;
+            }
+            Ok(())
+        }
+    }
+
+    impl fmt::Display for Part {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             writeln!(
                 f,
                 "program: {} instructions of {} kernel instances, {} edges",
@@ -210,6 +271,9 @@ mod summary {
                 self.buffers,
                 mib(self.buffer_bytes)
             )?;
+            for p in &self.picks {
+                writeln!(f, "{}: {}, {}", p.operation, p.kernel, p.why)?;
+            }
             match self.machine_code {
                 0 => writeln!(f, "code: {} KiB of PTX (no ptxas here: the driver assembles it)", self.ptx / 1024)?,
                 n => writeln!(
@@ -226,14 +290,7 @@ mod summary {
                 writeln!(f, "{}", without_loops(sass))?;
             }
             writeln!(f, "{}", self.shared)?;
-            for w in &self.warnings.0 {
-                writeln!(f, "{w}")?;
-            }
-            write!(f, "time: {:.2} s", all.as_secs_f64())?;
-            for (i, (name, t)) in self.times.iter().enumerate() {
-                write!(f, "{}{name} {:.2}", if i == 0 { " = " } else { " + " }, t.as_secs_f64())?;
-            }
-            Ok(())
+            self.warnings.0.iter().try_for_each(|w| writeln!(f, "{w}"))
         }
     }
 

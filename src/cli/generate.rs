@@ -2,13 +2,13 @@
 
 use super::Io;
 use super::error::CliError;
-use super::model::{Model, ModelArgs, Program};
+use super::model::{Executors, Model, ModelArgs, Program};
 use clap::ValueEnum;
 use serde_json::json;
 use std::ops::ControlFlow;
 use tile_lang::sim::Precision;
 use tile_models::reference::sampling::Sampling;
-use tile_models::session::{GenerateOptions, generate};
+use tile_models::session::{GenerateOptions, generate, generate_in_chunks};
 use tile_models::tokenizer::{TextStream, Tokenizer};
 use tile_models::weights::PlanWeights;
 
@@ -70,7 +70,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> Result<(), CliError> {
     let model = Model::open(&args.model.model)?;
     let (ids, tokenizer) = prompt(args, &model)?;
     let weights = PlanWeights::new(model.weights()?);
-    let program = Program::prepare(&model, &weights, args.model.artifact.as_deref(), args.context)?;
+    let program = Program::prepare(&model, &weights, &args.model, args.context)?;
     let context = args.context.map_or(program.context(), |n| n.min(program.context()));
     let options = GenerateOptions {
         sampling: Sampling { temperature: args.temperature, top_k: args.top_k.map(|k| k as usize), top_p: args.top_p },
@@ -79,11 +79,15 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> Result<(), CliError> {
         stops: model.config.eos.clone(),
     };
     check_sampling(&options.sampling)?;
-    let mut executor = program.load(args.model.device, &weights, Precision::Native)?;
+    let Executors { mut decode, prompt: chunks } = program.load(args.model.device, &weights, Precision::Native)?;
 
     let mut printer = Printer::new(args, tokenizer.as_ref());
     printer.begin(io)?;
-    let generation = generate(&mut *executor, &ids, &options, &mut |token| printer.token(token, io))?;
+    let on_token = &mut |token| printer.token(token, io);
+    let generation = match chunks {
+        Some(mut chunks) => generate_in_chunks(&mut *chunks, &mut *decode, &ids, &options, on_token)?,
+        None => generate(&mut *decode, &ids, &options, on_token)?,
+    };
     printer.end(io)?;
 
     let seconds = generation.elapsed.as_secs_f64();
@@ -92,7 +96,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> Result<(), CliError> {
     // Passes that made tokens: the last one of the prompt is the first of them.
     let steps = tokens.min(generation.passes);
     let accepted = if steps > 0 { tokens as f64 / steps as f64 } else { 0.0 };
-    let device = executor.device();
+    let device = decode.device();
+    let (chunks, chunked, chunking) = (generation.chunks, generation.chunked, generation.chunking.as_secs_f64());
     if args.json {
         return io.json(&json!({
             "text": printer.text,
@@ -100,8 +105,16 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> Result<(), CliError> {
             "tokens_per_s": rate,
             "accepted_length": accepted,
             "steps": generation.passes,
+            "prompt_tokens": ids.len(),
+            "chunks": chunks,
+            "chunked_tokens": chunked,
+            "chunk_seconds": chunking,
             "device": device,
         }));
+    }
+    if chunks > 0 {
+        let rate = if chunking > 0.0 { chunked as f64 / chunking } else { 0.0 };
+        writeln!(io.err, "[{chunked} tokens of the prompt in {chunks} chunks, {rate:.0} tokens/s]")?;
     }
     writeln!(
         io.err,

@@ -4,14 +4,15 @@ use super::error::CliError;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tile_codegen::target;
-use tile_lang::artifact::Artifact;
-use tile_lang::exec::{Executor, WeightSource};
-use tile_lang::plan::Plan;
+use tile_lang::artifact::{self, Artifact};
+use tile_lang::exec::{ExecError, Executor, WeightSource};
+use tile_lang::plan::{Buffer, Plan, Weight};
+use tile_lang::protocol::Protocol;
 use tile_lang::sim::checked::{CheckedExecutor, Settings};
 use tile_lang::sim::{Precision, SimExecutor};
 use tile_models::checkpoint::{Checkpoint, Weights};
 use tile_models::config::ModelConfig;
-use tile_models::graph::GraphOptions;
+use tile_models::graph::{CHUNK_ROWS, GraphOptions};
 use tile_models::weights::PlanWeights;
 use tile_models::zoo;
 use tile_runtime::{GpuExecutor, list_devices};
@@ -89,6 +90,8 @@ pub struct ModelArgs {
     /// `sim`, `checked[:SEED[:CTAS]]` (the program's roles under an adversary), or `cuda:N`
     #[arg(long, default_value = "sim", value_name = "DEVICE")]
     pub device: Device,
+    #[command(flatten)]
+    pub chunk: ChunkArgs,
 }
 
 /// An opened model folder.
@@ -134,32 +137,87 @@ impl Model {
         }
     }
 
-    /// The plan for a context.
-    pub fn plan(&self, weights: &PlanWeights<'_>, context: usize) -> Result<Plan, CliError> {
-        Ok(zoo::plan(&self.config, weights, GraphOptions { context, ..GraphOptions::default() })?)
+    /// The plans for a context: the one that decodes, and the one for prompts in chunks of so many rows.
+    pub fn plans(&self, weights: &PlanWeights<'_>, context: usize, chunk: ChunkArgs) -> Result<Plans, CliError> {
+        let options = GraphOptions { context, ..GraphOptions::default() };
+        let prompt = match chunk.rows(context) {
+            0 => None,
+            rows => Some(zoo::plan(&self.config, weights, options.prompt(rows)).map_err(|e| {
+                CliError::input(format!("the program for prompts: {e}; --prompt-rows 0 leaves that program out"))
+            })?),
+        };
+        Ok(Plans { decode: zoo::plan(&self.config, weights, options)?, prompt })
     }
 }
 
-/// What runs: a plan made here, or an artifact's.
+/// How prompts are taken.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct ChunkArgs {
+    /// Rows of a chunk of a prompt: a power of two from 16 to 1024; 0 leaves the program for prompts out, and they go through the one that
+    /// decodes [default: 256, or fewer if the context is shorter]
+    #[arg(long, value_name = "N")]
+    prompt_rows: Option<usize>,
+}
+
+impl ChunkArgs {
+    /// Rows of a chunk for a context.
+    fn rows(self, context: usize) -> usize {
+        self.prompt_rows.unwrap_or_else(|| context.next_power_of_two().clamp(16, CHUNK_ROWS))
+    }
+
+    /// The option, if it was given.
+    pub fn asked(self) -> Option<usize> {
+        self.prompt_rows
+    }
+}
+
+/// The plans of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plans {
+    /// For new tokens, and short prompts.
+    pub decode: Plan,
+    /// For prompts.
+    pub prompt: Option<Plan>,
+}
+
+/// What runs: plans made here, or an artifact's.
 pub enum Program {
     /// Planned here.
-    Planned(Plan),
+    Planned(Box<Plans>),
     /// Loaded.
     Artifact(Box<Artifact>),
 }
 
+/// A model's programs on a device.
+pub struct Executors {
+    /// The one that decodes.
+    pub decode: Box<dyn Executor>,
+    /// The one for prompts, over the same arrays.
+    pub prompt: Option<Box<dyn Executor>>,
+}
+
 impl Program {
-    /// The artifact if one is given, else a plan for `context` (or the default).
+    /// The artifact if one is given, else plans for `context` (or the default).
     pub fn prepare(
         model: &Model,
         weights: &PlanWeights<'_>,
-        artifact: Option<&Path>,
+        args: &ModelArgs,
         context: Option<usize>,
     ) -> Result<Self, CliError> {
-        let Some(file) = artifact else {
-            return Ok(Program::Planned(model.plan(weights, model.context(context)?)?));
+        let Some(file) = args.artifact.as_deref() else {
+            let plans = model.plans(weights, model.context(context)?, args.chunk)?;
+            return Ok(Program::Planned(Box::new(plans)));
         };
         let artifact = Artifact::load(file)?;
+        let chunk = artifact.prompt.as_ref().map_or(Some(0), |p| extent(&p.plan, "tokens"));
+        if let (Some(asked), Some(have)) = (args.chunk.asked(), chunk)
+            && asked != have
+        {
+            return Err(CliError::input(format!(
+                "--prompt-rows {asked}: {} was compiled for chunks of {have}; compile it again with --prompt-rows {asked}",
+                file.display()
+            )));
+        }
         let (rows, have) = (extent(&artifact.plan, "tokens"), extent(&artifact.plan, "prompt"));
         let (Some(rows), Some(have)) = (rows, have) else {
             return Err(CliError::input(format!("{}: it holds no language model", file.display())));
@@ -171,7 +229,14 @@ impl Program {
             )));
         }
         let options = GraphOptions { rows, context: have, ..GraphOptions::default() };
-        if zoo::plan(&model.config, weights, options)? != artifact.plan {
+        let prompt = match &artifact.prompt {
+            Some(p) => {
+                let again = zoo::plan(&model.config, weights, options.prompt(chunk.unwrap_or(0)));
+                again.is_ok_and(|plan| plan == p.plan)
+            }
+            None => true,
+        };
+        if !prompt || zoo::plan(&model.config, weights, options)? != artifact.plan {
             return Err(CliError::input(format!(
                 "{}: compiled from another model or by another version than {}; compile it again",
                 file.display(),
@@ -181,10 +246,10 @@ impl Program {
         Ok(Program::Artifact(Box::new(artifact)))
     }
 
-    /// The plan.
+    /// The plan that decodes.
     pub fn plan(&self) -> &Plan {
         match self {
-            Program::Planned(plan) => plan,
+            Program::Planned(plans) => &plans.decode,
             Program::Artifact(artifact) => &artifact.plan,
         }
     }
@@ -194,30 +259,36 @@ impl Program {
         extent(self.plan(), "prompt").unwrap_or(0)
     }
 
+    /// Its plans.
+    fn into_plans(self) -> Plans {
+        match self {
+            Program::Planned(plans) => *plans,
+            Program::Artifact(artifact) => Plans { decode: artifact.plan, prompt: artifact.prompt.map(|p| p.plan) },
+        }
+    }
+
     /// Puts it on a device.
-    pub fn load(
-        self,
-        device: Device,
-        weights: &PlanWeights<'_>,
-        precision: Precision,
-    ) -> Result<Box<dyn Executor>, CliError> {
+    pub fn load(self, device: Device, weights: &PlanWeights<'_>, precision: Precision) -> Result<Executors, CliError> {
+        let failed = |e: ExecError| CliError::input(e.to_string());
         match device {
             Device::Sim => {
-                let plan = match self {
-                    Program::Planned(plan) => plan,
-                    Program::Artifact(artifact) => artifact.plan,
-                };
-                require_memory(&plan)?;
-                let sim = SimExecutor::new(plan, weights, precision).map_err(|e| CliError::input(e.to_string()))?;
-                Ok(Box::new(sim))
+                let plans = self.into_plans();
+                require_memory(&plans)?;
+                let decode = SimExecutor::new(plans.decode, weights, precision).map_err(failed)?;
+                let beside = |plan| decode.beside(plan, weights).map_err(failed);
+                let prompt = plans.prompt.map(beside).transpose()?;
+                Ok(Executors { decode: Box::new(decode), prompt: prompt.map(|p| Box::new(p) as _) })
             }
             Device::Checked { seed, ctas } => {
-                let plan = match self {
-                    Program::Planned(plan) => plan,
-                    Program::Artifact(artifact) => artifact.plan,
+                let plans = self.into_plans();
+                require_memory(&plans)?;
+                let decode = checked(plans.decode, weights, precision, (seed, ctas))?;
+                let beside = |plan: Plan| {
+                    let protocol = protocol(&plan)?;
+                    decode.beside(plan, weights, protocol).map_err(failed)
                 };
-                require_memory(&plan)?;
-                Ok(Box::new(checked(plan, weights, precision, (seed, ctas))?))
+                let prompt = plans.prompt.map(beside).transpose()?;
+                Ok(Executors { decode: Box::new(decode), prompt: prompt.map(|p| Box::new(p) as _) })
             }
             Device::Cuda(ordinal) => {
                 if precision == Precision::F32 {
@@ -227,12 +298,23 @@ impl Program {
                 list_devices()?;
                 let artifact = match self {
                     Program::Artifact(artifact) => *artifact,
-                    Program::Planned(plan) => assemble(plan, Debugging::Strip)?,
+                    Program::Planned(plans) => assemble_all(*plans)?,
                 };
-                Ok(Box::new(GpuExecutor::new(ordinal, &artifact, weights)?))
+                let decode = GpuExecutor::new(ordinal, &artifact, weights)?;
+                let beside = |p: &artifact::Program| decode.beside(&p.plan, &p.image, weights);
+                let prompt = artifact.prompt.as_ref().map(beside).transpose()?;
+                Ok(Executors { decode: Box::new(decode), prompt: prompt.map(|p| Box::new(p) as _) })
             }
         }
     }
+}
+
+/// Compiles a model's plans in this process.
+fn assemble_all(plans: Plans) -> Result<Artifact, CliError> {
+    let artifact = assemble(plans.decode, Debugging::Strip)?;
+    let Some(prompt) = plans.prompt else { return Ok(artifact) };
+    let prompt = assemble(prompt, Debugging::Strip)?;
+    Ok(artifact.with_prompt(prompt.plan, prompt.image))
 }
 
 /// A plan on the checked simulator with a seed and a number of CTAs, with the protocol that the compiler derives from it.
@@ -242,11 +324,16 @@ pub fn checked(
     precision: Precision,
     (seed, ctas): (u64, usize),
 ) -> Result<CheckedExecutor, CliError> {
-    // What the tuned target can't do is checked as the first that can does it.
-    let target = target::first_for(&plan.kernels).unwrap_or(target::DEFAULT);
-    let protocol = tile_codegen::protocol::derive(&plan, target.machine())?;
+    let protocol = protocol(&plan)?;
     let settings = Settings { seed, ctas, resident: ctas, ..Settings::default() };
     CheckedExecutor::new(plan, weights, precision, protocol, settings).map_err(|e| CliError::input(e.to_string()))
+}
+
+/// The protocol that the compiler derives from a plan.
+fn protocol(plan: &Plan) -> Result<Protocol, CliError> {
+    // What the tuned target can't do is checked as the first that can does it.
+    let target = target::first_for(&plan.kernels).unwrap_or(target::DEFAULT);
+    Ok(tile_codegen::protocol::derive(plan, target.machine())?)
 }
 
 /// What becomes of what kernels say about themselves.
@@ -282,18 +369,22 @@ fn extent(plan: &Plan, buffer: &str) -> Option<usize> {
     plan.buffers.iter().find(|b| b.name == buffer)?.dims.first().copied()
 }
 
-/// Bytes of a plan's buffers and weights in the simulator.
-fn sim_bytes(plan: &Plan) -> usize {
+/// Bytes of the plans' buffers and weights in the simulator, those that both declare alike once.
+fn sim_bytes(plans: &Plans) -> usize {
     let product = |dims: &[usize]| dims.iter().fold(1usize, |n, d| n.saturating_mul(*d));
     // The simulator keeps what is written as one cell of four bytes for each element.
-    let buffers = plan.buffers.iter().map(|b| product(&b.dims).saturating_mul(4));
-    let weights = plan.weights.iter().map(|w| product(&w.dims).saturating_mul(w.dtype.bits()) / 8);
-    buffers.chain(weights).fold(0, usize::saturating_add)
+    let buffer = |b: &Buffer| product(&b.dims).saturating_mul(4);
+    let weight = |w: &Weight| product(&w.dims).saturating_mul(w.dtype.bits()) / 8;
+    let (first, then) = (&plans.decode, plans.prompt.as_ref());
+    let buffers = then.into_iter().flat_map(|p| &p.buffers).filter(|b| !first.buffers.contains(b));
+    let weights = then.into_iter().flat_map(|p| &p.weights).filter(|w| !first.weights.contains(w));
+    let buffers = first.buffers.iter().chain(buffers).map(buffer);
+    buffers.chain(first.weights.iter().chain(weights).map(weight)).fold(0, usize::saturating_add)
 }
 
 /// Says so before the system would end the process.
-fn require_memory(plan: &Plan) -> Result<(), CliError> {
-    let need = sim_bytes(plan);
+fn require_memory(plans: &Plans) -> Result<(), CliError> {
+    let need = sim_bytes(plans);
     let Some(free) = free_memory() else { return Ok(()) };
     if need <= free {
         return Ok(());

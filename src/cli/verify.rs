@@ -2,14 +2,14 @@
 
 use super::Io;
 use super::error::CliError;
-use super::model::{Model, ModelArgs, Program};
+use super::model::{Executors, Model, ModelArgs, Program};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use tile_lang::sim::Precision;
 use tile_models::reference::Reference;
 use tile_models::reference::golden::Golden;
-use tile_models::session::verify::{Check, Report, Tolerance, verify};
+use tile_models::session::verify::{Check, Choices, Report, Tolerance, verify};
 use tile_models::weights::PlanWeights;
 
 /// What the CPU reference may differ from the file by, in σ of the logits.
@@ -59,7 +59,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> Result<(), CliError> {
     let checked = model.weights()?;
     let weights = PlanWeights::new(checked);
     let longest = golden.prompts.iter().map(|p| p.ids.len() + p.greedy.len()).max().unwrap_or(0);
-    let program = Program::prepare(&model, &weights, args.model.artifact.as_deref(), None)?;
+    let program = Program::prepare(&model, &weights, &args.model, None)?;
     if longest > program.context() {
         return Err(CliError::input(format!(
             "{}: its longest text has {longest} tokens, the plan's context is {}",
@@ -67,24 +67,33 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> Result<(), CliError> {
             program.context()
         )));
     }
-    let mut executor = program.load(args.model.device, &weights, precision)?;
+    let Executors { mut decode, prompt } = program.load(args.model.device, &weights, precision)?;
     let reference = Reference::new(&checked)?;
     let cpu = cpu_check(&reference, &golden)?;
-    let report = verify(&mut *executor, &reference, &golden, &tolerance)?;
-    let passed = cpu.passed() && report.passed();
-    let device = executor.device();
+    let device = decode.device();
+    let decoded = verify(&mut *decode, &reference, &golden, &tolerance)?;
+    let chunked = prompt.map(|mut p| verify(&mut *p, &reference, &golden, &tolerance)).transpose()?;
+    let mut reports = vec![("decoding", &decoded)];
+    reports.extend(chunked.as_ref().map(|report| ("prompts", report)));
+    let passed = cpu.passed() && reports.iter().all(|(_, r)| r.passed());
     if args.json {
-        io.json(&to_json(&cpu, &report, &device, passed))?;
+        io.json(&to_json(&cpu, &decoded, chunked.as_ref(), &device, passed))?;
     } else {
-        print(io, &cpu, &report, &device)?;
+        print(io, &cpu, &reports, &device)?;
     }
     if passed {
         return Ok(());
     }
-    let failed = checks(&cpu, &report).filter(|c| !c.passed()).map(|c| c.name.as_str());
-    let choices = (!report.choices.passed()).then_some("greedy choices");
-    let list: Vec<&str> = failed.chain(choices).collect();
-    Err(CliError::failed(format!("beyond tolerance: {}", list.join(", "))))
+    let mut failed = Vec::new();
+    if !cpu.passed() {
+        failed.push(cpu.name.clone());
+    }
+    for (program, report) in &reports {
+        let names = checks(report).filter(|c| !c.passed()).map(|c| c.name.as_str());
+        let choices = (!report.choices.passed()).then_some("greedy choices");
+        failed.extend(names.chain(choices).map(|name| format!("{name} ({program})")));
+    }
+    Err(CliError::failed(format!("beyond tolerance: {}", failed.join(", "))))
 }
 
 /// The CPU reference in f32 against the file.
@@ -105,34 +114,42 @@ fn cpu_check(reference: &Reference<'_>, golden: &Golden) -> Result<Check, CliErr
     Ok(Check { name, worst, tolerance: REFERENCE_TOLERANCE, rows, near_ties: 0, excused: 0 })
 }
 
-fn checks<'a>(cpu: &'a Check, report: &'a Report) -> impl Iterator<Item = &'a Check> {
-    std::iter::once(cpu).chain(&report.parts).chain([&report.whole, &report.drift])
+fn checks(report: &Report) -> impl Iterator<Item = &Check> {
+    report.parts.iter().chain([&report.whole, &report.drift])
 }
 
-fn print(io: &mut Io<'_>, cpu: &Check, report: &Report, device: &str) -> Result<(), CliError> {
+fn print(io: &mut Io<'_>, cpu: &Check, reports: &[(&str, &Report)], device: &str) -> Result<(), CliError> {
     io.line(format_args!("device: {device}"))?;
     io.line(format_args!("errors are in σ, the standard deviation of what is compared\n"))?;
     io.line(format_args!(
         "{:<22} {:>9} {:>9} {:>6} {:>10} {:>8}",
         "check", "worst", "allowed", "rows", "near ties", "excused"
     ))?;
-    for c in checks(cpu, report) {
+    let line = |io: &mut Io<'_>, c: &Check| {
         let allowed = if c.tolerance.is_finite() { format!("{:.1e}", c.tolerance) } else { "any".into() };
         let verdict = if c.passed() { "" } else { "  FAILED" };
         io.line(format_args!(
             "{:<22} {:>9.1e} {allowed:>9} {:>6} {:>10} {:>8}{verdict}",
             c.name, c.worst, c.rows, c.near_ties, c.excused
+        ))
+    };
+    line(io, cpu)?;
+    for (program, report) in reports {
+        io.line(format_args!("\nprogram for {program}"))?;
+        for c in checks(report) {
+            line(io, c)?;
+        }
+        let c = &report.choices;
+        let verdict = if c.passed() { "" } else { "  FAILED" };
+        io.line(format_args!(
+            "greedy choices: {} of {} equal, {} excused (nearer than the error), widest margin of the others {:.1e} σ{verdict}",
+            c.equal, c.compared, c.excused, c.largest_margin
         ))?;
     }
-    let c = &report.choices;
-    let verdict = if c.passed() { "" } else { "  FAILED" };
-    io.line(format_args!(
-        "\ngreedy choices: {} of {} equal, {} excused (nearer than the error), widest margin of the others {:.1e} σ{verdict}",
-        c.equal, c.compared, c.excused, c.largest_margin
-    ))
+    Ok(())
 }
 
-fn to_json(cpu: &Check, report: &Report, device: &str, passed: bool) -> Value {
+fn to_json(cpu: &Check, decode: &Report, prompt: Option<&Report>, device: &str, passed: bool) -> Value {
     let check = |c: &Check| {
         json!({
             "name": c.name,
@@ -144,18 +161,23 @@ fn to_json(cpu: &Check, report: &Report, device: &str, passed: bool) -> Value {
             "passed": c.passed(),
         })
     };
-    let c = &report.choices;
-    json!({
-        "passed": passed,
-        "device": device,
-        "checks": checks(cpu, report).map(check).collect::<Vec<_>>(),
-        "choices": {
+    let choices = |c: &Choices| {
+        json!({
             "compared": c.compared,
             "equal": c.equal,
             "excused": c.excused,
             "largest_margin": finite(c.largest_margin),
             "passed": c.passed(),
-        },
+        })
+    };
+    let list = |report: &Report| checks(report).map(check).collect::<Vec<_>>();
+    let first = [vec![check(cpu)], list(decode)].concat();
+    json!({
+        "passed": passed,
+        "device": device,
+        "checks": first,
+        "choices": choices(&decode.choices),
+        "prompt": prompt.map(|report| json!({ "checks": list(report), "choices": choices(&report.choices) })),
     })
 }
 

@@ -1,7 +1,7 @@
-//! The ahead-of-time artifact: a plan and its compiled image. No weights.
+//! The ahead-of-time artifact: a plan and its compiled image, of a model perhaps a second pair for prompts. No weights.
 //!
 //! File: the magic line, a SHA-256 of everything after it, the length of a JSON header (u64, little endian), the header
-//! (format version, target, compiler, plan, image facts), then the PTX and the cubin.
+//! (format version, target, compiler, plans, facts of images), then the PTX and the cubin of each image.
 
 use crate::debug::Site;
 use crate::packing::Packing;
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// Version of the file format and of the record layout.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 /// What every artifact begins with; a SHA-256 of the rest follows it.
 pub const MAGIC: &[u8; 16] = b"monotile-image\r\n";
 
@@ -68,8 +68,42 @@ pub struct Artifact {
     pub plan: Plan,
     /// Its image.
     pub image: Image,
-    ptx_len: u64,
-    cubin_len: u64,
+    lengths: Lengths,
+    /// The program for prompts over the same caches, if there is one.
+    pub prompt: Option<Program>,
+}
+
+/// A second plan with its image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    /// The plan.
+    pub plan: Plan,
+    /// Its image.
+    pub image: Image,
+    lengths: Lengths,
+}
+
+/// Bytes of an image in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Lengths {
+    ptx: u64,
+    cubin: u64,
+}
+
+impl Lengths {
+    fn of(image: &Image) -> Self {
+        Lengths { ptx: image.ptx.len() as u64, cubin: image.cubin.len() as u64 }
+    }
+
+    /// Takes the image's code off the front of `body`.
+    fn split(self, image: &mut Image, body: &mut &[u8]) -> Option<()> {
+        let (ptx, rest) = body.split_at_checked(usize::try_from(self.ptx).ok()?)?;
+        let (cubin, rest) = rest.split_at_checked(usize::try_from(self.cubin).ok()?)?;
+        image.ptx = String::from_utf8(ptx.to_vec()).ok()?;
+        image.cubin = cubin.to_vec();
+        *body = rest;
+        Some(())
+    }
 }
 
 /// An artifact can't be read or written.
@@ -96,8 +130,15 @@ pub enum ArtifactError {
 impl Artifact {
     /// Puts plan and image together.
     pub fn new(plan: Plan, image: Image) -> Self {
-        let (ptx_len, cubin_len) = (image.ptx.len() as u64, image.cubin.len() as u64);
-        Artifact { format: FORMAT, compiler: env!("CARGO_PKG_VERSION").into(), plan, image, ptx_len, cubin_len }
+        let lengths = Lengths::of(&image);
+        Artifact { format: FORMAT, compiler: env!("CARGO_PKG_VERSION").into(), plan, image, lengths, prompt: None }
+    }
+
+    /// The same with a program for prompts.
+    pub fn with_prompt(mut self, plan: Plan, image: Image) -> Self {
+        let lengths = Lengths::of(&image);
+        self.prompt = Some(Program { plan, image, lengths });
+        self
     }
 
     /// Whether these bytes begin as artifacts do.
@@ -119,8 +160,10 @@ impl Artifact {
         let header = serde_json::to_vec(self).map_err(|e| io(e.into()))?;
         let mut body = (header.len() as u64).to_le_bytes().to_vec();
         body.extend(&header);
-        body.extend(self.image.ptx.as_bytes());
-        body.extend(&self.image.cubin);
+        for image in std::iter::once(&self.image).chain(self.prompt.as_ref().map(|p| &p.image)) {
+            body.extend(image.ptx.as_bytes());
+            body.extend(&image.cubin);
+        }
         let mut file = MAGIC.to_vec();
         file.extend(Sha256::digest(&body));
         file.extend(&body);
@@ -168,10 +211,12 @@ impl Artifact {
         }
         let mut artifact: Artifact =
             serde_json::from_slice(header).map_err(|e| bad(format!("the header can't be read: {e}")))?;
-        let (ptx, cubin) = body.split_at_checked(artifact.ptx_len as usize).ok_or_else(damaged)?;
-        artifact.image.ptx = String::from_utf8(ptx.to_vec()).map_err(|_| damaged())?;
-        artifact.image.cubin = cubin.to_vec();
-        Ok(artifact)
+        let mut rest = body;
+        artifact.lengths.split(&mut artifact.image, &mut rest).ok_or_else(damaged)?;
+        if let Some(prompt) = &mut artifact.prompt {
+            prompt.lengths.split(&mut prompt.image, &mut rest).ok_or_else(damaged)?;
+        }
+        if rest.is_empty() { Ok(artifact) } else { Err(damaged()) }
     }
 }
 
@@ -185,21 +230,22 @@ mod tests {
     use super::*;
 
     fn sample() -> Artifact {
-        let image = Image {
+        let image = |ptx: &str, cubin: Vec<u8>| Image {
             target: "sm_90a".into(),
             entry: "entry".into(),
             threads: 384,
             cluster: 1,
             shared_bytes: 1024,
-            ptx: ".version 8.6".into(),
-            cubin: vec![1, 2, 3],
+            ptx: ptx.into(),
+            cubin,
             packings: vec![vec![None]],
             boxes: Vec::new(),
             registers: 168,
             spills: 0,
             sites: Vec::new(),
         };
-        Artifact::new(Plan::new("sample"), image)
+        Artifact::new(Plan::new("sample"), image(".version 8.6", vec![1, 2, 3]))
+            .with_prompt(Plan::new("sample.prompt"), image(".version 8.7", vec![4]))
     }
 
     fn file(name: &str) -> PathBuf {

@@ -5,7 +5,7 @@
 
 use crate::exec::{Data, ExecError, Executor, Mailbox, RunStats, WeightSource};
 use crate::interp::{ArgValue, Array, ArrayError, Options, Owner, Prepared, View};
-use crate::plan::{ElementRef, Operand, Plan, Visibility};
+use crate::plan::{Buffer, ElementRef, Operand, Plan, Visibility};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,6 +20,7 @@ pub struct SimExecutor {
     plan: Plan,
     kernels: Vec<Prepared>,
     buffers: Vec<Arc<Array>>,
+    weights: Vec<Arc<Array>>,
     /// Arguments of each instruction.
     args: Vec<Vec<ArgValue>>,
     options: Options,
@@ -31,12 +32,39 @@ impl SimExecutor {
     /// # Errors
     /// A kernel that is not well-formed, a weight that can't be had or has the wrong size, an inconsistent plan.
     pub fn new(plan: Plan, source: &dyn WeightSource, precision: Precision) -> Result<Self, ExecError> {
+        Self::prepare(plan, source, precision, None)
+    }
+
+    /// Prepares another plan over this one's arrays: buffers and weights that both plans declare alike, name included, are one.
+    ///
+    /// # Errors
+    /// As [`SimExecutor::new`].
+    pub fn beside(&self, plan: Plan, source: &dyn WeightSource) -> Result<Self, ExecError> {
+        Self::prepare(plan, source, self.options.precision, Some(self))
+    }
+
+    fn prepare(
+        plan: Plan,
+        source: &dyn WeightSource,
+        precision: Precision,
+        first: Option<&SimExecutor>,
+    ) -> Result<Self, ExecError> {
         let program = |message: String| ExecError::Program(message);
         let kernels = plan.kernels.iter().map(Prepared::new).collect::<Result<Vec<_>, _>>();
         let kernels = kernels.map_err(|e| program(e.to_string()))?;
-        let buffers: Vec<_> = plan.buffers.iter().map(|b| Arc::new(Array::zeros(b.dtype, b.dims.clone()))).collect();
+        let shared = |b: &Buffer| {
+            let first = first?;
+            first.plan.buffers.iter().position(|other| other == b).map(|at| first.buffers[at].clone())
+        };
+        let new = |b: &Buffer| Arc::new(Array::zeros(b.dtype, b.dims.clone()));
+        let buffers: Vec<_> = plan.buffers.iter().map(|b| shared(b).unwrap_or_else(|| new(b))).collect();
         let mut weights = Vec::with_capacity(plan.weights.len());
         for w in &plan.weights {
+            let there = first.and_then(|f| Some((f, f.plan.weights.iter().position(|other| other == w)?)));
+            if let Some((first, at)) = there {
+                weights.push(first.weights[at].clone());
+                continue;
+            }
             let fail = |message: String| program(format!("weight `{}`: {message}", w.name));
             let bytes = source.bytes(&w.name).map_err(fail)?;
             let need = w.dtype.bytes(w.dims.iter().product());
@@ -53,7 +81,7 @@ impl SimExecutor {
             let bound = bound.collect::<Result<_, _>>().map_err(|e| program(format!("`{}`: {e}", instr.label)))?;
             args.push(bound);
         }
-        Ok(SimExecutor { plan, kernels, buffers, args, options: Options { precision } })
+        Ok(SimExecutor { plan, kernels, buffers, weights, args, options: Options { precision } })
     }
 
     /// Where values are rounded.

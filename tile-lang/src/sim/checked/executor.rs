@@ -82,42 +82,25 @@ impl CheckedExecutor {
         protocol: Protocol,
         settings: Settings,
     ) -> Result<Self, ExecError> {
-        let program = ExecError::Program;
-        if settings.ctas == 0 || settings.resident == 0 || settings.resident > settings.ctas {
-            let (ctas, resident) = (settings.ctas, settings.resident);
-            return Err(program(format!(
-                "{resident} of {ctas} CTAs are to be resident; at least one must be, at most all"
-            )));
-        }
-        if !settings.ctas.is_multiple_of(protocol.cluster.max(1))
-            || !settings.resident.is_multiple_of(protocol.cluster.max(1))
-        {
-            let (ctas, resident, size) = (settings.ctas, settings.resident, protocol.cluster);
-            return Err(program(format!("{resident} of {ctas} CTAs are to be resident; they form clusters of {size}")));
-        }
-        let count = plan.kernels.len();
-        if protocol.warps == 0 || protocol.kernels.len() != count || protocol.bodies.len() != count {
-            return Err(program(format!(
-                "the protocol has {} kernels and {} warps, the plan {count} kernels",
-                protocol.kernels.len(),
-                protocol.warps
-            )));
-        }
-        let mut bodies = Vec::with_capacity(count);
-        for kernel in &protocol.kernels {
-            ir::verify(kernel).map_err(|e| program(e.to_string()))?;
-            let [producer, consumer] = [Role::Producer, Role::Consumer].map(|r| Prepared::of_role(kernel, r));
-            if consumer.is_none() {
-                return Err(program(format!("kernel `{}` of the protocol is not split into roles", kernel.name)));
-            }
-            bodies.push(Bodies { producer, consumer });
-        }
-        if let Some(ring) = RINGS.iter().find(|r| protocol.rings.get(r).is_none_or(|shape| shape.slots == 0)) {
-            return Err(program(format!("the protocol has no slots for the {}", ring_name(*ring))));
-        }
+        let bodies = bodies(&plan, &protocol, &settings)?;
         let sim = SimExecutor::new(plan, source, precision)?;
+        Ok(Self::with(sim, protocol, bodies, settings))
+    }
+
+    /// Prepares another plan over this one's arrays, as [`SimExecutor::beside`] does.
+    ///
+    /// # Errors
+    /// As [`CheckedExecutor::new`].
+    pub fn beside(&self, plan: Plan, source: &dyn WeightSource, protocol: Protocol) -> Result<Self, ExecError> {
+        let settings = self.settings.clone();
+        let bodies = bodies(&plan, &protocol, &settings)?;
+        let sim = self.sim.beside(plan, source)?;
+        Ok(Self::with(sim, protocol, bodies, settings))
+    }
+
+    fn with(sim: SimExecutor, protocol: Protocol, bodies: Vec<Bodies>, settings: Settings) -> Self {
         let given = settings.uninitialised.iter().map(|b| (*b, Vec::new())).collect();
-        Ok(CheckedExecutor { sim, protocol, bodies, settings, given, runs: 0, checked: Checked::default() })
+        CheckedExecutor { sim, protocol, bodies, settings, given, runs: 0, checked: Checked::default() }
     }
 
     /// What all runs so far amount to.
@@ -185,6 +168,44 @@ impl CheckedExecutor {
         stats.elapsed = start.elapsed();
         Ok(stats)
     }
+}
+
+/// The roles' bodies, once protocol and settings are found to fit the plan.
+fn bodies(plan: &Plan, protocol: &Protocol, settings: &Settings) -> Result<Vec<Bodies>, ExecError> {
+    let program = ExecError::Program;
+    if settings.ctas == 0 || settings.resident == 0 || settings.resident > settings.ctas {
+        let (ctas, resident) = (settings.ctas, settings.resident);
+        return Err(program(format!(
+            "{resident} of {ctas} CTAs are to be resident; at least one must be, at most all"
+        )));
+    }
+    if !settings.ctas.is_multiple_of(protocol.cluster.max(1))
+        || !settings.resident.is_multiple_of(protocol.cluster.max(1))
+    {
+        let (ctas, resident, size) = (settings.ctas, settings.resident, protocol.cluster);
+        return Err(program(format!("{resident} of {ctas} CTAs are to be resident; they form clusters of {size}")));
+    }
+    let count = plan.kernels.len();
+    if protocol.warps == 0 || protocol.kernels.len() != count || protocol.bodies.len() != count {
+        return Err(program(format!(
+            "the protocol has {} kernels and {} warps, the plan {count} kernels",
+            protocol.kernels.len(),
+            protocol.warps
+        )));
+    }
+    let mut bodies = Vec::with_capacity(count);
+    for kernel in &protocol.kernels {
+        ir::verify(kernel).map_err(|e| program(e.to_string()))?;
+        let [producer, consumer] = [Role::Producer, Role::Consumer].map(|r| Prepared::of_role(kernel, r));
+        if consumer.is_none() {
+            return Err(program(format!("kernel `{}` of the protocol is not split into roles", kernel.name)));
+        }
+        bodies.push(Bodies { producer, consumer });
+    }
+    if let Some(ring) = RINGS.iter().find(|r| protocol.rings.get(r).is_none_or(|shape| shape.slots == 0)) {
+        return Err(program(format!("the protocol has no slots for the {}", ring_name(*ring))));
+    }
+    Ok(bodies)
 }
 
 impl Executor for CheckedExecutor {
