@@ -11,7 +11,7 @@ use tile_models::graph::GraphOptions;
 use tile_models::reference::Reference;
 use tile_models::reference::golden::Golden;
 use tile_models::session::verify::{Report, Tolerance, verify};
-use tile_models::session::{GenerateOptions, Generation, forced, generate};
+use tile_models::session::{GenerateOptions, Generation, forced, generate, generate_in_chunks};
 use tile_models::weights::PlanWeights;
 use tile_models::zoo;
 
@@ -19,7 +19,23 @@ use tile_models::zoo;
 pub type Failure = Box<dyn std::error::Error>;
 
 /// How far the top two logits must be apart, in σ, for two devices to agree.
-const APART: f64 = 0.1;
+pub const APART: f64 = 0.1;
+
+/// The name of the artifact with a model's program for prompts.
+pub fn for_prompts(model: &str) -> String {
+    format!("{model}.prompt")
+}
+
+/// What prompts take, with and without the program for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PromptSpeed {
+    /// Tokens of the prompt.
+    pub tokens: usize,
+    /// Tokens a second through the program for prompts.
+    pub chunks: f64,
+    /// Tokens a second through the program that decodes.
+    pub blocks: f64,
+}
 
 /// A model folder.
 pub struct Model {
@@ -149,6 +165,62 @@ impl Model {
     /// The tokens of the first golden prompt.
     pub fn first_prompt(&self) -> &[u32] {
         &self.golden.prompts[0].ids
+    }
+
+    /// Continues a long text greedily with the program for prompts and without it; where the tokens part, if they do, and how far the top two
+    /// logits are apart there, in σ.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn hands_over(
+        &self,
+        chunks: &mut dyn Executor,
+        decode: &mut dyn Executor,
+        length: usize,
+        max_new: usize,
+    ) -> Result<Option<(usize, f64)>, Failure> {
+        let options = GenerateOptions { max_new, ..GenerateOptions::default() };
+        let go = &mut |_| ControlFlow::Continue(());
+        let text = self.long_prompt(length);
+        let want = generate(decode, &text, &options, go)?.tokens;
+        let got = generate_in_chunks(chunks, decode, &text, &options, go)?;
+        if got.chunks == 0 {
+            return Err(format!("a prompt of {length} tokens did not go through the program for prompts").into());
+        }
+        let Some(at) = parting(&want, &got.tokens) else { return Ok(None) };
+        let text = [&text[..], &want[..at]].concat();
+        Ok(Some((at, self.margin(decode, &text)?)))
+    }
+
+    /// The golden prompts again and again.
+    fn long_prompt(&self, length: usize) -> Vec<u32> {
+        self.golden.prompts.iter().flat_map(|p| &p.ids).copied().cycle().take(length).collect()
+    }
+
+    /// How fast a prompt is taken, up to its first token; medians of five runs after one that is not counted.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn prompt_speed(
+        &self,
+        chunks: &mut dyn Executor,
+        decode: &mut dyn Executor,
+        length: usize,
+    ) -> Result<PromptSpeed, Failure> {
+        let options = GenerateOptions { max_new: 1, ..GenerateOptions::default() };
+        let text = self.long_prompt(length);
+        let go = &mut |_| ControlFlow::Continue(());
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..6 {
+            times[0].push(generate_in_chunks(chunks, decode, &text, &options, go)?.elapsed.as_secs_f64());
+            times[1].push(generate(decode, &text, &options, go)?.elapsed.as_secs_f64());
+        }
+        let [chunks, blocks] = times.map(|mut t| {
+            t.remove(0);
+            t.sort_by(f64::total_cmp);
+            length as f64 / t[t.len() / 2].max(f64::MIN_POSITIVE)
+        });
+        Ok(PromptSpeed { tokens: length, chunks, blocks })
     }
 
     /// Decoding speed: new tokens a second of whole launches, the prompt's passes included, and µs a token; the median of

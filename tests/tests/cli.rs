@@ -274,7 +274,9 @@ fn monotile_runtime_has_gpu() -> bool {
 fn verifies() {
     let model = golden("llama-nano");
     let table = monotile(&line("verify --model {}", &model)).good();
-    for part in ["CPU reference, f32", "layer.0", "head", "greedy choices"] {
+    for part in
+        ["CPU reference, f32", "layer.0", "head", "greedy choices", "program for decoding", "program for prompts"]
+    {
         assert!(table.contains(part), "{table}");
     }
     let report = monotile(&line("verify --model {} --precision f32 --json", &model)).json();
@@ -284,6 +286,23 @@ fn verifies() {
         checks.iter().find(|c| c["name"] == name).and_then(|c| c["worst"].as_f64()).unwrap_or(f64::NAN)
     };
     assert!(worst("CPU reference, f32") < 1e-4 && worst("whole model") < 1e-3, "{report}");
+}
+
+#[test]
+fn long_prompts_go_through_chunks() {
+    let ids: Vec<String> = (0..45).map(|i| (i * 7 % 500).to_string()).collect();
+    let generate = |rows: usize| {
+        let ask = format!(
+            "generate --model {{}} --max-new-tokens 5 --json --prompt-rows {rows} --prompt-ids {}",
+            ids.join(",")
+        );
+        monotile(&line(&ask, &golden("llama-nano")))
+    };
+    let (chunks, blocks) = (generate(16).json(), generate(0).json());
+    assert_eq!((&chunks["chunks"], &chunks["chunked_tokens"]), (&2.into(), &32.into()), "{chunks}");
+    assert_eq!((&blocks["chunks"], &blocks["prompt_tokens"]), (&0.into(), &45.into()), "{blocks}");
+    assert_eq!(chunks["tokens"], blocks["tokens"]);
+    generate(24).refused(&["a power of two from 16 to 1024", "--prompt-rows 0"]);
 }
 
 #[test]
@@ -316,6 +335,9 @@ mod compiled {
         let summary = monotile(&args).json();
         assert!(summary["instructions"].as_u64() >= summary["kernels"].as_u64(), "{summary}");
         assert_eq!(summary["spill_bytes"], 0, "{summary}");
+        let prompt = &summary["prompt"];
+        assert_eq!((&prompt["rows"], &prompt["spill_bytes"]), (&128.into(), &0.into()), "{prompt}");
+        assert!(prompt["picks"].as_array().is_some_and(|p| p.iter().any(|p| p["kernel"] == "prefill")), "{prompt}");
         out
     }
 
@@ -335,6 +357,8 @@ mod compiled {
         with_artifact("mimo-nano-bf16", &artifact).refused(&["llama-nano.tile", "compile it again"]);
         let longer = [plain.clone(), line("--context 256 --artifact {}", &artifact)].concat();
         monotile(&longer).refused(&["--context 256", "compiled for 128 positions"]);
+        let other = [plain.clone(), line("--prompt-rows 64 --artifact {}", &artifact)].concat();
+        monotile(&other).refused(&["--prompt-rows 64", "compiled for chunks of 128"]);
 
         let bytes = std::fs::read(&artifact).unwrap_or_else(|e| panic!("{e}"));
         let mut flipped = bytes.clone();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tile_codegen::target::{self, Target};
 use tile_codegen::{Compiled, Debug};
-use tile_models::graph::GraphOptions;
+use tile_models::graph::{CHUNK_ROWS, GraphOptions};
 use tile_tests::cases::{self, Case, Recipe};
 use tile_tests::generated;
 use tile_tests::model;
@@ -86,10 +86,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for folder in &args.models {
         let opened = model::Model::open(folder)?;
         let options = GraphOptions { context: args.context, ..GraphOptions::default() };
-        let plan = opened.plan(options)?;
-        match pack::save(&plan, &args.folder, &opened.name, &compiler, args.target, Debug::Strip)? {
-            Some(compiled) => report(&opened.name, &compiled),
-            None => println!("{}: unchanged", opened.name),
+        let prompts = options.prompt(CHUNK_ROWS);
+        for (options, name) in [(options, opened.name.clone()), (prompts, model::for_prompts(&opened.name))] {
+            let plan = opened.plan(options)?;
+            match pack::save(&plan, &args.folder, &name, &compiler, args.target, Debug::Strip)? {
+                Some(compiled) => report(&name, &compiled),
+                None => println!("{name}: unchanged"),
+            }
         }
     }
     std::process::exit(i32::from(failed > 0));

@@ -8,13 +8,14 @@ use tile_lang::debug::capture;
 use tile_lang::exec::Executor;
 use tile_lang::generate::Compared;
 use tile_lang::sim::{Precision, SimExecutor};
+use tile_models::session::verify::Report;
 use tile_runtime::{GpuExecutor, Timing, TimingOptions};
 use tile_tests::behaviour;
 use tile_tests::cases::{self, Case, Recipe};
 use tile_tests::compare::{Errors, compare};
 use tile_tests::generated;
 use tile_tests::lockstep::{self, Difference};
-use tile_tests::model::{Failure, Model};
+use tile_tests::model::{APART, Failure, Model, PromptSpeed, for_prompts};
 use tile_tests::results::{CEILING, Row, Run};
 use tile_tests::said;
 use tile_tests::targets;
@@ -382,16 +383,7 @@ fn models(
         let mut gpu = GpuExecutor::new(common.device, &artifact, &model.source()?)?;
         println!("{}: {} instructions on {}", model.name, artifact.plan.program.len(), gpu.device());
         let report = model.verify(&mut gpu)?;
-        for c in report.parts.iter().chain([&report.whole, &report.drift]) {
-            let state = if c.passed() { "ok" } else { "FAIL" };
-            println!(
-                "{state:4} {:24} {:.2e} σ of {} ({} rows, {} near ties, {} excused)",
-                c.name, c.worst, c.tolerance, c.rows, c.near_ties, c.excused
-            );
-        }
-        let c = report.choices;
-        let state = if c.passed() { "ok" } else { "FAIL" };
-        println!("{state:4} {:24} {} of {} equal, {} excused", "choices", c.equal, c.compared, c.excused);
+        show(&report);
         let mut sim = model.sim(artifact.plan.clone())?;
         let (agreement, _) = model.agree(&mut sim, &mut gpu, max_new)?;
         // Where texts of random weights part is worth seeing; each kernel is compared by itself.
@@ -401,7 +393,10 @@ fn models(
             "{state:4} {:24} {} tokens, {} texts part at near ties, {} elsewhere (margins up to {:.2} σ)",
             "greedy text", agreement.compared, agreement.excused, agreement.wrong, agreement.largest_margin
         );
-        let ok = report.passed() && texts;
+        let prompts = common.artifact(artifacts, &for_prompts(&model.name))?;
+        let mut chunks = gpu.beside(&prompts.plan, &prompts.image, &model.source()?)?;
+        let prompted = through_chunks(&model, &mut chunks, &mut gpu)?;
+        let ok = report.passed() && texts && prompted.is_some();
         failed += usize::from(!ok);
         if !ok {
             continue;
@@ -419,6 +414,11 @@ fn models(
         };
         row.more.insert("whole_error".into(), report.whole.worst.into());
         row.more.insert("texts_parted".into(), (agreement.excused + agreement.wrong).into());
+        if let Some(speed) = prompted {
+            row.more.insert("prompt_tokens".into(), speed.tokens.into());
+            row.more.insert("prompt_tokens_per_s".into(), speed.chunks.into());
+            row.more.insert("prompt_tokens_per_s_in_blocks".into(), speed.blocks.into());
+        }
         if measure > 0 {
             let (rate, us) = model.speed(&mut gpu, measure)?;
             println!("     {:24} {rate:.0} tokens/s, {us:.1} us each", "decoding");
@@ -437,4 +437,48 @@ fn models(
         run.write(row)?;
     }
     Ok(failed)
+}
+
+/// Prints a report.
+fn show(report: &Report) {
+    for c in report.parts.iter().chain([&report.whole, &report.drift]) {
+        let state = if c.passed() { "ok" } else { "FAIL" };
+        println!(
+            "{state:4} {:24} {:.2e} σ of {} ({} rows, {} near ties, {} excused)",
+            c.name, c.worst, c.tolerance, c.rows, c.near_ties, c.excused
+        );
+    }
+    let c = report.choices;
+    let state = if c.passed() { "ok" } else { "FAIL" };
+    println!("{state:4} {:24} {} of {} equal, {} excused", "choices", c.equal, c.compared, c.excused);
+}
+
+/// The program for prompts: verified, compared with the one that decodes on a long text, and measured; nothing where it is wrong.
+fn through_chunks(
+    model: &Model,
+    chunks: &mut GpuExecutor,
+    decode: &mut GpuExecutor,
+) -> Result<Option<PromptSpeed>, Failure> {
+    let plan = chunks.plan();
+    println!("{}: {} instructions", plan.name, plan.program.len());
+    let extent = |name: &str| plan.buffers.iter().find(|b| b.name == name).map_or(0, |b| b.dims[0]);
+    // Whole chunks and a part of one.
+    let (context, rows) = (extent("prompt"), extent("tokens"));
+    let (length, new) = (context * 7 / 8 - 1, context / 16);
+    let report = model.verify(chunks)?;
+    show(&report);
+    let parted = model.hands_over(chunks, decode, length, new)?;
+    let wrong = parted.is_some_and(|(_, margin)| model.trained && margin > APART);
+    let state = if wrong { "FAIL" } else { "ok" };
+    println!(
+        "{state:4} {:24} {length} tokens in chunks of {rows}, {new} after them: {}",
+        "handed over",
+        match parted {
+            None => "the same".to_owned(),
+            Some((at, margin)) => format!("part after {at} (margin {margin:.2} σ)"),
+        }
+    );
+    let speed = model.prompt_speed(chunks, decode, length)?;
+    println!("     {:24} {:.0} tokens/s, in blocks {:.0} tokens/s", "prompt", speed.chunks, speed.blocks);
+    Ok((report.passed() && !wrong).then_some(speed))
 }
