@@ -158,8 +158,8 @@ fn generated_kernels(folder: &Path, count: u64, common: &Common) -> Result<usize
                     if c.disagreements > 0 {
                         failed += 1;
                         println!(
-                            "FAIL seed {seed}: {} of {} elements, {:.2} of the bound",
-                            c.disagreements, c.elements, c.worst
+                            "FAIL seed {seed}: {} of {} elements, {:.2} of the bound; {:?}",
+                            c.disagreements, c.elements, c.worst, c.outputs
                         );
                     }
                 }

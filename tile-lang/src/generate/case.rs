@@ -49,7 +49,7 @@ pub struct Case {
 }
 
 /// What another machine made of a generated kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Compared {
     /// Elements compared.
     pub elements: usize,
@@ -57,6 +57,8 @@ pub struct Compared {
     pub disagreements: usize,
     /// The largest difference of an element that may be off, as a share of its bound.
     pub worst: f64,
+    /// The outputs with disagreements, and how many each has.
+    pub outputs: Vec<(String, usize)>,
 }
 
 impl Case {
@@ -137,7 +139,13 @@ impl Case {
         let mut out = vec![Compared::default(); self.plan.program.len()];
         for Expected { instruction, buffer, output, bound } in &self.expected {
             let got = executor.read(*buffer, 0, output.bits.len())?;
-            out[*instruction].add(&output.bits, &got, *bound);
+            let compared = &mut out[*instruction];
+            let before = compared.disagreements;
+            compared.add(&output.bits, &got, *bound);
+            if compared.disagreements > before {
+                let name = self.plan.buffers[*buffer].name.clone();
+                compared.outputs.push((name, compared.disagreements - before));
+            }
         }
         Ok(out)
     }
