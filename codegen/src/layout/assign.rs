@@ -116,8 +116,10 @@ impl Assigner<'_> {
             }
             OpKind::Read | OpKind::Load => {
                 let v = op.results[0];
-                let layout = self.wanted(v, 0).unwrap_or_else(|| Layout::blocked(self.k.ty(v).shape(), self.warps));
-                self.set(v, layout);
+                // A value that moves in circles stays where it is.
+                let kept = if self.round < MOVING_ROUNDS { None } else { self.native(v) };
+                let layout = kept.or_else(|| self.wanted(v, 0));
+                self.set(v, layout.unwrap_or_else(|| Layout::blocked(self.k.ty(v).shape(), self.warps)));
             }
             OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast => {
                 self.elementwise(op)
@@ -383,7 +385,9 @@ impl Assigner<'_> {
                 }
                 OpKind::Cast | OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select => result(),
                 OpKind::Transpose => result().map(|l| l.transposed()),
-                OpKind::Broadcast(axis) => result().map(|l| l.without(*axis)),
+                OpKind::Broadcast(axis) => {
+                    result().or_else(|| self.met(op.results[0], depth + 1)).map(|l| l.without(*axis))
+                }
                 OpKind::Repeat(times) => result().map(|l| l.before_repeat(*times)),
                 OpKind::Reduce(_, axis) if self.k.ty(v).shape()[*axis] == 1 => {
                     result().map(|l| l.with_unit_axis(*axis))
@@ -395,6 +399,24 @@ impl Assigner<'_> {
             }
         }
         None
+    }
+
+    /// The layout of what a repeated value meets in elementwise ops, as the round before has found it: what is read for it is read in this
+    /// layout, where it would go through the exchange area otherwise.
+    fn met(&self, v: ValueId, depth: usize) -> Option<Layout> {
+        if depth > 16 {
+            return None;
+        }
+        self.uses.get(&v)?.iter().find_map(|id| {
+            let op = self.k.op(*id);
+            match op.kind {
+                OpKind::Cast | OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select => {
+                    let y = op.results[0];
+                    self.native(y).map(|l| l.whole()).or_else(|| self.met(y, depth + 1))
+                }
+                _ => None,
+            }
+        })
     }
 
     /// Whether a product's operand was computed from other products or reductions, not just loaded and converted.
