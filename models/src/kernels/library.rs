@@ -1,7 +1,7 @@
 //! All kernels of the library, each with generics that show it at work.
 
 use super::*;
-use tile_lang::DType::{Bf16, F32};
+use tile_lang::DType::{Bf16, F16, F32};
 use tile_lang::build::{Generic, KernelDef};
 use tile_lang::schedule::ScheduleDef;
 
@@ -26,6 +26,7 @@ macro_rules! samples {
 /// Schedules of the library's kernels, beside the compiler's own choices.
 pub fn schedules() -> Vec<ScheduleDef> {
     use schedules::{alone, half, keys_and_values, neighbours, neighbours_running, running, shallow, warpgroup};
+    use schedules::{bias_running, fp8_blocks, fp8_blocks_neighbours, fp8_rows_running, fp8_running, grouped_running};
     use schedules::{overlapped, steps, steps_neighbours_running, steps_running};
     vec![
         shallow::DEF,
@@ -39,6 +40,12 @@ pub fn schedules() -> Vec<ScheduleDef> {
         steps::DEF,
         steps_running::DEF,
         steps_neighbours_running::DEF,
+        bias_running::DEF,
+        fp8_running::DEF,
+        fp8_rows_running::DEF,
+        fp8_blocks::DEF,
+        fp8_blocks_neighbours::DEF,
+        grouped_running::DEF,
         overlapped::DEF,
     ]
 }
@@ -55,7 +62,19 @@ pub fn samples() -> Vec<Sample> {
         linear::linear_add => [Bf16, Bf16, 8, 16, 512],
         linear::linear_add_fp8 => [Bf16, 8, 16, 512, 4],
         linear::linear_add_mxfp4 => [Bf16, 8, 16, 1024, 32],
-        gemm::gemm => [Bf16, 128, 256, 64],
+        gemm::gemm => [Bf16, Bf16, 128, 256, 64],
+        gemm::gemm_nn => [Bf16, Bf16, 128, 256, 64],
+        gemm::gemm_tn => [F16, F16, 128, 256, 64],
+        gemm::gemm_tt => [Bf16, Bf16, 128, 256, 64],
+        gemm::gemm_batched => [Bf16, Bf16, 128, 128, 64],
+        gemm_epilogue::gemm_bias => [Bf16, Bf16, epilogue::GELU, 128, 256, 64],
+        gemm_epilogue::gemm_residual => [Bf16, F32, F32, epilogue::NONE, 128, 256, 64],
+        gemm_epilogue::gemm_quantised => [Bf16, epilogue::SILU, 128, 128, 64],
+        gemm_epilogue::gemm_quantised_rows => [Bf16, epilogue::RELU, 128, 256, 64],
+        gemm_fp8::gemm_fp8 => [Bf16, 128, 256, 128],
+        gemm_fp8::gemm_fp8_rows => [Bf16, 128, 256, 128],
+        gemm_fp8::gemm_fp8_blocks => [Bf16, 1, 128, 128],
+        gemm_grouped::gemm_grouped => [Bf16, Bf16, 128, 256, 64, 7],
         gemm_fp4::gemm_mxf4 => [Bf16, 128, 128, 128, 4],
         gemm_fp4::gemm_nvf4 => [Bf16, 128, 128, 128, 8],
         mlp::swiglu => [Bf16, F32, 1, 8, 16, 256],

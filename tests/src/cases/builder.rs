@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use tile_lang::DType;
 use tile_lang::build::{Generic, KernelDef};
 use tile_lang::exec::{Data, WeightSource};
+use tile_lang::interp::round_to;
 use tile_lang::ir::Kernel;
 use tile_lang::plan::{Buffer, Operand, Plan, Visibility, Weight};
 use tile_models::checkpoint::{Matrix, WeightData};
@@ -79,7 +80,12 @@ impl Out<i32> {
 
 /// Rounds to an element type of buffers.
 pub fn round(dtype: DType, x: f32) -> f32 {
-    if dtype == DType::Bf16 { bf16_round(x) } else { x }
+    if dtype == DType::F32 { x } else { round_to(dtype, x) }
+}
+
+/// Rounds everything to an element type of buffers.
+pub fn rounded(dtype: DType, x: Vec<f32>) -> Vec<f32> {
+    x.into_iter().map(|x| round(dtype, x)).collect()
 }
 
 /// Rounds everything to bf16.
@@ -249,9 +255,9 @@ impl Build {
         Out { buffer: self.array(DType::I32, dims, Data::I32(x.clone())), start: x }
     }
 
-    /// A buffer of reals that is written: random at first; in bf16 so large that no result is equal by chance.
+    /// A buffer of reals that is written: random at first; in 16 bits so large that no result is equal by chance.
     pub fn out(&mut self, dtype: DType, dims: &[usize]) -> Out<f32> {
-        let offset = if dtype == DType::Bf16 { 200.0 } else { 0.0 };
+        let offset = if dtype.bits() == 16 { 200.0 } else { 0.0 };
         let start = repeated(dims.iter().product(), || round(dtype, offset + self.random.normal()));
         Out { buffer: self.given(dtype, dims, start.clone()), start }
     }

@@ -1,19 +1,44 @@
-//! Products of two activations.
+//! Products of two activations in all orders of operands, and batches of them.
 
-use super::builder::{Build, Built, F32_ERROR, to_bf16};
-use tile_lang::DType::{self, Bf16, F32};
+use super::builder::{Build, Built, F32_ERROR, rounded};
+use tile_lang::DType::{self, Bf16, E4m3, E5m2, F16, F32};
+use tile_lang::build::KernelDef;
 use tile_models::kernels::gemm;
 use tile_models::reference::ops;
 
-/// One product: extents, the result's type, tile.
+/// How the operands are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A [M, K], B [N, K].
+    Nt,
+    /// A [M, K], B [K, N].
+    Nn,
+    /// A [K, M], B [K, N].
+    Tn,
+    /// A [K, M], B [N, K].
+    Tt,
+}
+
+impl Order {
+    fn kernel(self) -> KernelDef {
+        match self {
+            Order::Nt => gemm::gemm::DEF,
+            Order::Nn => gemm::gemm_nn::DEF,
+            Order::Tn => gemm::gemm_tn::DEF,
+            Order::Tt => gemm::gemm_tt::DEF,
+        }
+    }
+}
+
+/// One product: extents, types, tile.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
-    /// Rows of A and C.
-    pub m: usize,
-    /// Rows of B, columns of C.
-    pub n: usize,
-    /// Columns of A and B.
-    pub k: usize,
+    /// How A and B are stored.
+    pub order: Order,
+    /// Rows and columns of C, terms.
+    pub extents: [usize; 3],
+    /// The operands' type.
+    pub x: DType,
     /// Result's type.
     pub y: DType,
     /// Rows, columns and terms of a tile.
@@ -21,36 +46,93 @@ pub struct Gemm {
 }
 
 /// The error allowed. Of millions of results some are eight times the root mean square, and where the f32 sums lie near the middle of
-/// two bf16 numbers the order of the sum decides: one unit in the last place there.
+/// two bf16 or f16 numbers the order of the sum decides: one unit in the last place there.
 pub(super) fn error(y: DType) -> f64 {
-    if y == Bf16 { 8.0 / 256.0 + 1e-3 } else { F32_ERROR }
+    match y {
+        Bf16 => 8.0 / 256.0 + 1e-3,
+        F16 => 8.0 / 2048.0 + 1e-3,
+        _ => F32_ERROR,
+    }
 }
 
-/// C = A·Bᵀ.
+/// What stands for a type in a case's name: nothing for bf16.
+pub(super) fn prefix(x: DType) -> String {
+    if x == Bf16 { String::new() } else { format!("{x}_") }
+}
+
+/// The transpose of a matrix with this many rows.
+fn turned(x: &[f32], rows: usize) -> Vec<f32> {
+    let columns = x.len() / rows;
+    (0..x.len()).map(|i| x[i % rows * columns + i / rows]).collect()
+}
+
+/// C of one order.
 pub fn gemm_case(g: Gemm) -> Built {
-    let [bm, bn, bk] = g.tile;
-    let mut case = Build::new(gemm::gemm::DEF.name, &format!("{}x{}x{}_{}_{bm}x{bn}x{bk}", g.m, g.n, g.k, g.y));
-    case.flops = (2 * g.m * g.n * g.k) as u64;
+    let Gemm { order, extents: [m, n, k], x, y, tile: [bm, bn, bk] } = g;
+    let def = order.kernel();
+    let mut case = Build::new(def.name, &format!("{}{m}x{n}x{k}_{y}_{bm}x{bn}x{bk}", prefix(x)));
+    case.flops = (2 * m * n * k) as u64;
     // Results stay far from what the output holds at the start.
-    let a = case.rows(Bf16, &[g.m, g.k], 1.0 / 16.0);
-    let b = case.rows(Bf16, &[g.n, g.k], 1.0);
-    let c = case.out(g.y, &[g.m, g.n]);
+    let first = matches!(order, Order::Tn | Order::Tt);
+    let second = matches!(order, Order::Nn | Order::Tn);
+    let a = case.rows(x, &if first { [k, m] } else { [m, k] }, 1.0 / 16.0);
+    let b = case.rows(x, &if second { [k, n] } else { [n, k] }, 1.0);
+    let c = case.out(y, &[m, n]);
     let expect = move || {
-        let out = ops::linear_f32(&a, &b, g.n);
-        vec![c.reals(if g.y == Bf16 { to_bf16(out) } else { out })]
+        let a = if first { turned(&a, k) } else { a.clone() };
+        let b = if second { turned(&b, k) } else { b.clone() };
+        vec![c.reals(rounded(y, ops::linear_f32(&a, &b, n)))]
     };
-    case.finish(gemm::gemm::DEF, &[g.y.into(), bm.into(), bn.into(), bk.into()], "bf16", error(g.y), Box::new(expect))
+    case.finish(def, &[x.into(), y.into(), bm.into(), bn.into(), bk.into()], x.name(), error(y), Box::new(expect))
+}
+
+/// `z` products of one shape; with `shared` they have one B.
+fn batched_case(z: usize, shared: usize, g: Gemm) -> Built {
+    let Gemm { extents: [m, n, k], x, y, tile: [bm, bn, bk], .. } = g;
+    let def = gemm::gemm_batched::DEF;
+    let mut case = Build::new(def.name, &format!("{}{z}x{shared}x{m}x{n}x{k}_{y}_{bm}x{bn}x{bk}", prefix(x)));
+    case.flops = (2 * z * m * n * k) as u64;
+    let a = case.rows(x, &[z, m, k], 1.0 / 16.0);
+    let b = case.rows(x, &[shared, n, k], 1.0);
+    let c = case.out(y, &[z, m, n]);
+    let expect = move || {
+        let one = |(i, a): (usize, &[f32])| ops::linear_f32(a, &b[i % shared * n * k..][..n * k], n);
+        vec![c.reals(rounded(y, a.chunks(m * k).enumerate().flat_map(one).collect()))]
+    };
+    case.finish(def, &[x.into(), y.into(), bm.into(), bn.into(), bk.into()], x.name(), error(y), Box::new(expect))
 }
 
 pub(super) fn cases() -> Result<Vec<super::Case>, String> {
+    use Order::{Nn, Nt, Tn, Tt};
     let tile = [128, 256, 64];
     let shapes = [
-        ([128, 256, 192], Bf16, tile),
-        ([300, 520, 136], F32, tile),
-        ([37, 1000, 72], Bf16, [128, 128, 64]),
-        ([130, 64, 264], F32, [128, 64, 128]),
+        (Nt, [128, 256, 192], Bf16, Bf16, tile),
+        (Nt, [300, 520, 136], Bf16, F32, tile),
+        (Nt, [37, 1000, 72], Bf16, Bf16, [128, 128, 64]),
+        (Nt, [130, 64, 264], Bf16, F32, [128, 64, 128]),
         // Too narrow for warpgroups.
-        ([64, 48, 80], F32, [64, 32, 64]),
+        (Nt, [64, 48, 80], Bf16, F32, [64, 32, 64]),
+        (Nt, [150, 270, 72], F16, F16, tile),
+        (Nn, [140, 264, 136], Bf16, Bf16, tile),
+        (Nn, [37, 72, 200], F16, F32, [128, 128, 64]),
+        (Tn, [136, 264, 70], F16, F16, tile),
+        (Tn, [40, 72, 129], Bf16, F32, [128, 64, 64]),
+        (Tn, [264, 64, 8], Bf16, Bf16, [128, 64, 64]),
+        (Tt, [136, 264, 72], Bf16, Bf16, tile),
+        (Tt, [72, 300, 200], F16, F32, [128, 128, 64]),
+        // 8-bit operands whose terms don't run along the rows: no products of warpgroups.
+        (Nn, [40, 80, 64], E4m3, F32, [128, 64, 64]),
+        (Tt, [48, 70, 80], E5m2, F32, [64, 32, 64]),
+        // One row, one column, one block of terms.
+        (Nt, [1, 1, 8], Bf16, F32, tile),
+        (Nn, [1, 8, 8], Bf16, F32, tile),
     ];
-    shapes.into_iter().map(|([m, n, k], y, tile)| gemm_case(Gemm { m, n, k, y, tile })).collect()
+    let all = shapes.map(|(order, extents, x, y, tile)| gemm_case(Gemm { order, extents, x, y, tile }));
+    let of = |extents, y| Gemm { order: Nt, extents, x: Bf16, y, tile: [128, 128, 64] };
+    let batches = [
+        batched_case(3, 3, of([70, 136, 72], Bf16)),
+        batched_case(4, 1, of([130, 40, 136], F32)),
+        batched_case(2, 2, Gemm { x: F16, ..of([1, 3, 8], F16) }),
+    ];
+    all.into_iter().chain(batches).collect()
 }

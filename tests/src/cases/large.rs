@@ -4,7 +4,10 @@
 use super::attention::{self, Shape as Heads};
 use super::builder::Built;
 use super::experts::{self, Shape as Experts};
-use super::gemm::{self, Gemm};
+use super::gemm::{self, Gemm, Order};
+use super::gemm_epilogue;
+use super::gemm_fp8::{self, Fp8, Scales};
+use super::gemm_grouped::{self, Grouped};
 use super::head;
 use super::linear::{self, Product};
 use super::mlp;
@@ -13,7 +16,10 @@ use super::schedules::under;
 use super::{LARGE, Recipe};
 use tile_lang::DType::{Bf16, F32};
 use tile_models::graph::Format;
-use tile_models::kernels::schedules::{neighbours_running, overlapped, steps, steps_neighbours_running, steps_running};
+use tile_models::kernels::schedules::{
+    bias_running, fp8_blocks, fp8_blocks_neighbours, fp8_rows_running, fp8_running, grouped_running,
+    neighbours_running, overlapped, steps, steps_neighbours_running, steps_running,
+};
 
 fn large(kernel: &str, make: impl Fn() -> Built + 'static) -> Recipe {
     let family = format!("{LARGE}{kernel}_");
@@ -25,6 +31,51 @@ fn large(kernel: &str, make: impl Fn() -> Built + 'static) -> Recipe {
         if case.name.starts_with(&begins) { Ok(case) } else { Err(format!("`{}` is not of {begins}", case.name)) }
     });
     Recipe { family, make }
+}
+
+/// Shapes that aren't powers of two.
+const ODD: [[usize; 3]; 4] = [[5120, 3584, 7168], [37, 4096, 4096], [1000, 4096, 4096], [4097, 4096, 4096]];
+
+/// Products of other types, with scales, epilogues and groups, and odd shapes.
+fn dense_products(out: &mut Vec<Recipe>) {
+    let bf16 =
+        |order, [m, n, k]: [usize; 3]| Gemm { order, extents: [m, n, k], x: Bf16, y: Bf16, tile: [128, 256, 64] };
+    for extents @ [m, n, k] in ODD {
+        let dense = bf16(Order::Nt, extents);
+        let name = format!("gemm_{m}x{n}x{k}");
+        out.push(large(&name, move || under(gemm::gemm_case(dense)?, steps_running::DEF)));
+    }
+    for (order, name) in [(Order::Nn, "gemm_nn"), (Order::Tn, "gemm_tn"), (Order::Tt, "gemm_tt")] {
+        out.push(large(name, move || gemm::gemm_case(bf16(order, [4096; 3]))));
+    }
+    out.push(large("gemm_bias", || under(gemm_epilogue::bias_case_of([4096; 3])?, bias_running::DEF)));
+    for extents @ [m, n, k] in [[4096; 3], [8192; 3]].into_iter().chain(ODD) {
+        let of = |scales, tile| Fp8 { scales, extents, y: Bf16, tile };
+        let tensor = of(Scales::Tensor, [128, 256, 128]);
+        out.push(large(&format!("gemm_fp8_{m}x{n}x{k}"), move || under(gemm_fp8::fp8_case(tensor)?, fp8_running::DEF)));
+        let name = format!("gemm_fp8_blocks_{m}x{n}x{k}");
+        for (parts, schedule) in
+            [1, 2].into_iter().flat_map(|p| [fp8_blocks::DEF, fp8_blocks_neighbours::DEF].map(|s| (p, s)))
+        {
+            let blocks = of(Scales::Blocks, [128, 128, parts]);
+            out.push(large(&name, move || under(gemm_fp8::fp8_case(blocks)?, schedule)));
+        }
+    }
+    let rows = Fp8 { scales: Scales::Rows, extents: [4096; 3], y: Bf16, tile: [128, 256, 128] };
+    out.push(large("gemm_fp8_rows", move || under(gemm_fp8::fp8_case(rows)?, fp8_rows_running::DEF)));
+    for rows in [8192, 32768] {
+        let groups = Grouped {
+            counts: gemm_grouped::ragged(64, rows),
+            others: [0, 0],
+            extents: [2048, 2048],
+            y: Bf16,
+            tile: [128, 256, 64],
+            bits: 7,
+        };
+        out.push(large("gemm_grouped", move || {
+            under(gemm_grouped::grouped_case(groups.clone())?, grouped_running::DEF)
+        }));
+    }
 }
 
 pub(super) fn recipes() -> Vec<Recipe> {
@@ -44,12 +95,14 @@ pub(super) fn recipes() -> Vec<Recipe> {
     out.push(large("head", || head::head_case(Format::Plain(Bf16), true, 1, [32768, 4096, 8, 512])));
     out.push(large("head", || head::head_case(Format::Fp8, true, 1, [32768, 4096, 8, 512])));
     for [m, n, k] in [[4096, 4096, 1024], [4096; 3], [4096, 4096, 8192], [8192; 3]] {
-        let dense = Gemm { m, n, k, y: Bf16, tile: [128, 256, 64] };
-        out.push(large("gemm", move || gemm::gemm_case(dense)));
+        let dense = Gemm { order: Order::Nt, extents: [m, n, k], x: Bf16, y: Bf16, tile: [128, 256, 64] };
+        let name = format!("gemm_{m}x{n}x{k}");
+        out.push(large(&name, move || gemm::gemm_case(dense)));
         for schedule in [neighbours_running::DEF, steps::DEF, steps_running::DEF, steps_neighbours_running::DEF] {
-            out.push(large("gemm", move || under(gemm::gemm_case(dense)?, schedule)));
+            out.push(large(&name, move || under(gemm::gemm_case(dense)?, schedule)));
         }
     }
+    dense_products(&mut out);
     let long = Heads {
         heads: 64,
         kv: 4,

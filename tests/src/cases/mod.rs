@@ -10,7 +10,10 @@ mod attention;
 mod builder;
 mod experts;
 mod gemm;
+mod gemm_epilogue;
 mod gemm_fp4;
+mod gemm_fp8;
+mod gemm_grouped;
 mod head;
 mod large;
 mod linear;
@@ -112,7 +115,10 @@ pub fn all() -> Result<Vec<Case>, String> {
         rows::cases,
         linear::cases,
         gemm::cases,
+        gemm_epilogue::cases,
         gemm_fp4::cases,
+        gemm_fp8::cases,
+        gemm_grouped::cases,
         mlp::cases,
         experts::cases,
         rope::cases,

@@ -1,6 +1,6 @@
 //! Kernels under the library's schedules: what must come out is what comes out without them.
 
-use super::{Case, attention, gemm, linear, prefill};
+use super::{Case, attention, gemm, gemm_epilogue, gemm_fp8, gemm_grouped, linear, prefill};
 use tile_lang::schedule::ScheduleDef;
 use tile_models::kernels::library;
 
@@ -10,8 +10,16 @@ const EACH: usize = 2;
 pub(super) fn cases() -> Result<Vec<Case>, String> {
     let mut out = Vec::new();
     for def in library::schedules() {
-        let all = [linear::cases()?, attention::cases()?, gemm::cases()?, prefill::cases()?].into_iter().flatten();
-        let mut fit = all.filter(|c| c.kernel == def.kernel.name).take(EACH).peekable();
+        let family = match def.kernel.name {
+            name if name.starts_with("gemm_fp8") => gemm_fp8::cases,
+            "gemm_grouped" => gemm_grouped::cases,
+            name if name.starts_with("gemm_") => gemm_epilogue::cases,
+            "gemm" => gemm::cases,
+            "attention" => attention::cases,
+            "prefill" => prefill::cases,
+            _ => linear::cases,
+        };
+        let mut fit = family()?.into_iter().filter(|c| c.kernel == def.kernel.name).take(EACH).peekable();
         if fit.peek().is_none() {
             return Err(format!("no case runs `{}`, which schedule `{}` is for", def.kernel.name, def.name));
         }

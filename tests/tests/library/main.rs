@@ -5,6 +5,7 @@ mod models;
 mod ops;
 mod ptx;
 mod reference;
+mod refused;
 mod said;
 mod sass;
 mod schedules;

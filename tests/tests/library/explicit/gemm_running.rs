@@ -1,11 +1,15 @@
 use monotile::prelude::*;
 
-/// `gemm` with explicit roles for Y = bf16, BM = 128, BN = 256, BK = 64.
+/// `gemm` with explicit roles for X = bf16, Y = bf16, BM = 128, BN = 256, BK = 64.
 #[tile::kernel]
 pub fn gemm(a: &Global<bf16, 2>, b: &Global<bf16, 2>, c: &mut Global<bf16, 2>) {
     require!(a.dim(1) == b.dim(1));
     require!(c.dim(0) == a.dim(0));
     require!(c.dim(1) == b.dim(0));
+    require!(a.dim(0) > 0);
+    require!(b.dim(0) > 0);
+    require!(a.dim(1) > 0);
+    require!((a.dim(1) % 8) == 0);
     let [i, j] = work([cdiv(a.dim(0), 128i32), cdiv(b.dim(0), 256i32)]);
     let ring = Ring::<Smem<bf16, 128, 64>>::new::<0>();
     let ring_2 = Ring::<Smem<bf16, 256, 64>>::new::<0>();

@@ -1,0 +1,104 @@
+//! Products of FP8 operands with scales, against the dequantised operands.
+
+use super::builder::{Build, Built, rounded};
+use super::gemm::error;
+use tile_lang::DType::{self, Bf16, E4m3, F32};
+use tile_models::kernels::gemm_fp8;
+use tile_models::reference::ops;
+
+/// Terms, and columns of B, that share a scale.
+const BLOCK: usize = 128;
+
+/// What has a scale of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scales {
+    /// An array.
+    Tensor,
+    /// A row.
+    Rows,
+    /// 128 terms of a row of A, 128 × 128 elements of B.
+    Blocks,
+}
+
+/// One product: scales, extents, result's type, tile; with scales by blocks the last number of the tile is the parts of an item.
+#[derive(Clone, Copy, Debug)]
+pub struct Fp8 {
+    /// See [`Scales`].
+    pub scales: Scales,
+    /// Rows and columns of C, terms.
+    pub extents: [usize; 3],
+    /// Result's type.
+    pub y: DType,
+    /// See above.
+    pub tile: [usize; 3],
+}
+
+/// C = A·Bᵀ of E4M3 numbers. Padding of scales is no number, so that one that is used shows.
+pub fn fp8_case(f: Fp8) -> Built {
+    let Fp8 { scales, extents: [m, n, k], y, tile: [bm, bn, last] } = f;
+    let def = match scales {
+        Scales::Tensor => gemm_fp8::gemm_fp8::DEF,
+        Scales::Rows => gemm_fp8::gemm_fp8_rows::DEF,
+        Scales::Blocks => gemm_fp8::gemm_fp8_blocks::DEF,
+    };
+    let mut case = Build::new(def.name, &format!("{m}x{n}x{k}_{y}_{bm}x{bn}x{last}"));
+    case.flops = (2 * m * n * k) as u64;
+    let (padded, steps, wide) = (m.next_multiple_of(4), k.div_ceil(BLOCK), n.div_ceil(BLOCK));
+    let (a_dims, b_dims) = match scales {
+        Scales::Tensor => (vec![1], vec![1]),
+        Scales::Rows => (vec![m], vec![n]),
+        Scales::Blocks => (vec![steps, padded], vec![wide, steps]),
+    };
+    let mut some = |dims: &[usize], scale: f32| {
+        let x: Vec<f32> = (0..dims.iter().product()).map(|_| scale * (0.5 + case.random.uniform())).collect();
+        x
+    };
+    let (mut a_scales, b_scales) = (some(&a_dims, 1.0 / 16.0), some(&b_dims, 1.0));
+    if scales == Scales::Blocks {
+        a_scales.chunks_mut(padded).for_each(|row| row[m..].fill(f32::NAN));
+    }
+    let a = case.rows(E4m3, &[m, k], 1.0);
+    case.given(F32, &a_dims, a_scales.clone());
+    let b = case.rows(E4m3, &[n, k], 1.0);
+    case.given(F32, &b_dims, b_scales.clone());
+    let c = case.out(y, &[m, n]);
+    let expect = move || {
+        let of_a = |row: usize, term: usize| match scales {
+            Scales::Tensor => a_scales[0],
+            Scales::Rows => a_scales[row],
+            Scales::Blocks => a_scales[term / BLOCK * padded + row],
+        };
+        let of_b = |row: usize, term: usize| match scales {
+            Scales::Tensor => b_scales[0],
+            Scales::Rows => b_scales[row],
+            Scales::Blocks => b_scales[row / BLOCK * steps + term / BLOCK],
+        };
+        let a: Vec<f32> = a.iter().enumerate().map(|(i, x)| x * of_a(i / k, i % k)).collect();
+        let b: Vec<f32> = b.iter().enumerate().map(|(i, x)| x * of_b(i / k, i % k)).collect();
+        vec![c.reals(rounded(y, ops::linear_f32(&a, &b, n)))]
+    };
+    let generics = match scales {
+        Scales::Tensor | Scales::Rows => [y.into(), bm.into(), bn.into(), last.into()],
+        Scales::Blocks => [y.into(), last.into(), bm.into(), bn.into()],
+    };
+    case.finish(def, &generics, "e4m3", error(y), Box::new(expect))
+}
+
+pub(super) fn cases() -> Result<Vec<super::Case>, String> {
+    use Scales::{Blocks, Rows, Tensor};
+    let tile = [128, 256, 128];
+    [
+        (Tensor, [128, 256, 384], Bf16, tile),
+        (Tensor, [37, 300, 144], F32, [128, 128, 128]),
+        (Tensor, [1, 1, 16], F32, tile),
+        (Rows, [200, 264, 272], Bf16, tile),
+        (Rows, [37, 70, 400], F32, [128, 64, 128]),
+        (Blocks, [300, 264, 384], Bf16, [128, 128, 1]),
+        (Blocks, [37, 72, 144], F32, [128, 64, 1]),
+        (Blocks, [130, 200, 272], F32, [128, 128, 2]),
+        (Blocks, [300, 136, 128], Bf16, [128, 128, 2]),
+    ]
+    .map(|(scales, extents, y, tile)| fp8_case(Fp8 { scales, extents, y, tile }))
+    .into_iter()
+    .collect()
+}
