@@ -28,8 +28,14 @@ fn programs_for_prompts_pass() {
     for (path, rows) in MODELS.into_iter().zip([64, 256, 32, 128, 16]) {
         let (plan, p) = prompts(path, rows);
         let report = checked(Some(&plan), &p).unwrap_or_else(|e| panic!("{path}: {e}"));
-        // Rows of a text are where a buffer says; everything else is decided.
-        assert!(report.notes.iter().all(|n| n.contains(" attention` touch different elements")), "{:?}", report.notes);
+        // Where a chunk lies in the caches, and which rows are a text's, stands in buffers; everything else is decided.
+        let by_data = |n: &String| {
+            let item = n.starts_with("not provable that work items of ");
+            item && [" rope` touch different elements", " attention` touch different elements"]
+                .iter()
+                .any(|p| n.contains(p))
+        };
+        assert!(report.notes.iter().all(by_data), "{:?}", report.notes);
         show(path, &report);
     }
 }
