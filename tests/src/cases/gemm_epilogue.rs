@@ -172,20 +172,24 @@ fn quantised_rows_case(s: Shape) -> Built {
 pub(super) fn cases() -> Result<Vec<super::Case>, String> {
     let tile = [128, 256, 64];
     let usual = |extents, act| Shape { extents, x: Bf16, y: Bf16, tile, act };
+    // What fits in the shared memory of every target.
+    let square = |extents, act| Shape { tile: [128, 128, 64], ..usual(extents, act) };
     let small = |extents, act| Shape { y: F32, tile: [128, 64, 64], ..usual(extents, act) };
     [
         bias_case(usual([140, 264, 136], GELU), [1.5, 0.0]),
+        bias_case(square([140, 264, 136], GELU), [1.5, 0.0]),
         bias_case(Shape { x: F16, ..small([37, 72, 72], SILU) }, [0.5, -0.75]),
         bias_case(small([130, 70, 64], RELU), [1.0, 0.0]),
         bias_case(small([16, 66, 72], GELU_TANH), [1.0, 1.0]),
-        residual_case(Shape { y: F32, ..usual([140, 264, 136], NONE) }, F32),
+        residual_case(Shape { y: F32, ..square([140, 264, 136], NONE) }, F32),
         residual_case(small([37, 72, 72], GELU), Bf16),
         residual_case(Shape { x: F16, y: F16, ..small([130, 70, 64], RELU) }, F16),
-        quantised_case(Shape { tile: [128, 128, 64], ..usual([140, 264, 136], SILU) }),
+        quantised_case(square([140, 264, 136], SILU)),
         quantised_case(usual([130, 390, 64], NONE)),
         // A last block of columns that is not whole.
-        quantised_case(Shape { tile: [128, 128, 64], ..usual([37, 300, 72], RELU) }),
-        quantised_rows_case(usual([140, 264, 136], RELU)),
+        quantised_case(square([37, 300, 72], RELU)),
+        quantised_rows_case(square([140, 264, 136], RELU)),
+        quantised_rows_case(usual([130, 70, 64], SILU)),
         quantised_rows_case(Shape { tile: [128, 64, 64], ..usual([37, 80, 72], NONE) }),
         quantised_rows_case(Shape { x: F16, tile: [128, 128, 64], ..usual([129, 144, 64], GELU_TANH) }),
     ]
