@@ -162,16 +162,13 @@ mod tests {
     /// The trade of [`Body::swap`], on all lanes at once.
     fn trade(held: &mut [Vec<Vec<usize>>], at: Swap) {
         let before = held.to_vec();
-        for lane in 0..32 {
-            let (upper, other) = ((lane >> at.lane) & 1 == 1, lane ^ 1 << at.lane);
-            for low in (0..before[0].len()).filter(|r| (r >> at.register) & 1 == 0) {
+        for (lane, own) in held.iter_mut().enumerate() {
+            let (upper, other) = ((lane >> at.lane) & 1 == 1, &before[lane ^ 1 << at.lane]);
+            for low in (0..own.len()).filter(|r| (r >> at.register) & 1 == 0) {
+                // What the other lane gives: the register that stands for this lane's bit.
                 let high = low | 1 << at.register;
-                let given = |l: usize| before[l][if (l >> at.lane) & 1 == 1 { low } else { high }].clone();
-                if upper {
-                    held[lane][low] = given(other);
-                } else {
-                    held[lane][high] = given(other);
-                }
+                let (to, from) = if upper { (low, high) } else { (high, low) };
+                own[to].clone_from(&other[from]);
             }
         }
     }
