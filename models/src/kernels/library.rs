@@ -88,7 +88,7 @@ pub fn samples() -> Vec<Sample> {
         attention::without_padding => [128],
         blocks::blocks => [16],
         projection::project => [F32, 128, 128, 64],
-        projection::project_add => [128, 128, 64],
+        projection::project_add => [64, 64, 64],
         projection::project_gated => [128, 128, 64],
         prefill::prefill => [128, 64, 3, 64, 1, 64, 128],
         router::router_logits => [F32, F32, 1, 1, 8, 16, 256],

@@ -1,6 +1,6 @@
 use monotile::prelude::*;
 
-/// `gemm_residual` with explicit roles for X = bf16, R = f32, Y = f32, ACT = 0, BM = 128, BN = 256, BK = 64.
+/// `gemm_residual` with explicit roles for X = bf16, R = f32, Y = f32, ACT = 0, BM = 128, BN = 128, BK = 64.
 #[tile::kernel]
 pub fn gemm_residual(a: &Global<bf16, 2>, b: &Global<bf16, 2>, bias: &Global<f32, 1>, r: &Global<f32, 2>, c: &mut Global<f32, 2>) {
     require!(a.dim(1) == b.dim(1));
@@ -13,41 +13,32 @@ pub fn gemm_residual(a: &Global<bf16, 2>, b: &Global<bf16, 2>, bias: &Global<f32
     require!(bias.dim(0) == b.dim(0));
     require!(r.dim(0) == c.dim(0));
     require!(r.dim(1) == c.dim(1));
-    let [i, j] = work([cdiv(a.dim(0), 128i32), cdiv(b.dim(0), 256i32)]);
+    let [i, j] = work([cdiv(a.dim(0), 128i32), cdiv(b.dim(0), 128i32)]);
     let ring = Ring::<Smem<bf16, 128, 64>>::new::<0>();
-    let ring_2 = Ring::<Smem<bf16, 256, 64>>::new::<0>();
     role("load", 0, 0, || {
         for k in 0..cdiv(a.dim(1), 64i32) {
             ring.acquire().fill(a, [i, k]).commit();
-            ring_2.acquire().fill(b, [j, k]).commit();
+            ring.acquire().fill(b, [j, k]).commit();
         }
     });
     role("math", 0, 0, || {
-        let mut acc = Tile::<f32, 128, 256>::zero();
+        let mut acc = Tile::<f32, 128, 128>::zero();
         'k: for _ in 0..cdiv(a.dim(1), 64i32) {
             let slot = ring.wait();
             let at = slot.get();
-            let slot_2 = ring_2.wait();
+            let slot_2 = ring.wait();
             let bt = slot_2.get();
             acc.mma(at, bt.t());
             slot_2.release();
             slot.release();
         }
-        let column = (j * 4) + 0;
+        let column = (j * 2) + 0;
         let x = acc.slice::<128, 64>(0, 0) + bias.load::<Tile<f32, 64>>([column]).rows::<128>();
         let x_2 = x + r.load::<Tile<f32, 128, 64>>([i, column]);
         c.store([i, column], x_2);
-        let column_2 = (j * 4) + 1;
+        let column_2 = (j * 2) + 1;
         let x_3 = acc.slice::<128, 64>(0, 64) + bias.load::<Tile<f32, 64>>([column_2]).rows::<128>();
         let x_4 = x_3 + r.load::<Tile<f32, 128, 64>>([i, column_2]);
         c.store([i, column_2], x_4);
-        let column_3 = (j * 4) + 2;
-        let x_5 = acc.slice::<128, 64>(0, 128) + bias.load::<Tile<f32, 64>>([column_3]).rows::<128>();
-        let x_6 = x_5 + r.load::<Tile<f32, 128, 64>>([i, column_3]);
-        c.store([i, column_3], x_6);
-        let column_4 = (j * 4) + 3;
-        let x_7 = acc.slice::<128, 64>(0, 192) + bias.load::<Tile<f32, 64>>([column_4]).rows::<128>();
-        let x_8 = x_7 + r.load::<Tile<f32, 128, 64>>([i, column_4]);
-        c.store([i, column_4], x_8);
     });
 }
