@@ -2,7 +2,8 @@
 
 use crate::programs::{MODELS, alone, checked, library, model, prompts};
 use std::time::Duration;
-use tile_codegen::check::Report;
+use tile_codegen::check::{Checked, Report};
+use tile_lang::ir::Type;
 
 /// Far above what checking takes, for a build without optimisation on a busy machine.
 const MOST: Duration = Duration::from_secs(5);
@@ -18,7 +19,9 @@ fn show(name: &str, report: &Report) {
 fn library_kernels_pass() {
     for kernel in library() {
         let report = checked(None, &alone(&kernel)).unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
-        assert!(report.checks.iter().all(|c| c.count > 0), "{}: {report:?}", kernel.name);
+        let tiles = kernel.values.iter().any(|v| matches!(v.ty, Type::Tile(..)));
+        let looked_at = |c: &Checked| c.count > 0 || (c.name == "layouts" && !tiles);
+        assert!(report.checks.iter().all(looked_at), "{}: {report:?}", kernel.name);
         show(&kernel.name, &report);
     }
 }

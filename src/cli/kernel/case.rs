@@ -209,6 +209,9 @@ impl Extents {
             for clause in &facts.computed {
                 extents.follow(kernel, clause, &facts, &known);
             }
+            for (axis, unit) in &facts.multiples {
+                extents.round_up(*axis, *unit, &facts, &known);
+            }
         }
         extents
     }
@@ -227,6 +230,15 @@ impl Extents {
             _ => now < value,
         };
         if wrong {
+            self.0.extend(same.into_iter().map(|a| (a, value)));
+        }
+    }
+
+    /// Makes an axis a multiple of `unit`, unless it is settled.
+    fn round_up(&mut self, axis: Axis, unit: usize, facts: &Facts, known: &HashMap<Axis, usize>) {
+        let same = facts.equal_to(axis);
+        let value = self.0.get(&axis).copied().unwrap_or(1).next_multiple_of(unit);
+        if value <= MOST && !same.iter().any(|a| known.contains_key(a)) {
             self.0.extend(same.into_iter().map(|a| (a, value)));
         }
     }
@@ -266,6 +278,8 @@ struct Facts {
     equal: Vec<(Axis, Axis)>,
     /// Axes that a requirement fixes.
     fixed: HashMap<Axis, usize>,
+    /// Axes that a requirement makes multiples of a number.
+    multiples: Vec<(Axis, usize)>,
     /// Axes that a requirement compares with anything else.
     computed: Vec<Clause>,
     /// The largest tile along each axis, or index into it.
@@ -296,6 +310,13 @@ impl Facts {
                     other => *other,
                 };
                 if !matches!(op, CmpOp::Eq | CmpOp::Le | CmpOp::Ge) {
+                    return;
+                }
+                if let (CmpOp::Eq, Some(OpData { kind: OpKind::Binary(BinaryOp::Rem), operands, .. }), Some(0)) =
+                    (op, def(a), constant(b))
+                {
+                    let of = axis(operands[0]).zip(constant(operands[1]));
+                    facts.multiples.extend(of.filter(|(_, unit)| *unit > 0));
                     return;
                 }
                 match (axis(a), axis(b)) {

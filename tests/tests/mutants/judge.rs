@@ -30,6 +30,7 @@ pub fn same(p: &Protocol, m: &Mutation) -> Option<&'static str> {
         }
         (Edit::Swap, a) => match (a, after()?) {
             (Action::Copy { .. }, Action::Copy { .. }) => Some("copies of a slot have no order"),
+            (Action::Keep { .. }, Action::Keep { .. }) => Some("operands are kept side by side, in no order"),
             (Action::Expect { .. }, Action::Copy { .. }) => {
                 Some("the arrival that is still to come keeps the phase open")
             }

@@ -1,5 +1,7 @@
 //! MLIR in process: parses a module in the LLVM dialect and translates it to PTX, or to LLVM IR for people to read.
 
+mod order;
+
 use crate::CodegenError;
 use melior::Context;
 use melior::dialect::DialectRegistry;
@@ -88,6 +90,7 @@ fn with_module<T>(
     if !module.as_operation().verify() {
         return Err(fail("the module does not verify"));
     }
+    order::by_element(module.as_operation());
     f(&context, &mut module, &fail)
 }
 
