@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod graph;
 pub mod kernels;
+pub mod picks;
 pub mod quant;
 pub mod reference;
 pub mod session;

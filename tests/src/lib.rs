@@ -17,4 +17,5 @@ pub mod random;
 pub mod results;
 pub mod said;
 pub mod sass;
+pub mod sweep;
 pub mod targets;

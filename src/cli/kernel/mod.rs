@@ -6,6 +6,7 @@ mod contents;
 mod crates;
 mod emit;
 mod explain;
+mod pick;
 mod run;
 mod schedules;
 mod select;
@@ -47,6 +48,8 @@ enum Command {
     Bench(run::BenchArgs),
     /// Say how two schedules of a kernel differ
     Diff(schedules::DiffArgs),
+    /// Say which tile and schedule measurements speak for
+    Pick(pick::Args),
 }
 
 #[derive(clap::Args)]
@@ -77,6 +80,7 @@ pub fn run(
         Command::Run(args) => run::run(args, kernels, schedules, io),
         Command::Bench(args) => run::bench(args, kernels, schedules, io),
         Command::Diff(args) => schedules::run(args, kernels, schedules, io),
+        Command::Pick(args) => pick::run(args, kernels, io),
     }
 }
 

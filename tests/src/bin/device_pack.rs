@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tile_codegen::target::{self, Target};
 use tile_codegen::{Compiled, Debug};
 use tile_models::graph::{CHUNK_ROWS, GraphOptions};
+use tile_tests::cases::sweep::{Sweep, Variant};
 use tile_tests::cases::{self, Case, Recipe};
 use tile_tests::generated;
 use tile_tests::model;
@@ -23,6 +24,9 @@ struct Args {
     /// Cases for measurements too.
     #[arg(long)]
     large: bool,
+    /// Sweeps alone: every variant that can be had. With `--only`, sweeps whose name contains that.
+    #[arg(long, conflicts_with_all = ["large", "generated", "models"])]
+    sweep: bool,
     /// This many generated kernels too.
     #[arg(long, default_value_t = 0)]
     generated: u64,
@@ -45,6 +49,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
     let compiler = pack::compiler()?;
     std::fs::create_dir_all(&args.folder)?;
+    if args.sweep {
+        return sweeps(&args, &compiler);
+    }
     let start = Instant::now();
     let (mut count, mut fresh, mut failed, mut refused, mut slow) = (0, 0, 0, 0, Duration::ZERO);
     let mut pack = |case: Case, debug: Debug| {
@@ -96,6 +103,38 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     std::process::exit(i32::from(failed > 0));
+}
+
+/// Packs the variants of sweeps, as many at a time as there are processors, and says which can't be had and why.
+fn sweeps(args: &Args, compiler: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let start = Instant::now();
+    let chosen = |s: &Sweep| args.only.as_ref().is_none_or(|only| s.name().contains(only));
+    let list: Vec<Sweep> = cases::sweep::sweeps().into_iter().filter(chosen).collect();
+    let variants: Vec<(Sweep, Variant)> =
+        list.iter().flat_map(|s| s.variants().into_iter().map(move |v| (*s, v))).collect();
+    let (next, packed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|s| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            s.spawn(|| {
+                while let Some((sweep, variant)) = variants.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let saved = sweep.case(variant).map_err(Into::into).and_then(|case| {
+                        pack::save(&case.plan, &args.folder, &case.name, compiler, args.target, Debug::Strip)
+                    });
+                    match saved {
+                        Ok(_) => drop(packed.fetch_add(1, Ordering::Relaxed)),
+                        Err(e) => {
+                            let (tile, text) = (variant.tile, e.to_string());
+                            let first = text.lines().next().unwrap_or_default();
+                            println!("{} {tile:?} {}: {first}", sweep.name(), variant.schedule_name());
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let (packed, all) = (packed.into_inner(), variants.len());
+    println!("{packed} of {all} variants of {} sweeps packed in {:.1?}", list.len(), start.elapsed());
+    if packed == 0 { Err("no variant could be had".into()) } else { Ok(()) }
 }
 
 /// Packs generated kernels, as many programs at a time as there are processors; how many programs failed.

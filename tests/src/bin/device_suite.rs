@@ -18,6 +18,7 @@ use tile_tests::lockstep::{self, Difference};
 use tile_tests::model::{APART, Failure, Model, PromptSpeed, for_prompts};
 use tile_tests::results::{CEILING, Row, Run};
 use tile_tests::said;
+use tile_tests::sweep;
 use tile_tests::targets;
 
 /// Runs what `device-pack` compiled into a folder.
@@ -88,6 +89,16 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Products in every tile and under every schedule, as `device-pack --sweep` compiled them: checked, and measured in turns.
+    Sweep {
+        /// Artifacts of the variants.
+        folder: PathBuf,
+        /// Only sweeps whose name contains this.
+        #[arg(long)]
+        only: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Whole models: the golden answers, and greedy texts equal to the simulator's.
     Models {
         /// Artifacts of the models.
@@ -116,6 +127,7 @@ fn main() {
         Some(Command::Models { artifacts, folders, max_new, measure, common }) => {
             models(&artifacts, &folders, max_new, measure, &common)
         }
+        Some(Command::Sweep { folder, only, common }) => sweeps(&folder, only.as_deref(), &common),
         Some(Command::Generated { folder, count, common }) => generated_kernels(&folder, count, &common),
         None => kernels(&args),
     };
@@ -181,6 +193,30 @@ fn generated_kernels(folder: &Path, count: u64, common: &Common) -> Result<usize
     if failed == 0 {
         let shape = format!("{} programs, {} elements", count - unfit, total.elements);
         run.write(Row { work: "generated".into(), shape, error: Some(total.worst), machine, ..Row::default() })?;
+    }
+    Ok(failed)
+}
+
+/// Runs sweeps; how many variants are wrong.
+fn sweeps(folder: &Path, only: Option<&str>, common: &Common) -> Result<usize, Failure> {
+    let run = Run::new(&common.suite("sweep"), common.results.clone(), common.commit.clone());
+    let mut failed = 0;
+    for sweep in cases::sweep::sweeps().iter().filter(|s| only.is_none_or(|only| s.name().contains(only))) {
+        let outcome = sweep::run(sweep, folder, common.device, &run)?;
+        let right = outcome.measured.len();
+        println!(
+            "{}: {right} variants right, {} wrong, {} not packed",
+            sweep.name(),
+            outcome.failed.len(),
+            outcome.absent
+        );
+        outcome.failed.iter().for_each(|e| println!("FAIL {e}"));
+        for m in &outcome.measured {
+            let [rows, columns, terms] = sweep.extents;
+            let rate = (2 * rows * columns * terms) as f64 / m.us * 1e-6;
+            println!("     {:72} {:9.1} us {:9.1} us least {rate:8.0} TFLOP/s", m.name, m.us, m.us_min);
+        }
+        failed += outcome.failed.len();
     }
     Ok(failed)
 }

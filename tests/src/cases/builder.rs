@@ -70,6 +70,22 @@ impl Out<f32> {
     }
 }
 
+impl Out<f32> {
+    /// As [`Out::reals`], of one of `every` rows of `n` elements; the others aren't looked at.
+    pub fn some_rows(&self, n: usize, every: usize, data: Vec<f32>) -> Expected {
+        let squares: f64 = data.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+        let rms = (squares / data.len().max(1) as f64).sqrt() as f32;
+        let mut all = vec![0.0; self.start.len()];
+        let mut magnitudes = vec![f32::INFINITY; all.len()];
+        for (i, row) in data.chunks(n).enumerate() {
+            let at = i * every * n..i * every * n + n;
+            all[at.clone()].copy_from_slice(row);
+            magnitudes[at].fill(rms);
+        }
+        Expected { magnitudes: Some(magnitudes), ..self.reals(all) }
+    }
+}
+
 impl Out<i32> {
     /// What must be there afterwards.
     pub fn integers(&self, data: Vec<i32>) -> Expected {

@@ -43,6 +43,8 @@ pub struct Gemm {
     pub y: DType,
     /// Rows, columns and terms of a tile.
     pub tile: [usize; 3],
+    /// One of so many rows of C is compared.
+    pub every: usize,
 }
 
 /// The error allowed. Of millions of results some are eight times the root mean square, and where the f32 sums lie near the middle of
@@ -68,7 +70,7 @@ fn turned(x: &[f32], rows: usize) -> Vec<f32> {
 
 /// C of one order.
 pub fn gemm_case(g: Gemm) -> Built {
-    let Gemm { order, extents: [m, n, k], x, y, tile: [bm, bn, bk] } = g;
+    let Gemm { order, extents: [m, n, k], x, y, tile: [bm, bn, bk], every } = g;
     let def = order.kernel();
     let mut case = Build::new(def.name, &format!("{}{m}x{n}x{k}_{y}_{bm}x{bn}x{bk}", prefix(x)));
     case.flops = (2 * m * n * k) as u64;
@@ -81,7 +83,11 @@ pub fn gemm_case(g: Gemm) -> Built {
     let expect = move || {
         let a = if first { turned(&a, k) } else { a.clone() };
         let b = if second { turned(&b, k) } else { b.clone() };
-        vec![c.reals(rounded(y, ops::linear_f32(&a, &b, n)))]
+        if every == 1 {
+            return vec![c.reals(rounded(y, ops::linear_f32(&a, &b, n)))];
+        }
+        let some: Vec<f32> = a.chunks(k).step_by(every).flatten().copied().collect();
+        vec![c.some_rows(n, every, rounded(y, ops::linear_f32(&some, &b, n)))]
     };
     case.finish(def, &[x.into(), y.into(), bm.into(), bn.into(), bk.into()], x.name(), error(y), Box::new(expect))
 }
@@ -127,8 +133,8 @@ pub(super) fn cases() -> Result<Vec<super::Case>, String> {
         (Nt, [1, 1, 8], Bf16, F32, tile),
         (Nn, [1, 8, 8], Bf16, F32, tile),
     ];
-    let all = shapes.map(|(order, extents, x, y, tile)| gemm_case(Gemm { order, extents, x, y, tile }));
-    let of = |extents, y| Gemm { order: Nt, extents, x: Bf16, y, tile: [128, 128, 64] };
+    let all = shapes.map(|(order, extents, x, y, tile)| gemm_case(Gemm { order, extents, x, y, tile, every: 1 }));
+    let of = |extents, y| Gemm { order: Nt, extents, x: Bf16, y, tile: [128, 128, 64], every: 1 };
     let batches = [
         batched_case(3, 3, of([70, 136, 72], Bf16)),
         batched_case(4, 1, of([130, 40, 136], F32)),

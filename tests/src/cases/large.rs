@@ -38,8 +38,14 @@ const ODD: [[usize; 3]; 4] = [[5120, 3584, 7168], [37, 4096, 4096], [1000, 4096,
 
 /// Products of other types, with scales, epilogues and groups, and odd shapes.
 fn dense_products(out: &mut Vec<Recipe>) {
-    let bf16 =
-        |order, [m, n, k]: [usize; 3]| Gemm { order, extents: [m, n, k], x: Bf16, y: Bf16, tile: [128, 256, 64] };
+    let bf16 = |order, [m, n, k]: [usize; 3]| Gemm {
+        order,
+        extents: [m, n, k],
+        x: Bf16,
+        y: Bf16,
+        tile: [128, 256, 64],
+        every: 1,
+    };
     for extents @ [m, n, k] in ODD {
         let dense = bf16(Order::Nt, extents);
         let name = format!("gemm_{m}x{n}x{k}");
@@ -50,7 +56,7 @@ fn dense_products(out: &mut Vec<Recipe>) {
     }
     out.push(large("gemm_bias", || under(gemm_epilogue::bias_case_of([4096; 3])?, bias_running::DEF)));
     for extents @ [m, n, k] in [[4096; 3], [8192; 3]].into_iter().chain(ODD) {
-        let of = |scales, tile| Fp8 { scales, extents, y: Bf16, tile };
+        let of = |scales, tile| Fp8 { scales, extents, y: Bf16, tile, every: 1 };
         let tensor = of(Scales::Tensor, [128, 256, 128]);
         out.push(large(&format!("gemm_fp8_{m}x{n}x{k}"), move || under(gemm_fp8::fp8_case(tensor)?, fp8_running::DEF)));
         let name = format!("gemm_fp8_blocks_{m}x{n}x{k}");
@@ -61,7 +67,7 @@ fn dense_products(out: &mut Vec<Recipe>) {
             out.push(large(&name, move || under(gemm_fp8::fp8_case(blocks)?, schedule)));
         }
     }
-    let rows = Fp8 { scales: Scales::Rows, extents: [4096; 3], y: Bf16, tile: [128, 256, 128] };
+    let rows = Fp8 { scales: Scales::Rows, extents: [4096; 3], y: Bf16, tile: [128, 256, 128], every: 1 };
     out.push(large("gemm_fp8_rows", move || under(gemm_fp8::fp8_case(rows)?, fp8_rows_running::DEF)));
     for rows in [8192, 32768] {
         let groups = Grouped {
@@ -95,7 +101,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
     out.push(large("head", || head::head_case(Format::Plain(Bf16), true, 1, [32768, 4096, 8, 512])));
     out.push(large("head", || head::head_case(Format::Fp8, true, 1, [32768, 4096, 8, 512])));
     for [m, n, k] in [[4096, 4096, 1024], [4096; 3], [4096, 4096, 8192], [8192; 3]] {
-        let dense = Gemm { order: Order::Nt, extents: [m, n, k], x: Bf16, y: Bf16, tile: [128, 256, 64] };
+        let dense = Gemm { order: Order::Nt, extents: [m, n, k], x: Bf16, y: Bf16, tile: [128, 256, 64], every: 1 };
         let name = format!("gemm_{m}x{n}x{k}");
         out.push(large(&name, move || gemm::gemm_case(dense)));
         for schedule in [neighbours_running::DEF, steps::DEF, steps_running::DEF, steps_neighbours_running::DEF] {

@@ -29,6 +29,7 @@ mod said;
 mod sample;
 mod scaled;
 mod schedules;
+pub mod sweep;
 mod wide;
 
 pub use builder::{Built, Contents};
