@@ -112,7 +112,7 @@ def attention(args):
     for tokens in (4096, 16384):
         flops = 64 * tokens * (tokens + 1) // 2 * 2 * (192 + 128)
         size = 2 * tokens * (64 * (192 + 128) + 8 * (192 + 128))
-        ours = [args.pack, "--only", f"large_prefill_{tokens}", "--bench", "--no-sim"]
+        ours = [args.pack, "--only", f"large_prefill_h64_8_d192_128_{tokens}of{tokens}_causal", "--bench", "--no-sim"]
         ours += ["--results", os.path.join(args.out, "device.jsonl"), "--commit", args.commit]
         shape = f"h64_8_d192_128_{tokens}_causal"
         failed += measure("prefill", shape, "bf16", flops, size, prefill(tokens), ours, args, {}) != 0

@@ -12,6 +12,7 @@ pub mod lockstep;
 pub mod model;
 #[cfg(feature = "llvm")]
 pub mod pack;
+pub mod performance;
 pub mod ptx;
 pub mod random;
 pub mod results;

@@ -3,6 +3,7 @@
 mod explicit;
 mod models;
 mod ops;
+mod performance;
 mod picks;
 mod ptx;
 mod reference;
