@@ -216,7 +216,6 @@ impl Checker<'_> {
             OpKind::Unary(UnaryOp::Neg) => partial == [true],
             OpKind::Binary(BinaryOp::Add | BinaryOp::Sub) => partial == [true, true],
             OpKind::Binary(BinaryOp::Mul) => partial.iter().filter(|p| **p).count() == 1,
-            OpKind::Binary(BinaryOp::Div) => partial == [true, false],
             _ => false,
         };
         if !linear {

@@ -332,12 +332,12 @@ impl Assigner<'_> {
         let natives: Vec<Option<Layout>> = op.operands.iter().map(|v| self.native(*v)).collect();
         let partial: Vec<bool> = natives.iter().map(|n| n.as_ref().is_some_and(Layout::is_partial)).collect();
         let count = partial.iter().filter(|p| **p).count();
-        // Sums of partial sums and multiples of one partial sum stay partial; everything else needs the sum itself.
+        // Sums of partial sums and multiples of one partial sum stay partial; everything else needs the sum itself. A quotient does:
+        // it is seldom exact, parts of it differ from the whole by their rounding, and there are fewer sums than parts to divide.
         let linear = match op.kind {
             OpKind::Unary(UnaryOp::Neg) => true,
             OpKind::Binary(BinaryOp::Add | BinaryOp::Sub) => count == 2 && natives[0] == natives[1],
             OpKind::Binary(BinaryOp::Mul) => count == 1,
-            OpKind::Binary(BinaryOp::Div) => count == 1 && partial[0] && self.element(op.results[0]) == DType::F32,
             _ => false,
         };
         let position =

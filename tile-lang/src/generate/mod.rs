@@ -8,7 +8,8 @@
 //! **What may be compared exactly.** Everything but the output `near`. The grower knows of each real value whether it is the
 //! same on every machine that rounds each operation correctly, and whether it is a fixed-point number with so few bits that sums and
 //! products of it are exact in f32 in any order. Sums are made of such numbers alone (others are cut down to a few bits first), so
-//! neither the order of a sum nor a fused multiply-add shows. Functions that hardware only approximates (`exp`, `sin` and
+//! neither the order of a sum nor a fused multiply-add shows, nor that a compiler holds a product's sum in parts and takes a multiple of it, or the sum
+//! of two, part by part: where that would be rounded, the operands are cut down too. Functions that hardware only approximates (`exp`, `sin` and
 //! others whose declaration names an error) lead to `near`, with a bound on the absolute error that the grower carries along: 2⁻¹⁶ of the
 //! function's range where it is made, more than their declarations allow on a device.
 

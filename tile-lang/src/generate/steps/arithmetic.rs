@@ -104,11 +104,15 @@ impl Grower {
                 *side = self.tame(*side, 6);
             }
         }
-        let facts = match op {
+        let joined = |x: &Held, y: &Held| match op {
             BinaryOp::Add | BinaryOp::Sub => x.facts.plus(y.facts),
             BinaryOp::Mul => x.facts.times(y.facts),
             _ => x.facts.either(y.facts),
         };
+        if joined(&x, &y).differs_in_parts() {
+            [x, y] = [x, y].map(|side| self.tame(side, 6));
+        }
+        let facts = joined(&x, &y);
         held(self.cx.binary(self.at, op, x.val, y.val), facts)
     }
 

@@ -4,7 +4,7 @@ use super::held;
 use crate::build::Arg;
 use crate::dtype::DType;
 use crate::generate::Shape;
-use crate::generate::facts::{Facts, bits};
+use crate::generate::facts::Facts;
 use crate::generate::grow::{Grower, Held};
 use crate::ir::{BinaryOp, Type};
 
@@ -31,14 +31,13 @@ impl Grower {
 
     /// a·b + accumulator, all of it exact; operands are bf16 or f32.
     fn multiply(&mut self, acc: Option<Held>, [a, b]: [Held; 2], depth: usize) -> Option<Held> {
-        let product = a.facts.times(b.facts);
-        let sum = Facts { magnitude: product.magnitude + bits(depth), ..product };
+        let sum = |acc: Option<Held>| a.facts.dot(b.facts, depth, acc.map(|x| x.facts));
         let acc = match acc {
-            Some(x) if x.facts.plus(sum).sums_exactly(1) => Some(x),
+            Some(x) if sum(acc).sums_exactly(1) => Some(x),
             Some(x) => Some(self.tame(x, 10)),
             None => None,
         };
-        let facts = acc.map_or(sum, |x| x.facts.plus(sum));
+        let facts = sum(acc);
         debug_assert!(facts.sums_exactly(1), "{facts:?}");
         let acc = acc.map(|x| x.val);
         let wide = self.cx.ty(a.val).dtype() == Some(DType::F32);
@@ -90,9 +89,8 @@ impl Grower {
                         _ => g.load("bf16s", &[k, n], 1, c),
                     };
                     let (x, y) = (g.operand(x), g.operand(y));
-                    let product = x.facts.times(y.facts);
                     // At most five rounds of K terms.
-                    facts.set(Facts { magnitude: product.magnitude + bits(5 * k), ..product });
+                    facts.set(x.facts.dot(y.facts, 5 * k, None));
                     vec![g.cx.mma(g.at, Some(own), x.val, y.val)]
                 })
             })
@@ -147,11 +145,9 @@ impl Grower {
         let tile = Type::Tile(sum, vec![m, n]);
         let acc = self.pick(c, |t, h| *t == tile && h.facts.is_exact()).filter(|_| d % 3 > 0);
         let acc = acc.map(|acc| if integers { acc } else { self.tame(acc, 7) });
-        let product = x.facts.times(y.facts);
-        let facts = match (integers, acc) {
-            (true, _) => Facts::same(31),
-            (false, None) => Facts { magnitude: product.magnitude + bits(k), ..product },
-            (false, Some(acc)) => acc.facts.plus(Facts { magnitude: product.magnitude + bits(k), ..product }),
+        let facts = match integers {
+            true => Facts::same(31),
+            false => x.facts.dot(y.facts, k, acc.map(|acc| acc.facts)),
         };
         held(self.cx.mma(self.at, acc.map(|x| x.val), x_val, y.val), facts)
     }
