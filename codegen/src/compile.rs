@@ -162,7 +162,7 @@ fn machine_code(compiled: &mut Compiled, kernels: &[Kernel], target: &'static Ta
         let group = target.machine().group_bytes;
         let roles = kernels.iter().map(|k| passes::lower_to_roles(k, group)).collect::<Result<Vec<_>, _>>()?;
         let mut wanted = sass::intents(&roles, target);
-        wanted.retain(|w| w.is_asked_for(&compiled.image.ptx));
+        wanted.retain(|w| w.is_asked_for(&compiled.mlir, &compiled.image.ptx));
         found.0.extend(sass::missing(code, &wanted));
     }
     if kernels.iter().any(|k| pinned_inflight(k).values().any(|running| *running > 0)) {

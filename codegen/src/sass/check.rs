@@ -9,13 +9,22 @@ use tile_lang::diag::Diagnostic;
 use tile_lang::ir::{Access, Kernel, OpKind, Role, Type};
 use tile_lang::span::Span;
 
+/// What does one thing.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Instructions {
+    /// Names in machine code, of which one suffices: generations call it differently.
+    pub any: &'static [&'static str],
+    /// Its name in the module and in PTX.
+    pub ptx: &'static str,
+}
+
 /// Something that a role's machine code must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intent {
     /// Whose code.
     pub role: Role,
-    /// Names of instructions; one of them suffices.
-    pub any: &'static [&'static str],
+    /// The instructions that do it.
+    pub by: &'static Instructions,
     /// What they are for.
     pub what: &'static str,
     /// Kernel that needs it.
@@ -27,30 +36,26 @@ pub struct Intent {
 }
 
 impl Intent {
-    /// Whether the PTX still asks for it: a product whose result nothing needs is gone before ptxas sees it.
-    pub fn is_asked_for(&self, ptx: &str) -> bool {
-        match self.any {
-            PRODUCTS => ptx.contains("mma.sync"),
-            SCALED_PRODUCTS => ptx.contains("block_scale"),
-            WARPGROUP_PRODUCTS => ptx.contains("wgmma.mma_async"),
-            _ => true,
-        }
+    /// Whether it is to be expected of ptxas. What the module has and the PTX hasn't is settled before: LLVM has found that it can
+    /// never run, as behind a condition that never holds, or that nothing needs its result.
+    pub fn is_asked_for(&self, module: &str, ptx: &str) -> bool {
+        ptx.contains(self.by.ptx) || !module.contains(self.by.ptx)
     }
 }
 
-/// Tensor core products from registers; several generations call them differently.
-const PRODUCTS: &[&str] = &["HMMA", "QMMA", "OMMA", "IMMA"];
+/// Tensor core products from registers.
+const PRODUCTS: &Instructions = &Instructions { any: &["HMMA", "QMMA", "OMMA", "IMMA"], ptx: "mma.sync" };
 /// Products of operands with block scales: of FP4 and of 8-bit floats.
-const SCALED_PRODUCTS: &[&str] = &["OMMA.SF", "QMMA.SF"];
-const SETS_REGISTERS: &[&str] = &["USETMAXREG"];
-const BULK_COPIES: &[&str] = &["UBLKCP"];
-const TENSOR_COPIES: &[&str] = &["UTMALDG"];
+const SCALED_PRODUCTS: &Instructions = &Instructions { any: &["OMMA.SF", "QMMA.SF"], ptx: "block_scale" };
+const SETS_REGISTERS: &Instructions = &Instructions { any: &["USETMAXREG"], ptx: "setmaxnreg" };
+const BULK_COPIES: &Instructions = &Instructions { any: &["UBLKCP"], ptx: "cp.async.bulk.shared" };
+const TENSOR_COPIES: &Instructions = &Instructions { any: &["UTMALDG"], ptx: "cp.async.bulk.tensor" };
 /// Products by warpgroups of 16-bit floats, of bytes and of integers.
-const WARPGROUP_PRODUCTS: &[&str] = &["HGMMA", "QGMMA", "IGMMA"];
-const LANE_COPIES: &[&str] = &["LDGSTS"];
-const BARRIERS: &[&str] = &["SYNCS"];
+const WARPGROUP_PRODUCTS: &Instructions = &Instructions { any: &["HGMMA", "QGMMA", "IGMMA"], ptx: "wgmma.mma_async" };
+const LANE_COPIES: &Instructions = &Instructions { any: &["LDGSTS"], ptx: "cp.async.cg" };
+const BARRIERS: &Instructions = &Instructions { any: &["SYNCS"], ptx: "mbarrier" };
 /// Before barriers had a unit of their own they were operations on shared memory.
-const BARRIERS_IN_MEMORY: &[&str] = &["LDS", "ATOMS"];
+const BARRIERS_IN_MEMORY: &Instructions = &Instructions { any: &["LDS", "ATOMS"], ptx: "mbarrier" };
 
 /// What kernels, split into roles, mean for a target.
 pub fn intents(kernels: &[Kernel], target: &Target) -> Vec<Intent> {
@@ -61,10 +66,10 @@ pub fn intents(kernels: &[Kernel], target: &Target) -> Vec<Intent> {
     };
     for k in kernels {
         for &(role, body) in &k.bodies {
-            let mut add = |any, what, span: Span| {
+            let mut add = |by, what, span: Span| {
                 if !out.iter().any(|i| i.role == role && i.what == what) {
                     let file = place(k, span).file;
-                    out.push(Intent { role, any, what, kernel: k.name.clone(), file, span });
+                    out.push(Intent { role, by, what, kernel: k.name.clone(), file, span });
                 }
             };
             if target.setmaxnreg && role != Role::All {
@@ -110,9 +115,9 @@ pub fn missing(sass: &Sass, intents: &[Intent]) -> Vec<Diagnostic> {
             Role::All => "kernel",
         };
         let part = sass.role(intent.role).or_else(|| sass.role(Role::All)).unwrap_or_default();
-        let found = sass.code.iter().zip(&part).any(|(i, inside)| *inside && intent.any.iter().any(|n| i.is(n)));
+        let found = sass.code.iter().zip(&part).any(|(i, inside)| *inside && intent.by.any.iter().any(|n| i.is(n)));
         if !found {
-            let names = intent.any.join(" or ");
+            let names = intent.by.any.join(" or ");
             out.push(Diagnostic {
                 code: "E41",
                 message: format!(
@@ -132,9 +137,9 @@ pub fn missing(sass: &Sass, intents: &[Intent]) -> Vec<Diagnostic> {
 mod tests {
     use super::*;
 
-    fn intent(role: Role, any: &'static [&'static str]) -> Intent {
+    fn intent(role: Role, by: &'static Instructions) -> Intent {
         let span = Span { file: 0, line: 3, col: 5, len: 2 };
-        Intent { role, any, what: "do it", kernel: "k".into(), file: "k.rs".into(), span }
+        Intent { role, by, what: "do it", kernel: "k".into(), file: "k.rs".into(), span }
     }
 
     #[test]
@@ -150,6 +155,17 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].contains("lacks HMMA") && told[0].contains("the consumers should do it"), "{told:?}");
         assert!(wrong.iter().all(|d| (d.code, d.span.line) == ("E41", 3)));
+    }
+
+    #[test]
+    fn what_llvm_has_removed_is_not_asked_for() {
+        let copy = "cp.async.bulk.tensor.2d.shared::cta.global.tile.mbarrier::complete_tx::bytes [%r1], [%rd1, {%r2, %r3}], [%r4];";
+        let wanted = intent(Role::Producer, TENSOR_COPIES);
+        assert!(wanted.is_asked_for(copy, copy));
+        assert!(!wanted.is_asked_for(copy, "ret;"));
+        // What the lowering forgot is a fault.
+        assert!(wanted.is_asked_for("llvm.return", "ret;"));
+        assert!(intent(Role::Producer, BULK_COPIES).is_asked_for(copy, copy));
     }
 
     #[test]

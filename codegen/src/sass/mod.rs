@@ -6,7 +6,7 @@
 mod check;
 mod report;
 
-pub use check::{Intent, intents, missing};
+pub use check::{Instructions, Intent, intents, missing};
 pub use report::{Counts, Loop, RoleSass, SassReport, report};
 
 use crate::explain::Place;

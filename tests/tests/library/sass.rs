@@ -1,9 +1,11 @@
 //! The machine code of every library kernel, role by role and loop by loop.
 
 use super::library;
+use tile_codegen::lower::ParamFacts;
 use tile_codegen::ptxas::disassemble;
 use tile_codegen::sass::Sass;
-use tile_lang::ir::OpKind;
+use tile_codegen::{Debug, compile_kernels, target};
+use tile_lang::ir::{OpKind, parse};
 use tile_tests::cases::Case;
 use tile_tests::sass::{Demands, check};
 
@@ -52,4 +54,21 @@ fn machine_code_with_its_products_elsewhere_is_refused() {
         let without: Vec<&str> = text.lines().filter(|l| !l.contains(dropped)).collect();
         assert!(!check(&without.join("\n")).is_empty(), "a kernel without {dropped} passes");
     }
+}
+
+#[test]
+fn a_copy_that_can_never_run_is_not_missed() {
+    let copies = |condition: &str| {
+        let text = format!(
+            "kernel @copy(%x: global<bf16, 2>, %y: global_mut<bf16, 2>) stage tile {{\n  %rows = dim[0] %x : i32\n  %i = work %rows : i32\n  \
+             %c = {condition} : bool\n  if %c {{\n    %0 = const 0 : i32\n    %s = stage %x, %i, %0 : smem<bf16, 16x64>\n    \
+             %t = read %s : tile<bf16, 16x64>\n    store %y, %t, %i, %0\n    yield\n  }} else {{\n    yield\n  }}\n}}\n"
+        );
+        let kernel = parse(&text, "copy.tile").unwrap();
+        let facts = [vec![ParamFacts::default(); kernel.params.len()]];
+        let compiled = compile_kernels("copy", &[kernel], &facts, target::DEFAULT, Debug::Strip).unwrap();
+        compiled.sass.expect("machine code").code.iter().filter(|i| i.is("UTMALDG")).count()
+    };
+    assert_eq!(copies("eq %i, %i"), 1);
+    assert_eq!(copies("ne %i, %i"), 0);
 }
