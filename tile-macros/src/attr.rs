@@ -1,7 +1,7 @@
 //! Arguments of the attributes.
 
-use crate::errors::{Errors, SIGNATURE};
-use proc_macro2::{Span, TokenStream};
+use crate::errors::{Errors, SIGNATURE, is_nowhere};
+use proc_macro2::TokenStream;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
 
@@ -22,7 +22,7 @@ pub fn crate_path(args: TokenStream, errors: &mut Errors) -> syn::Path {
     match parser.parse2(args) {
         Ok(path) => path,
         Err(e) => {
-            let span = if e.span().start() == Span::call_site().start() { span } else { e.span() };
+            let span = if is_nowhere(e.span()) { span } else { e.span() };
             errors.push(
                 span,
                 SIGNATURE,

@@ -21,6 +21,13 @@ pub const SLOT: &str = "E24";
 /// A role in the wrong place, or one that changes what others see.
 pub const ROLE: &str = "E33";
 
+/// Whether an error of the Rust parser stands at no token: at the end of the input it stands at the whole attribute, whatever it says. It
+/// belongs to the last token then.
+pub fn is_nowhere(span: Span) -> bool {
+    let attribute = Span::call_site();
+    (span.start(), span.end()) == (attribute.start(), attribute.end())
+}
+
 impl Errors {
     /// Adds one: what is wrong and the fix.
     pub fn push(&mut self, span: Span, code: &str, what: impl AsRef<str>, fix: impl AsRef<str>) {
@@ -32,10 +39,11 @@ impl Errors {
     pub fn not_a_function(&mut self, item: &TokenStream, error: syn::Error) {
         match syn::parse2::<syn::Item>(item.clone()) {
             Ok(syn::Item::Fn(_) | syn::Item::Verbatim(_)) | Err(_) => {
-                let text = error.to_string();
-                // At the end of the input there is no token: the error belongs to the last one.
-                let end = item.clone().into_iter().last().filter(|_| text.starts_with("unexpected end of input"));
-                self.0.push(end.map_or(error, |last| syn::Error::new(last.span(), text)));
+                let last = item.clone().into_iter().last().filter(|_| is_nowhere(error.span()));
+                self.0.push(match last {
+                    Some(last) => syn::Error::new(last.span(), &error),
+                    None => error,
+                });
             }
             Ok(other) => self.push(other.span(), SIGNATURE, "the attribute belongs on a function", "remove it"),
         }

@@ -5,7 +5,7 @@ mod fuzz;
 
 use crate::ast::FunctionKind;
 use crate::{expand_function, model, schedule};
-use damage::{Random, found, library, misplaced, survives};
+use damage::{Random, found, library, misplaced, survives, undelimited, written};
 use proc_macro2::TokenStream;
 use quote::quote;
 
@@ -78,6 +78,14 @@ fn damaged_kernels_of_the_library_never_panic() {
             survives(&item);
         }
     }
+}
+
+#[test]
+fn groups_without_delimiters_are_kept_in_findings() {
+    let text = "x : __undelimited { super (__undelimited { }) } < f32 >";
+    let read = undelimited(tokens(text));
+    assert!(!read.to_string().contains("__undelimited"), "{read}");
+    assert_eq!(written(&read), tokens(text).to_string());
 }
 
 fn tokens(source: &str) -> TokenStream {

@@ -1,6 +1,6 @@
 //! The macros' fuzz target: a test that runs for minutes, since nothing but this crate can call them.
 
-use super::damage::{Random, findings, found, library, survives};
+use super::damage::{Random, findings, found, library, survives, written};
 use super::{SOURCES, tokens};
 use proc_macro2::TokenStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,7 +36,7 @@ fn fuzz() {
             for _ in 0..1 + random.below(8) {
                 item = random.damage(item);
             }
-            let text = item.to_string();
+            let text = written(&item);
             *CURRENT.lock().unwrap_or_else(|e| e.into_inner()) = Some((Instant::now(), text.clone()));
             inputs += 1;
             if catch_unwind(AssertUnwindSafe(|| survives(&item))).is_err() {

@@ -1,0 +1,1 @@
+fn wrong (self , x : & [f32] , (i32 , i32) : (a keep b)) -> Option < i32

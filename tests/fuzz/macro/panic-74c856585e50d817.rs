@@ -1,0 +1,1 @@
+fn key < const BV : usize > (x : __undelimited { super } < f32 , BV >) -> Tile < i32 , BV > { let bits = x . to_bits () ; bits ^ ((bits >> 31) & 0x7fff_ffff) }

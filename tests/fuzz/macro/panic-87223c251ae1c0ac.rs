@@ -1,0 +1,1 @@
+fn wrong (self , x : & [f32] , (a , b) : (i32 , i32)) -> Option < i32 ! { while a > 0 { break ; } let Some (c) = b else { return None } ; loop { continue ; } let d = x ?. iter () . map (| y | a + y) . collect ::< Vec < _ >> () ; unsafe { assert ! (a == 0 , "{}" , b) } Point { x : a , .. d } . x . await }
