@@ -42,6 +42,8 @@ pub(super) enum Held {
 pub(super) struct SharedTile {
     /// Address of the whole tile.
     pub base: Ssa,
+    /// The same as a number, i32, the same in all lanes of a warp.
+    pub address: Ssa,
     /// Element type.
     pub dtype: DType,
     /// Storage of the whole tile.

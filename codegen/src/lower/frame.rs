@@ -297,6 +297,13 @@ impl Frame {
     ) -> Result<(), CodegenError> {
         let k = &p.kernel;
         let Some(block) = k.body(role) else { return Ok(()) };
+        let (head, inside, done, item) = (self.e.label(), self.e.label(), self.e.label(), self.e.fresh());
+        self.e.br(&head, &[(self.cta.clone(), "i32")]);
+        self.e.block(&head, &format!("({item}: i32)"));
+        let more = self.e.icmp("slt", &item, items, "i32");
+        self.e.cond_br(&more, &inside, &done);
+        self.e.block(&inside, "");
+        // Read again for each item: what one needs only at its beginning takes no registers until the next one's.
         let (mut arrays, mut scalars) = (HashMap::new(), HashMap::new());
         let map_offsets = record::map_offsets(k);
         for (i, ((param, at), facts)) in k.params.iter().zip(record::param_offsets(k)).zip(&p.facts).enumerate() {
@@ -332,12 +339,6 @@ impl Frame {
         }
         let axes = work_axes(k);
         let extents: Vec<Ssa> = (0..axes).map(|i| self.field(record, record::EXTENTS + 4 * i)).collect();
-        let (head, inside, done, item) = (self.e.label(), self.e.label(), self.e.label(), self.e.fresh());
-        self.e.br(&head, &[(self.cta.clone(), "i32")]);
-        self.e.block(&head, &format!("({item}: i32)"));
-        let more = self.e.icmp("slt", &item, items, "i32");
-        self.e.cond_br(&more, &inside, &done);
-        self.e.block(&inside, "");
         let mut work = vec![Ssa::new(); axes];
         let mut rest = item.clone();
         for i in (0..axes).rev() {

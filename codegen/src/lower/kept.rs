@@ -51,6 +51,7 @@ impl Body<'_> {
         let (dtype, tile) = (self.dtype(v), [*rows, *columns]);
         let size = dtype.bits() / 8;
         let base = self.e.offset_const(&self.map.kept_base.clone(), at, 3);
+        let address = self.e.add_const(&self.map.kept_address.clone(), at as i64);
         self.notes.keep(v, at..at + rows * columns * dtype.bits() / 8);
         // Bits of a coordinate are the thread's or the register's: so are those of the address, and of what is xor-ed to it.
         let plain = |row: usize, byte: usize| byte / PANEL_BYTES * tile[0] * PANEL_BYTES + row * PANEL_BYTES;
@@ -97,7 +98,7 @@ impl Body<'_> {
             }
         }
         let packing = Packing { tile, order: TileOrder::Swizzled };
-        self.kept.insert(v, SharedTile { base, dtype, packing, offset: [0, 0], transposed: false });
+        self.kept.insert(v, SharedTile { base, address, dtype, packing, offset: [0, 0], transposed: false });
         Ok(())
     }
 }

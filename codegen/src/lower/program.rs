@@ -81,6 +81,7 @@ pub(super) struct SharedMap {
     pub ring_base: Ssa,
     pub ring_address: Ssa,
     pub kept_base: Ssa,
+    pub kept_address: Ssa,
     pub exchange_base: Ssa,
     /// Where the role that is being emitted ends.
     pub leave: String,
@@ -224,6 +225,7 @@ fn emit(
         let ctas = e.op("nvvm.read.ptx.sreg.nctaid.x : i32");
         let shared = e.op("llvm.mlir.addressof @shared : !llvm.ptr<3>");
         let address = e.op(&format!("llvm.ptrtoint {shared} : !llvm.ptr<3> to i32"));
+        let address = sync::of_first_lane(e, &address);
         let one = e.i32(1);
         let states: Vec<Ssa> =
             (0..13).map(|_| e.op(&format!("llvm.alloca {one} x i32 : (i32) -> !llvm.ptr"))).collect();
@@ -238,6 +240,7 @@ fn emit(
         ring_address: at(&mut e, RING_BASE),
         ring_base: e.entry(|e| e.offset_const(&shared, RING_BASE, 3)),
         kept_base: e.entry(|e| e.offset_const(&shared, kept, 3)),
+        kept_address: at(&mut e, kept),
         exchange_base: e.entry(|e| e.offset_const(&shared, exchange, 3)),
         leave: String::new(),
         slot_bytes,

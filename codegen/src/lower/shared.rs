@@ -205,9 +205,11 @@ impl Body<'_> {
         let offset = self.e.bin("mul", &cursor.index, &slot, "i32");
         let ring = self.map.ring_base.clone();
         let base = self.e.offset(&ring, &offset, "i32", 3);
+        let address = self.e.bin("add", &self.map.ring_address.clone(), &offset, "i32");
         for (number, (part, v)) in parts.iter().zip(&op.results).enumerate() {
             let tile = SharedTile {
                 base: self.e.offset_const(&base, part.offset, 3),
+                address: self.e.add_const(&address, part.offset as i64),
                 dtype: part.dtype,
                 packing: self.ring[self.ring_at][number].clone(),
                 offset: [0, 0],

@@ -9,6 +9,12 @@ pub(super) fn barrier_address(e: &mut Emitter, base: &Ssa, index: &Ssa) -> Ssa {
     e.bin("add", base, &offset, "i32")
 }
 
+/// A number (i32) that is the same in all lanes of a warp, as its first lane has it: this tells ptxas that it is the same, so that what is
+/// computed from it, descriptors and addresses of barriers, stays in uniform registers, of which a warp has one for all lanes.
+pub(super) fn of_first_lane(e: &mut Emitter, x: &Ssa) -> Ssa {
+    e.asm("shfl.sync.idx.b32 $0, $1, 0, 0x1f, 0xffffffff;", "=r,r", &[(x, "i32")], Some("i32"))
+}
+
 /// Next slot; the phase turns when the slots start over.
 pub(super) fn advance(e: &mut Emitter, state: &(Ssa, Ssa), index: &Ssa, phase: &Ssa, slots: usize) {
     let next = e.add_const(index, 1);

@@ -8,6 +8,7 @@ use super::body::{Body, Held, SharedTile};
 use super::emit::Ssa;
 use super::flight::Flight;
 use super::product::ptx_type;
+use super::sync;
 use crate::CodegenError;
 use crate::layout::descriptor::{StagedOperand, Terms};
 use crate::layout::{Layout, pack_of, warpgroup};
@@ -22,8 +23,16 @@ const ROWS: usize = 64;
 /// An operand in shared memory.
 struct Described {
     operand: StagedOperand,
-    /// The low word of the descriptor of its first terms, i32: the high one is the same for all.
+    /// The low word of the descriptor of its first terms, i32: the high one is the same for all. It is the same in all lanes, too.
     low: Ssa,
+}
+
+/// An operand of one instruction.
+enum Part {
+    /// A descriptor: its low word, but for so many units of 16 bytes, and its high word.
+    Staged { low: Ssa, ahead: usize, high: u32 },
+    /// Registers.
+    Words(Vec<Ssa>),
 }
 
 /// Where the first operand comes from.
@@ -85,13 +94,12 @@ impl Body<'_> {
         first.set_words(&words);
         let depth = second.operand.depth();
         for (i, at) in (0..k).step_by(depth).enumerate() {
-            let b = self.step(&second, at);
-            let a: Vec<(Ssa, &str)> = match &first {
-                First::Staged(a) => vec![(self.step(a, at), "l")],
-                First::Registers(words) => words[i].iter().map(|w| (w.clone(), "r")).collect(),
+            let parts = match &first {
+                First::Staged(a) => [a.step(at), second.step(at)],
+                First::Registers(words) => [Part::Words(words[i].to_vec()), second.step(at)],
             };
             let turned = [first.turned(), Some(second.operand.turned())];
-            self.multiply(&mut c, &shape, &a, &b, turned, i > 0 || !fresh);
+            self.multiply(&mut c, &shape, parts, turned, i > 0 || !fresh);
         }
         self.e.asm("wgmma.commit_group.sync.aligned;", "", &[], None);
         self.notes.own();
@@ -127,7 +135,7 @@ impl Body<'_> {
 
     fn described(&mut self, v: ValueId, terms: fn(bool) -> Terms, rows: Rows) -> Result<Described, CodegenError> {
         let found = self.kept.get(&v).or_else(|| self.shared.get(&v));
-        let Some(SharedTile { base, dtype, packing, offset, transposed }) = found.cloned() else {
+        let Some(SharedTile { address, dtype, packing, offset, transposed, .. }) = found.cloned() else {
             return self.broken("a warpgroup's operand that is not in shared memory");
         };
         let operand = StagedOperand { dtype, tile: packing.tile, start: offset, terms: terms(transposed) };
@@ -137,17 +145,12 @@ impl Body<'_> {
         if packing.order != TileOrder::Swizzled {
             return self.broken("a warpgroup's operand that is not stored swizzled");
         }
-        let address = self.e.op(&format!("llvm.ptrtoint {base} : !llvm.ptr<3> to i32"));
         let mut address = self.e.add_const(&address, operand.offset(0, 0) as i64);
         if rows == Rows::OfWarpgroup {
             // Each warpgroup has its own 64 rows.
-            let (thread, bytes) = (self.thread.clone(), operand.offset(ROWS, 0) - operand.offset(0, 0));
-            let group = self.e.entry(|e| {
-                let seven = e.i32(7);
-                let group = e.bin("lshr", &thread, &seven, "i32");
-                e.mul_const(&group, bytes as i64)
-            });
-            address = self.e.bin("add", &address, &group, "i32");
+            let (group, bytes) = (self.warpgroup(), operand.offset(ROWS, 0) - operand.offset(0, 0));
+            let ahead = self.e.entry(|e| e.mul_const(&group, bytes as i64));
+            address = self.e.bin("add", &address, &ahead, "i32");
         }
         let four = self.e.i32(4);
         let address = self.e.bin("lshr", &address, &four, "i32");
@@ -155,28 +158,37 @@ impl Body<'_> {
         Ok(Described { operand, low: self.e.add_const(&address, fields) })
     }
 
-    /// The descriptor some terms further on, i64.
-    fn step(&mut self, of: &Described, terms: usize) -> Ssa {
-        let bytes = of.operand.offset(0, terms) - of.operand.offset(0, 0);
-        let low = self.e.add_const(&of.low, (bytes >> 4) as i64);
-        let low = self.e.op(&format!("llvm.zext {low} : i32 to i64"));
-        let high = self.e.i64((of.operand.fields() >> 32 << 32) as i64);
-        self.e.bin("or", &low, &high, "i64")
+    /// This thread's warpgroup.
+    fn warpgroup(&mut self) -> Ssa {
+        let thread = self.thread.clone();
+        self.e.entry(|e| {
+            let seven = e.i32(7);
+            let own = e.bin("lshr", &thread, &seven, "i32");
+            sync::of_first_lane(e, &own)
+        })
     }
 
-    /// One instruction. `turned` says for operands in shared memory which way their terms run; `adds` whether `c` counts.
-    fn multiply(
-        &mut self,
-        c: &mut [Ssa],
-        shape: &Shape,
-        a: &[(Ssa, &str)],
-        b: &Ssa,
-        turned: [Option<u8>; 2],
-        adds: bool,
-    ) {
-        let count = c.len();
+    /// One instruction. `turned` says for operands in shared memory which way their terms run; `adds` whether `c` counts. Descriptors are
+    /// put together beside it: LLVM would compute those of a loop before it and keep them all.
+    fn multiply(&mut self, c: &mut [Ssa], shape: &Shape, parts: [Part; 2], turned: [Option<u8>; 2], adds: bool) {
+        let (mut others, mut before, mut names) = (Vec::new(), String::new(), Vec::new());
         let list = |from: usize, n: usize| (from..from + n).map(|i| format!("${i}")).collect::<Vec<_>>().join(",");
-        let first = if a.len() == 1 { list(count, 1) } else { format!("{{{}}}", list(count, a.len())) };
+        for (part, [word, descriptor]) in parts.into_iter().zip([["s", "a"], ["t", "b"]]) {
+            let at = c.len() + others.len();
+            match part {
+                Part::Staged { low, ahead, high } => {
+                    before.push_str(&format!(
+                        ".reg .b32 {word}; .reg .b64 {descriptor}; add.s32 {word}, ${at}, {ahead}; mov.b64 {descriptor}, {{{word}, {high}}}; "
+                    ));
+                    names.push(descriptor.to_owned());
+                    others.push((low, "r"));
+                }
+                Part::Words(words) => {
+                    names.push(format!("{{{}}}", list(at, words.len())));
+                    others.extend(words.into_iter().map(|w| (w, "r")));
+                }
+            }
+        }
         let [ta, tb] = shape.types;
         // Integers are neither negated nor turned, bytes not turned.
         let mut flags = String::new();
@@ -187,18 +199,16 @@ impl Body<'_> {
             turned.into_iter().flatten().for_each(|t| flags.push_str(&format!(", {t}")));
         }
         let text = format!(
-            "wgmma.mma_async.sync.aligned.m64n{}k{}.{}.{}.{} {{{}}}, {first}, ${}, {}{flags};",
+            "{{ {before}wgmma.mma_async.sync.aligned.m64n{}k{}.{}.{}.{} {{{}}}, {}, {}{flags}; }}",
             shape.n,
             256 / ta.bits(),
             if shape.sum == DType::I32 { "s32" } else { "f32" },
             ptx_type(ta),
             ptx_type(tb),
-            list(0, count),
-            count + a.len(),
+            list(0, c.len()),
+            names.join(", "),
             i32::from(adds),
         );
-        let mut others = a.to_vec();
-        others.push((b.clone(), "l"));
         self.tied(&text, c, &mut [], &others, shape.sum);
     }
 
@@ -232,6 +242,14 @@ enum Rows {
     OfWarpgroup,
     /// Those of all.
     All,
+}
+
+impl Described {
+    /// The descriptor some terms further on.
+    fn step(&self, terms: usize) -> Part {
+        let ahead = (self.operand.offset(0, terms) - self.operand.offset(0, 0)) >> 4;
+        Part::Staged { low: self.low.clone(), ahead, high: (self.operand.fields() >> 32) as u32 }
+    }
 }
 
 impl First {
