@@ -371,7 +371,9 @@ impl Assigner<'_> {
                     let [m, n] = [0, 1].map(|axis| self.k.ty(op.operands[0]).shape()[axis]);
                     let split = self.split(id, [m, n, self.k.ty(op.operands[1]).shape()[1]]);
                     let s = self.k.ty(v).shape();
-                    if op.operands[1] == v {
+                    if op.operands[1] == v && self.out.kept.contains_key(&v) {
+                        Some(Layout::chunks([s[0], s[1]], pack_of(self.element(v)), self.warps))
+                    } else if op.operands[1] == v {
                         Some(Layout::operand_a(s[0], s[1], split, pack_of(self.element(v))))
                     } else if op.operands[2] == v {
                         Some(Layout::operand_b(s[0], s[1], split, pack_of(self.element(v))))

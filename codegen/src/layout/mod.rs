@@ -168,6 +168,25 @@ impl Layout {
         Layout { shape: vec![m, k], reg, lane, warp, partial: [false; WARP_BITS] }
     }
 
+    /// A tile on its way to shared memory, where warpgroups' products take it from as their first operand: each lane holds 16 bytes of a
+    /// row, eight lanes 128 bytes, as arrays and swizzled panels are fastest read and written.
+    pub fn chunks(shape: [usize; 2], pack: u8, warps: usize) -> Layout {
+        let (rows, columns) = (log2(shape[0]) as u8, log2(shape[1]) as u8);
+        let mut bits = (0..columns).map(|b| (1, b)).chain((0..rows).map(|b| (0, b))).collect::<Vec<Bit>>();
+        let mut rest = bits.split_off((pack as usize + 2).min(columns as usize)).into_iter();
+        let lane = std::array::from_fn(|_| rest.next());
+        let mut rest: Vec<Bit> = rest.collect();
+        let mut of_warps = rest.split_off(rest.len().saturating_sub(log2(warps))).into_iter();
+        bits.extend(rest);
+        Layout {
+            shape: shape.to_vec(),
+            reg: bits,
+            lane,
+            warp: std::array::from_fn(|_| of_warps.next()),
+            partial: [false; WARP_BITS],
+        }
+    }
+
     /// The second operand, K×N.
     pub fn operand_b(k: usize, n: usize, split: MmaSplit, pack: u8) -> Layout {
         let (kb, nb) = (log2(k) - split.k, log2(n) - split.n);
@@ -313,6 +332,7 @@ mod tests {
                 assert!(split.m + split.n + split.k <= log2(warps));
                 covers(&Layout::accumulator(m, n, split));
                 covers(&Layout::operand_a(m, k, split, pack));
+                covers(&Layout::chunks([m, k], pack, warps));
                 covers(&Layout::operand_b(k, n, split, pack));
                 covers(&Layout::accumulator(m, n, split).combined());
             }

@@ -256,10 +256,14 @@ impl Body<'_> {
             }
             let w = registers.len();
             let memory_ty = if w == 1 { ty.to_owned() } else { format!("vector<{w}x{ty}>") };
-            let loaded = self.e.load(&pointer, &memory_ty, size * w, 1);
+            let mut loaded = self.e.load(&pointer, &memory_ty, size * w, 1);
+            // Of several elements one choice of words, which are fewer.
+            if let (Some(ok), true) = (&ok, w > 1) {
+                loaded = self.words_or_zero(ok, &loaded, &memory_ty, size * w);
+            }
             for (i, r) in registers.into_iter().enumerate() {
                 let mut v = if w == 1 { loaded.clone() } else { self.e.extract(&loaded, i, &memory_ty) };
-                if let Some(ok) = &ok {
+                if let (Some(ok), 1) = (&ok, w) {
                     v = self.e.select(ok, &v, &zero, ty);
                 }
                 if d == DType::Bool {
@@ -269,6 +273,26 @@ impl Body<'_> {
             }
         }
         self.define(result, Held::Elements(out))
+    }
+
+    /// What was loaded, of so many bytes, or zeros.
+    fn words_or_zero(&mut self, ok: &Ssa, loaded: &Ssa, ty: &str, bytes: usize) -> Ssa {
+        let (count, word) = if bytes.is_multiple_of(4) { (bytes / 4, "i32") } else { (1, "i16") };
+        let zero = if word == "i32" { self.e.i32(0) } else { self.e.i16(0) };
+        let words = if count == 1 { word.to_owned() } else { format!("vector<{count}x{word}>") };
+        let whole = self.e.bitcast(loaded, ty, &words);
+        if count == 1 {
+            let chosen = self.e.select(ok, &whole, &zero, word);
+            return self.e.bitcast(&chosen, &words, ty);
+        }
+        let chosen: Vec<Ssa> = (0..count)
+            .map(|i| {
+                let each = self.e.extract(&whole, i, &words);
+                self.e.select(ok, &each, &zero, word)
+            })
+            .collect();
+        let chosen = self.e.vector(&chosen, word);
+        self.e.bitcast(&chosen, &words, ty)
     }
 
     pub fn store(&mut self, op: &OpData) -> Result<(), CodegenError> {

@@ -70,7 +70,7 @@ impl Body<'_> {
         let own = self.thread_sum(&thread, &terms(&plain));
         let turned = self.thread_xor(&thread, &terms(&mixed));
         let neighbours = (0..).take_while(|i| layout.reg.contains(&(1, *i))).count();
-        let count = (1usize << neighbours).min(4 / size).max(1);
+        let count = (1usize << neighbours).min(CHUNK / size);
         for (r, first) in (0..layout.registers()).map(|r| (r, layout.register_offset(r))) {
             if first[1] % count != 0 {
                 continue;

@@ -6,8 +6,13 @@ use super::exchange::linear;
 use crate::CodegenError;
 use crate::layout::{Layout, WARP_BITS};
 use tile_lang::dtype::DType;
-use tile_lang::ir::{CmpOp, Fold, OpData, ReduceOp};
+use tile_lang::ir::{BinaryOp, CmpOp, Fold, OpData, ReduceOp};
 use tile_lang::protocol::Action;
+
+/// Running results that a thread has of a maximum or minimum at most, as the next comparison of one waits for its last one.
+const CHAINS: usize = 4;
+/// Elements of each of them at least.
+const LINKS: usize = 8;
 
 /// A running result: the value and, where its index is searched, that.
 type Best = (Ssa, Option<Ssa>);
@@ -24,7 +29,13 @@ impl Body<'_> {
 
         let (d, word) = (from, if from == DType::Bool { DType::I32 } else { from });
         let index_base = self.coordinates(&layout)[axis].clone();
-        let mut best: Vec<Option<Best>> = vec![None; rest.registers()];
+        // Other orders would round sums differently, and of equal numbers find another index first.
+        let chains = match kind {
+            Fold::Join(BinaryOp::Max | BinaryOp::Min) => elements.len() / rest.registers() / LINKS,
+            _ => 1,
+        };
+        let mut best: Vec<Vec<Best>> = vec![Vec::new(); rest.registers()];
+        let mut seen = vec![0; rest.registers()];
         for (r, v) in elements.iter().enumerate() {
             let mut at = layout.register_offset(r);
             let along = at.remove(axis);
@@ -34,12 +45,14 @@ impl Body<'_> {
                 // A truth value travels as an i32.
                 Fold::Join(_) => (self.widened(v, d), None),
             };
-            best[slot] = Some(match best[slot].take() {
-                None => item,
-                Some(b) => self.better(kind, word, b, item)?,
-            });
+            let chain = seen[slot] % chains.clamp(1, CHAINS);
+            seen[slot] += 1;
+            match best[slot].get(chain).cloned() {
+                None => best[slot].push(item),
+                Some(b) => best[slot][chain] = self.better(kind, word, b, item)?,
+            }
         }
-        let mut best: Vec<Best> = best.into_iter().flatten().collect();
+        let mut best = best.into_iter().map(|of| self.best_of(kind, word, of)).collect::<Result<Vec<_>, _>>()?;
         for (i, bit) in layout.lane.iter().enumerate() {
             if bit.is_some_and(|b| b.0 as usize == axis) {
                 let mut met = Vec::with_capacity(best.len());
@@ -65,6 +78,21 @@ impl Body<'_> {
             return Ok(());
         }
         self.define(y, Held::Elements(result))
+    }
+
+    /// The best of several, two at a time.
+    fn best_of(&mut self, kind: Fold, d: DType, mut of: Vec<Best>) -> Result<Best, CodegenError> {
+        while of.len() > 1 {
+            let mut met = Vec::with_capacity(of.len().div_ceil(2));
+            for two in of.chunks(2) {
+                met.push(match two {
+                    [a, b] => self.better(kind, d, a.clone(), b.clone())?,
+                    _ => two[0].clone(),
+                });
+            }
+            of = met;
+        }
+        Ok(of.into_iter().next().unwrap_or_default())
     }
 
     /// NaN never wins: it counts as the worst number.

@@ -63,9 +63,20 @@ fn seen<const BQ: usize, const BKV: usize>(
 ) -> Tile<f32, BQ, BKV> {
     let mut x = all;
     if BKV as i32 > limit.min(near + ahead + 1) || near + BQ as i32 > window {
-        x = x.keep(|r, c| c < limit && c <= near + r + ahead && c > near + r - window, HIDDEN);
+        x = x.keep(|r, c| c < (near + r + ahead + 1).min(limit) && c > near + r - window, HIDDEN);
     }
     x
+}
+
+/// Eight sums for each row, of every eighth element each: of scores as products leave them, these are sums within a thread, and a row's own
+/// waits until it is wanted.
+#[tile::func(crate = tile_lang)]
+fn eighths<const BQ: usize, const BKV: usize>(x: Tile<f32, BQ, BKV>) -> Tile<f32, BQ, 8> {
+    let mut sums = x.slice::<BQ, 8>(0, 0);
+    for u in 1..BKV / 8 {
+        sums += x.slice::<BQ, 8>(0, u * 8);
+    }
+    sums
 }
 
 /// Attention of `rows` [texts + 1], the first row of each text in `q` and the end of the last, over `keys` [texts] keys of each in
@@ -114,7 +125,8 @@ pub fn prefill<
         let (place, kv) = (total - count + row, h / (sinks.dim(0) / k.dim(1)));
         let mut queries = [Tile::<bf16, BQ, DC>::zero(); ND];
         for u in 0..ND {
-            queries[u] = q.load_at::<Tile<bf16, BQ, DC>>([first + row, h * (ND * DC) as i32 + (u * DC) as i32]);
+            let part = q.stage_at::<Smem<bf16, BQ, DC>>([first + row, h * (ND * DC) as i32 + (u * DC) as i32]);
+            queries[u] = part.read();
         }
         let begin = (place + 1 - window).max(0) / BKV as i32;
         let end = cdiv(total.min(place + ahead + BQ as i32), BKV);
@@ -124,7 +136,8 @@ pub fn prefill<
         let sink = Tile::<f32, BQ>::full(sinks.at([h]) * LOG2_E);
         let mut m = sink.max(x.row_max());
         let weights = (x - m.cols::<BKV>()).exp2();
-        let mut l = (sink - m).exp2() + weights.row_sum();
+        // Of the sink's weight, too, each of the eight sums has its part.
+        let mut l = eighths::<BQ, BKV>(weights) + ((sink - m).exp2() * 0.125).cols::<8>();
         let mut p = weights.cast::<bf16>();
         let mut o = Tile::<f32, BQ, DV>::zero();
         for j in begin + 1..end {
@@ -135,13 +148,13 @@ pub fn prefill<
             let next = m.max(x.row_max());
             let weights = (x - next.cols::<BKV>()).exp2();
             let shrink = (m - next).exp2();
-            l = l * shrink + weights.row_sum();
+            l = l * shrink.cols::<8>() + eighths::<BQ, BKV>(weights);
             o *= shrink.cols::<DV>();
             p = weights.cast::<bf16>();
             m = next;
         }
         o = weighed::<BQ, BKV, NV, VC, DV>(o, p, v, place_of::<BKV>(v, pages, text, end - 1), kv);
-        let y = (o * l.recip().cols::<DV>()).cast::<bf16>();
+        let y = (o * l.row_sum().recip().cols::<DV>()).cast::<bf16>();
         if row + BQ as i32 <= count {
             out.store_at([first + row, h * DV as i32], y);
         } else {
