@@ -161,9 +161,10 @@ pub(super) fn arrive_one(e: &mut Emitter, address: &Ssa) {
 pub(super) fn fence(e: &mut Emitter, fence: Fence) {
     match fence {
         Fence::Gpu => drop(e.asm("fence.acq_rel.gpu;", "", &[], None)),
-        Fence::ProxyAsync if e.target.copies == Copies::Bulk => drop(e.asm("fence.proxy.async;", "", &[], None)),
         // Copies by lanes go through the same proxy as other accesses.
-        Fence::ProxyAsync => {}
+        Fence::ProxyAsync | Fence::ProxyShared if e.target.copies == Copies::Lanes => {}
+        Fence::ProxyAsync => drop(e.asm("fence.proxy.async;", "", &[], None)),
+        Fence::ProxyShared => drop(e.asm("fence.proxy.async.shared::cta;", "", &[], None)),
     }
 }
 

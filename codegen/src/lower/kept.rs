@@ -36,8 +36,8 @@ impl Body<'_> {
         for operand in std::mem::take(&mut self.to_keep) {
             self.keep(&operand)?;
         }
-        actions::fence(self.e, Fence::ProxyAsync);
-        self.notes.note(Action::Fence(Fence::ProxyAsync, Who::EachWarp));
+        actions::fence(self.e, Fence::ProxyShared);
+        self.notes.note(Action::Fence(Fence::ProxyShared, Who::EachWarp));
         self.barrier();
         Ok(())
     }

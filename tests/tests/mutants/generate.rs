@@ -235,7 +235,11 @@ fn replaced(a: &Action) -> Vec<(&'static str, Action)> {
         }
         Action::Meet { id, threads } => vec![("fewer threads", Action::Meet { id, threads: threads - 32 })],
         Action::Fence(fence, who) => {
-            let other = if fence == Fence::Gpu { Fence::ProxyAsync } else { Fence::Gpu };
+            let other = match fence {
+                Fence::Gpu => Fence::ProxyAsync,
+                Fence::ProxyAsync => Fence::ProxyShared,
+                Fence::ProxyShared => Fence::Gpu,
+            };
             let turned = if who == Who::One { Who::EachWarp } else { Who::One };
             vec![("other fence", Action::Fence(other, who)), ("by others", Action::Fence(fence, turned))]
         }

@@ -96,8 +96,11 @@ pub enum Reach {
 pub enum Fence {
     /// `fence.acq_rel.gpu`: orders a counter's value with the data written before it was raised.
     Gpu,
-    /// `fence.proxy.async`: what was written through registers becomes visible to bulk copies, and the other way round.
+    /// `fence.proxy.async`: what was written through registers becomes visible to bulk copies, and the other way round. It waits until all that was
+    /// written to global memory is visible to the whole device.
     ProxyAsync,
+    /// `fence.proxy.async.shared::cta`: the same of the CTA's shared memory alone, to copies and products, without that wait.
+    ProxyShared,
 }
 
 /// A step of the protocol.

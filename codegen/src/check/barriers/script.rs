@@ -210,7 +210,7 @@ impl Writer<'_> {
                 self.push(Kind::Meet { id: *id, threads: *threads }, place);
             }
             Action::Fence(fence, who) => {
-                if (*fence, *who) == (Fence::ProxyAsync, Who::EachWarp) {
+                if *fence != Fence::Gpu && *who == Who::EachWarp {
                     self.kept_fenced();
                 }
                 self.push(Kind::Fence(*fence, *who), place);

@@ -70,6 +70,7 @@ impl<'a> Machine<'a> {
                 let agent = &mut self.agents[a];
                 match fence {
                     Fence::ProxyAsync => agent.sight.fence(),
+                    Fence::ProxyShared => agent.sight.fence_shared(),
                     Fence::Gpu => {
                         agent.sight.join(&agent.read);
                         agent.published.clone_from(&agent.sight);

@@ -141,7 +141,7 @@ impl Machine<'_> {
                     "keep each operand before the first product that takes it, in bytes of its own",
                 ));
             }
-            if !sight.fenced.covers(&world.space, write.by, write.time) {
+            if !sight.shared.covers(&world.space, write.by, write.time) {
                 return Err(Trap::new(
                     "E91",
                     format!("a product reads {what}, written through registers, without a proxy fence between"),

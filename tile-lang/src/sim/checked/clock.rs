@@ -100,27 +100,36 @@ pub(super) struct Sight {
     pub seen: Clock,
     /// At most `seen`. Copies see what was written through registers only as far as this.
     pub fenced: Clock,
+    /// The same of shared memory: at least `fenced`.
+    pub shared: Clock,
 }
 
 impl Sight {
     pub fn new(space: &Space) -> Self {
-        Sight { seen: Clock::new(space), fenced: Clock::new(space) }
+        Sight { seen: Clock::new(space), fenced: Clock::new(space), shared: Clock::new(space) }
     }
 
     pub fn join(&mut self, other: &Sight) {
         self.seen.join(&other.seen);
         self.fenced.join(&other.fenced);
+        self.shared.join(&other.shared);
     }
 
     /// What both know.
     pub fn meet(&mut self, other: &Sight) {
         self.seen.meet(&other.seen);
         self.fenced.meet(&other.fenced);
+        self.shared.meet(&other.shared);
     }
 
     /// A proxy fence: all that is seen is visible to copies from here on.
     pub fn fence(&mut self) {
-        let Sight { seen, fenced } = self;
-        fenced.join(seen);
+        self.fenced.join(&self.seen);
+        self.fence_shared();
+    }
+
+    /// The same of shared memory alone.
+    pub fn fence_shared(&mut self) {
+        self.shared.join(&self.seen);
     }
 }

@@ -77,6 +77,7 @@ impl Machine<'_> {
         let mut sight = self.agents[a].sight.clone();
         sight.seen.raise(component, time);
         sight.fenced.raise(component, time);
+        sight.shared.raise(component, time);
         let access = Access { by, time, place, turn };
         let (what, offset) = match ring {
             RingId::Tiles => self.tile_source(a, place, part, access)?,
