@@ -205,6 +205,10 @@ impl Body<'_> {
         let offset = self.e.bin("mul", &cursor.index, &slot, "i32");
         let ring = self.map.ring_base.clone();
         let base = self.e.offset(&ring, &offset, "i32", 3);
+        // Only products by warpgroups ask for the number; ptxas doesn't see that the cursor, carried through loops, is the same in all lanes.
+        let described = self.ring[self.ring_at].iter().any(|p| p.order == TileOrder::Swizzled);
+        let index = if described { sync::of_first_lane(self.e, &cursor.index) } else { cursor.index.clone() };
+        let offset = self.e.bin("mul", &index, &slot, "i32");
         let address = self.e.bin("add", &self.map.ring_address.clone(), &offset, "i32");
         for (number, (part, v)) in parts.iter().zip(&op.results).enumerate() {
             let tile = SharedTile {
