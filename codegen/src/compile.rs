@@ -110,7 +110,7 @@ fn program(
     let begin = Instant::now();
     let machine = target.machine();
     let assembled = lower::assemble(name, kernels, facts, machine)?;
-    let report = explain::report(name, kernels, &assembled, machine)?;
+    let report = explain::report(name, &assembled, machine);
     times.lowering = begin.elapsed();
     let begin = Instant::now();
     let layouts = check::assignments(&assembled.protocol, target);

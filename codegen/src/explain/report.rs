@@ -1,9 +1,8 @@
 //! The report on a program and its kernels.
 
-use crate::CodegenError;
 use crate::layout::{Assignment, Layout, MmaSplit, assign, consumer_warps, pack_of};
 use crate::lower::{Assembled, Machine};
-use crate::passes::lower_to_roles;
+use crate::schedule::Choice;
 use crate::target::Target;
 use serde::Serialize;
 use tile_lang::ir::{Access, BlockId, Kernel, OpData, OpId, OpKind, Role, Type, ValueId};
@@ -139,6 +138,8 @@ pub struct KernelReport {
     pub ring: RingReport,
     /// Its products.
     pub products: Vec<Product>,
+    /// What was chosen for them where its schedule pins nothing.
+    pub choices: Vec<Choice>,
 }
 
 /// What became of the kernels of a program.
@@ -152,16 +153,8 @@ pub struct ProgramReport {
     pub kernels: Vec<KernelReport>,
 }
 
-/// Reports on a program that [`crate::lower::assemble`] made of `kernels` for `machine`.
-///
-/// # Errors
-/// A kernel that can't be split into roles.
-pub fn report(
-    name: &str,
-    kernels: &[Kernel],
-    assembled: &Assembled,
-    machine: Machine,
-) -> Result<ProgramReport, CodegenError> {
+/// Reports on a program that [`crate::lower::assemble`] made for `machine`.
+pub fn report(name: &str, assembled: &Assembled, machine: Machine) -> ProgramReport {
     let ring = assembled.slots * assembled.slot_bytes;
     let kept = assembled.kept_bytes;
     let control = assembled.shared_bytes - ring - kept - assembled.exchange_bytes;
@@ -175,12 +168,14 @@ pub fn report(
         kept: Region { offset: control + ring, bytes: kept },
         exchange: Region { offset: control + ring + kept, bytes: assembled.exchange_bytes },
     };
+    let kernels = assembled.protocol.kernels.iter().zip(&assembled.packings).zip(&assembled.chosen);
     let kernels = kernels
-        .iter()
-        .zip(&assembled.packings)
-        .map(|(k, packings)| Ok(kernel_report(&lower_to_roles(k, machine.group_bytes)?, packings, machine.target)))
-        .collect::<Result<_, CodegenError>>()?;
-    Ok(ProgramReport { name: name.into(), shared, kernels })
+        .map(|((k, packings), chosen)| KernelReport {
+            choices: chosen.choices.clone(),
+            ..kernel_report(k, packings, machine.target)
+        })
+        .collect();
+    ProgramReport { name: name.into(), shared, kernels }
 }
 
 /// The report on one kernel that is split into roles; `packings` say how its weights are stored.
@@ -191,6 +186,7 @@ pub(super) fn kernel_report(k: &Kernel, packings: &[Option<Packing>], target: &T
         roles: Vec::new(),
         ring: RingReport::default(),
         products: Vec::new(),
+        choices: Vec::new(),
     };
     for &(role, body) in &k.bodies {
         let ops = ops_in(k, body);

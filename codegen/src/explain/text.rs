@@ -99,6 +99,12 @@ impl fmt::Display for KernelReport {
         for p in &self.products {
             write!(f, "\n  - {p}")?;
         }
+        if !self.choices.is_empty() {
+            write!(f, "\n  chosen, as the schedule leaves it open:")?;
+        }
+        for c in &self.choices {
+            write!(f, "\n  - {c}")?;
+        }
         Ok(())
     }
 }

@@ -1,8 +1,9 @@
 //! Loops and conditions: blocks with arguments.
 
 use super::body::{Body, Held, register_type};
+use super::crossing::Crossing;
 use super::emit::Ssa;
-use super::flight::{Crossing, Flight};
+use super::flight::Flight;
 use super::notes::Here;
 use crate::CodegenError;
 use crate::layout::Layout;

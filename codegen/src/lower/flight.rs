@@ -5,9 +5,10 @@
 //! carries may run into the next iteration, where the next product adds to the same registers without a wait.
 
 use super::body::{Body, Held, register_type};
+use super::crossing::{Crossing, crossing, slots_of};
 use super::emit::Ssa;
 use super::{actions, sync};
-use crate::layout::{Layout, warpgroup};
+use crate::layout::Layout;
 use tile_lang::dtype::DType;
 use tile_lang::ir::{OpData, OpId, OpKind, ValueId};
 use tile_lang::protocol::{Action, At, Barrier, Reach, RingId, Side, Who};
@@ -25,15 +26,6 @@ pub(super) struct Flight {
     /// The waits that took the slots that it reads.
     pub slots: Vec<OpId>,
     /// Releases that are put off until it is over.
-    pub put_off: Vec<OpId>,
-}
-
-/// A product that runs from one iteration of a loop into the next.
-#[derive(Clone, Debug)]
-pub(super) struct Crossing {
-    /// Which of the carried values is its sum.
-    pub carried: usize,
-    /// Releases in the loop that are put off until it is over.
     pub put_off: Vec<OpId>,
 }
 
@@ -163,64 +155,14 @@ impl Body<'_> {
         self.notes.note(Action::Arrive { barrier, at: At::PutOffBy(release), who: Who::EachWarp, reach });
     }
 
-    /// The product that may run over the end of a loop's body: the last one, whose sum is carried and used by nothing else after it.
+    /// The product that a loop hands on running.
     pub fn crossing(&self, op: &OpData) -> Option<Crossing> {
-        let block = op.blocks[0];
-        let ops = &self.k.block(block).ops;
-        let last = ops.iter().rposition(|id| self.k.op(*id).kind == OpKind::Mma)?;
-        let product = ops[last];
-        if !self.layouts.warpgroups.contains(&product) || self.may_run(product) == 0 {
-            return None;
-        }
-        // The next iteration would write the registers that it reads.
-        let first = self.k.op(product).operands[1];
-        if self.is_tile(first) && !self.kept.contains_key(&first) {
-            return None;
-        }
-        let (sum, rest) = (self.k.op(product).results[0], &ops[last + 1..]);
-        let (end, between) = rest.split_last()?;
-        if between.iter().any(|id| !self.k.op(*id).blocks.is_empty() || self.k.op(*id).operands.contains(&sum)) {
-            return None;
-        }
-        let carried = self.k.op(*end).operands.iter().position(|v| *v == sum)?;
-        let argument = self.k.block(block).args.get(carried + 1)?;
-        let native = self.layouts.native.get(argument)?;
-        let moved = |v: &ValueId| self.layouts.demands.get(v).is_some_and(|d| !d.is_empty());
-        if [Some(&sum), Some(argument), op.results.get(carried)].into_iter().flatten().any(moved) {
-            return None;
-        }
-        let [m, n] = *self.k.ty(sum).shape() else { return None };
-        if *native != Layout::accumulator(m, n, warpgroup::split(self.warps)) {
-            return None;
-        }
-        let slots = self.slots_of(product);
-        let put_off =
-            rest.iter().copied().filter(|id| self.released(*id).is_some_and(|w| slots.contains(&w))).collect();
-        Some(Crossing { carried, put_off })
+        crossing(self.k, &self.layouts, &self.definitions, op).filter(|c| self.may_run(c.product) > 0)
     }
 
     /// The waits that took the slots which a product's operands lie in.
     pub fn slots_of(&self, product: OpId) -> Vec<OpId> {
-        self.k.op(product).operands[1..].iter().filter_map(|v| self.taken_by(*v)).collect()
-    }
-
-    /// The wait whose slot a release gives back.
-    pub fn released(&self, release: OpId) -> Option<OpId> {
-        let op = self.k.op(release);
-        if op.kind != OpKind::RingRelease {
-            return None;
-        }
-        op.operands.first().and_then(|v| self.definitions[v.index()])
-    }
-
-    /// The wait that took the slot which a tile in shared memory is part of.
-    fn taken_by(&self, v: ValueId) -> Option<OpId> {
-        let id = self.definitions[v.index()]?;
-        match self.k.op(id).kind {
-            OpKind::RingWait(_) => Some(id),
-            OpKind::Transpose | OpKind::Slice(_) => self.taken_by(self.k.op(id).operands[0]),
-            _ => None,
-        }
+        slots_of(self.k, &self.definitions, product)
     }
 
     /// Whether an op's blocks start products or touch the ring, so that nothing may run on through one of its branches only.

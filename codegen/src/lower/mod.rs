@@ -8,6 +8,7 @@ mod actions;
 mod body;
 mod control;
 mod convert;
+mod crossing;
 mod debug;
 mod elementwise;
 mod emit;
@@ -34,6 +35,7 @@ mod sync;
 mod warpgroup;
 mod widen;
 
+pub(crate) use crossing::crossing;
 pub use facts::{ParamFacts, facts};
 pub(crate) use program::RECORD_SLOTS;
 pub use program::{Assembled, ENTRY, Machine, assemble};

@@ -15,7 +15,7 @@ use super::frame::Frame;
 use super::prepare::{Prepared, prepare};
 use super::resources::{REGISTER_FILE, RingSpace, SLOT_ALIGN, Threads, cluster, ring_slots, threads};
 use super::sync;
-use crate::schedule::with_pinned_split;
+use crate::schedule::{Chosen, RingRoom, choose, with_pinned_split};
 use crate::target::{self, Target};
 use crate::{CodegenError, protocol};
 use tile_lang::artifact::TensorBox;
@@ -72,6 +72,8 @@ pub struct Assembled {
     pub protocol: Protocol,
     /// Ops that say something about the run.
     pub sites: Vec<Site>,
+    /// The kernels as they came, with what was chosen for each in its schedule.
+    pub chosen: Vec<Chosen>,
 }
 
 /// Addresses in shared memory, and pointers to each role's ring position.
@@ -112,28 +114,45 @@ pub fn assemble(
     if !unsupported.is_empty() {
         return Err(CodegenError::Program(Diagnostics(unsupported)));
     }
-    let prepared =
+    let as_pinned =
         kernels.iter().zip(facts).map(|(k, f)| prepare(k, f, machine)).collect::<Result<Vec<_>, CodegenError>>()?;
-    let threads = threads(&prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), machine.target)?;
-    // One slot size for the whole program: what its largest transaction takes.
-    let used_bytes = prepared.iter().map(|p| p.slot_bytes).max().unwrap_or(0);
-    let slot_bytes = used_bytes.max(machine.group_bytes).next_multiple_of(SLOT_ALIGN);
+    let lowered: Vec<&Kernel> = as_pinned.iter().map(|p| &p.kernel).collect();
+    let threads = threads(&lowered, machine.target)?;
+    let cluster = cluster(&lowered, machine.target)?;
     // The first emission only measures the exchange area; the ring gets what is left.
-    let cluster = cluster(&prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), machine.target)?;
-    let measured = emit(&prepared, slot_bytes, 2, threads, cluster, machine.target)
-        .map_err(|e| with_pinned_split(&prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), e))?;
+    let measured = emit(&as_pinned, slot_bytes(&as_pinned, machine), 2, threads, cluster, machine.target)
+        .map_err(|e| with_pinned_split(&lowered, e))?;
     let exchange = measured.exchange_bytes.next_multiple_of(1024);
-    let kept = kept_bytes(&prepared);
+    let kept = kept_bytes(&as_pinned);
+    let room = RingRoom {
+        bytes: machine.shared_bytes.saturating_sub(RING_BASE + exchange + kept),
+        most_slots: MAX_SLOTS,
+        align: SLOT_ALIGN,
+        least: machine.group_bytes,
+    };
+    let chosen = choose(kernels, &lowered, machine, room)?;
+    let with_choices = |((p, c), f): ((Prepared, &Chosen), &Vec<ParamFacts>)| match c.choices[..] {
+        [] => Ok(p),
+        _ => prepare(&c.kernel, f, machine),
+    };
+    let prepared: Vec<Prepared> =
+        as_pinned.into_iter().zip(&chosen).zip(facts).map(with_choices).collect::<Result<_, _>>()?;
+    let slot_bytes = slot_bytes(&prepared, machine);
     let space = RingSpace {
         shared_bytes: machine.shared_bytes,
         control_bytes: RING_BASE,
         exchange_bytes: exchange,
         kept_bytes: kept,
         slot_bytes,
-        used_bytes,
+        used_bytes: used_bytes(&prepared),
     };
     let slots = ring_slots(name, &prepared.iter().map(|p| &p.kernel).collect::<Vec<_>>(), &space)?;
     let emitted = emit(&prepared, slot_bytes, slots, threads, cluster, machine.target)?;
+    if emitted.exchange_bytes > exchange {
+        let message =
+            format!("`{name}`: its choices need {} bytes to exchange, not {exchange}", emitted.exchange_bytes);
+        return Err(CodegenError::Plan(message));
+    }
     let boxes = prepared.iter().map(|p| p.boxes.clone()).collect();
     let (packings, kernels) = prepared.into_iter().map(|p| (p.packings, p.kernel)).unzip();
     let protocol = Protocol {
@@ -154,6 +173,7 @@ pub fn assemble(
         },
     };
     Ok(Assembled {
+        chosen,
         sites: Site::all(&protocol.kernels),
         mlir: emitted.mlir,
         shared_bytes: RING_BASE + slots * slot_bytes + kept + exchange,
@@ -166,6 +186,16 @@ pub fn assemble(
         boxes,
         protocol,
     })
+}
+
+/// Bytes of the program's largest transaction.
+fn used_bytes(prepared: &[Prepared]) -> usize {
+    prepared.iter().map(|p| p.slot_bytes).max().unwrap_or(0)
+}
+
+/// One slot size for the whole program: what its largest transaction takes.
+fn slot_bytes(prepared: &[Prepared], machine: Machine) -> usize {
+    used_bytes(prepared).max(machine.group_bytes).next_multiple_of(SLOT_ALIGN)
 }
 
 /// Bytes of kept operands: instructions run one after the other, so they share an area.

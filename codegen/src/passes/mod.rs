@@ -1,9 +1,11 @@
 //! Passes over tile IR, in the order that [`lower_to_roles`] runs them. A pass is one file and one function.
 
+mod derived;
 mod rank;
 mod ring;
 mod specialise;
 
+pub(crate) use derived::{Axis, Derived};
 pub(crate) use rank::{pinned_here, staged_alike};
 pub(crate) use ring::part_of;
 pub use ring::{MAX_SLOT_BYTES, RingGroup, ring_groups};

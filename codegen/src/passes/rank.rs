@@ -3,87 +3,16 @@
 //! In a kernel whose items are in the order of a cluster the last result of `work` is the item's rank ([`tile_lang::schedule::apply_order`]);
 //! nothing else tells the CTAs of a cluster apart, since they take items of one group at a time.
 
+use super::derived::{Axis, Derived};
 use crate::CodegenError;
 use std::collections::HashSet;
 use tile_lang::diag::{Diagnostic, Diagnostics, pointing};
-use tile_lang::ir::{BlockId, Kernel, OpId, OpKind, Role, ValueId};
-
-/// Values of a body that the rank decides on.
-struct Ranked {
-    values: HashSet<ValueId>,
-    grown: bool,
-}
-
-impl Ranked {
-    fn of(k: &Kernel, body: BlockId) -> Ranked {
-        let mut r = Ranked { values: HashSet::new(), grown: true };
-        // Values carried around loops may come back to earlier ops.
-        while std::mem::take(&mut r.grown) {
-            r.block(k, body);
-        }
-        r
-    }
-
-    fn has(&self, v: ValueId) -> bool {
-        self.values.contains(&v)
-    }
-
-    fn add(&mut self, v: ValueId) {
-        self.grown |= self.values.insert(v);
-    }
-
-    fn block(&mut self, k: &Kernel, block: BlockId) {
-        for &id in &k.block(block).ops {
-            let op = k.op(id);
-            if op.kind == OpKind::Work {
-                if let Some(rank) = op.results.last() {
-                    self.add(*rank);
-                }
-                continue;
-            }
-            for inner in &op.blocks {
-                self.block(k, *inner);
-            }
-            match op.kind {
-                // What is carried into a loop and what its end hands on; the trip count decides on all results.
-                OpKind::For { .. } => {
-                    let body = k.block(op.blocks[0]);
-                    let ends = body.ops.last().map(|e| k.op(*e).operands.clone()).unwrap_or_default();
-                    let bounds = op.operands[..2].iter().any(|v| self.has(*v));
-                    if self.has(op.operands[0]) {
-                        self.add(body.args[0]);
-                    }
-                    for (i, arg) in body.args.iter().skip(1).enumerate() {
-                        let carried = self.has(op.operands[i + 2]) || ends.get(i).is_some_and(|v| self.has(*v));
-                        if carried || bounds {
-                            self.add(*arg);
-                            self.add(op.results[i]);
-                        }
-                    }
-                }
-                OpKind::If => {
-                    let condition = self.has(op.operands[0]);
-                    for (i, result) in op.results.iter().enumerate() {
-                        let differs = |b: &BlockId| {
-                            let end = k.block(*b).ops.last().and_then(|e| k.op(*e).operands.get(i));
-                            end.is_some_and(|v| self.has(*v))
-                        };
-                        if condition || op.blocks.iter().any(differs) {
-                            self.add(*result);
-                        }
-                    }
-                }
-                _ if op.operands.iter().any(|v| self.has(*v)) => op.results.iter().for_each(|v| self.add(*v)),
-                _ => {}
-            }
-        }
-    }
-}
+use tile_lang::ir::{Kernel, OpId, OpKind, Role, ValueId};
 
 /// Arrays of which all CTAs of a cluster stage the same tiles, wherever they stage them.
 pub(crate) fn staged_alike(k: &Kernel) -> HashSet<ValueId> {
     let Some(producer) = k.body(Role::Producer).filter(|_| k.resources.cluster > 1) else { return HashSet::new() };
-    let ranked = Ranked::of(k, producer);
+    let ranked = Derived::of(k, producer, Axis::Last);
     let (mut alike, mut own) = (HashSet::new(), HashSet::new());
     k.walk(|_, op| {
         let OpKind::RingFill(parts) = &op.kind else { return };
@@ -104,7 +33,7 @@ pub(crate) fn staged_alike(k: &Kernel) -> HashSet<ValueId> {
 /// `E30` at each loop or condition around staged loads that the rank decides on, or where nothing is shared.
 pub(crate) fn in_step(k: &Kernel) -> Result<(), CodegenError> {
     let Some(producer) = k.body(Role::Producer).filter(|_| k.resources.cluster > 1) else { return Ok(()) };
-    let ranked = Ranked::of(k, producer);
+    let ranked = Derived::of(k, producer, Axis::Last);
     let mut errors = Vec::new();
     let size = k.resources.cluster;
     k.walk(|id, op| {

@@ -1,13 +1,13 @@
 //! The whole schedule of an instance: what its own schedule pins and what the compiler chose for the rest, so that nothing is
 //! left to choose when it is given back.
 
-use super::{machine_role, pinned_inflight};
+use super::{Chosen, machine_role, pinned_inflight};
 use crate::CodegenError;
 use crate::layout::assign;
 use crate::lower::{Assembled, Machine};
 use crate::passes::{lower_to_roles, ring_groups};
 use std::collections::BTreeMap;
-use tile_lang::ir::{Kernel, OpId, Role, Stage};
+use tile_lang::ir::{OpId, Role, Stage};
 use tile_lang::schedule::{
     InFlight, NamedOp, OpClass, OpName, Pinned, Raster, Ring, RoleSpec, Schedule, Split, named_ops, resolve,
 };
@@ -16,8 +16,12 @@ use tile_lang::span::Span;
 /// The schedule of a kernel as it was assembled in a program of its own.
 ///
 /// # Errors
-/// A kernel that can't be lowered.
-pub fn complete(kernel: &Kernel, assembled: &Assembled, machine: Machine) -> Result<Schedule, CodegenError> {
+/// A program of several kernels, or a kernel that can't be lowered.
+pub fn complete(assembled: &Assembled, machine: Machine) -> Result<Schedule, CodegenError> {
+    let [Chosen { kernel, .. }] = &assembled.chosen[..] else {
+        let message = format!("a schedule is of one kernel, this program has {}", assembled.chosen.len());
+        return Err(CodegenError::Plan(message));
+    };
     let own = kernel.schedule.as_deref().cloned().unwrap_or_default();
     let resolved = resolve(kernel, &own)?;
     let ops = named_ops(kernel);

@@ -4,14 +4,17 @@
 //! [`pinned`] checks what one kernel's schedule says, [`request`] hands it on: warps, registers and stages as requests to the program
 //! ([`tile_lang::ir::Resources`]); rings were groups of loads when the kernel was split into roles. What rings and roles don't say stays in the
 //! schedule of the kernel in roles: splits of products and products that may be left running, which layouts look up, and the order of
-//! items, which [`crate::passes`] makes arithmetic of. [`complete`] is the way back: the schedule of what was chosen.
+//! items, which [`crate::passes`] makes arithmetic of. What is left open for products by warpgroups [`choose()`] pins first. [`complete`] is the way back: the schedule of what was chosen.
 
+mod choose;
 mod complete;
 mod pipelined;
 mod refuse;
 mod rings;
 mod written;
 
+pub use choose::{Choice, Chosen};
+pub(crate) use choose::{RingRoom, choose};
 pub use complete::complete;
 pub(crate) use pipelined::pin_loops;
 pub(crate) use refuse::{unconvertible, with_pinned_split};

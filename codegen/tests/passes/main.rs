@@ -2,6 +2,7 @@
 
 mod checked;
 mod checkers;
+mod choices;
 mod codes;
 mod generated;
 mod kernels;

@@ -55,7 +55,7 @@ fn blocks(language: &str) -> Vec<String> {
 
 fn whole(kernel: &Kernel) -> Schedule {
     let assembled = program(std::slice::from_ref(kernel)).unwrap();
-    complete(kernel, &assembled, Machine::SM_90A).unwrap()
+    complete(&assembled, Machine::SM_90A).unwrap()
 }
 
 #[test]

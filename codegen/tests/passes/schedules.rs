@@ -38,7 +38,7 @@ fn a_complete_schedule_given_back_gives_the_same_module() {
         .unwrap();
     for kernel in [scaled::instance(128).unwrap(), three_kernel(), pair_kernel(), pinned] {
         let assembled = program(std::slice::from_ref(&kernel)).unwrap();
-        let chosen = complete(&kernel, &assembled, Machine::SM_90A).unwrap();
+        let chosen = complete(&assembled, Machine::SM_90A).unwrap();
         let text = chosen.to_string();
         let read = parse(&text, "chosen.sched").unwrap();
         assert!(diff(&chosen, &read).is_empty());

@@ -79,7 +79,7 @@ fn what_is_left_open_is_the_schedule_s() {
         assert!(text.contains(part), "{part}\n{text}");
     }
     // And in what the compiler says it chose, which can be given back.
-    let chosen = complete(&kernel, &assembled, Machine::SM_90A).unwrap().to_string();
+    let chosen = complete(&assembled, Machine::SM_90A).unwrap().to_string();
     let plain = Kernel { schedule: None, ..kernel };
     let again = parse(&chosen, "chosen.sched").unwrap().attach(plain).unwrap();
     assert_eq!(program(&[again]).unwrap().mlir, assembled.mlir, "{chosen}");

@@ -25,9 +25,8 @@ macro_rules! samples {
 
 /// Schedules of the library's kernels, beside the compiler's own choices.
 pub fn schedules() -> Vec<ScheduleDef> {
-    use schedules::{alone, half, keys_and_values, neighbours, neighbours_running, running, shallow, warpgroup};
-    use schedules::{bias_running, fp8_blocks, fp8_blocks_neighbours, fp8_rows_running, fp8_running, grouped_running};
-    use schedules::{overlapped, steps, steps_neighbours_running, steps_running};
+    use schedules::{alone, apart, fp8_blocks_neighbours, half, keys_and_values, neighbours, overlapped, shallow};
+    use schedules::{waiting, warpgroup};
     vec![
         shallow::DEF,
         warpgroup::DEF,
@@ -35,17 +34,9 @@ pub fn schedules() -> Vec<ScheduleDef> {
         alone::DEF,
         keys_and_values::DEF,
         neighbours::DEF,
-        running::DEF,
-        neighbours_running::DEF,
-        steps::DEF,
-        steps_running::DEF,
-        steps_neighbours_running::DEF,
-        bias_running::DEF,
-        fp8_running::DEF,
-        fp8_rows_running::DEF,
-        fp8_blocks::DEF,
+        waiting::DEF,
+        apart::DEF,
         fp8_blocks_neighbours::DEF,
-        grouped_running::DEF,
         overlapped::DEF,
     ]
 }

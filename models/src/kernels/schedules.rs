@@ -1,7 +1,7 @@
 //! Schedules of some kernels that differ from what the compiler chooses. None of them changes a result; they are there to be
 //! compared with the compiler's choices, in tests and by hand.
 
-use super::{attention, gemm, gemm_epilogue, gemm_fp8, gemm_grouped, linear, prefill};
+use super::{attention, gemm, gemm_fp8, linear, prefill};
 use tile_lang::dsl::*;
 use tile_lang::tile;
 
@@ -47,77 +47,23 @@ pub fn neighbours() -> Schedule {
     Schedule::new().cluster(2).raster(Raster::Grouped(8))
 }
 
-/// A product runs on while the next one is started.
+/// Each product is waited for before the next one is started.
 #[tile::schedule(gemm::gemm, crate = tile_lang)]
-pub fn running() -> Schedule {
-    Schedule::new().inflight("k.acc", 1)
+pub fn waiting() -> Schedule {
+    Schedule::new().inflight("k.acc", 0)
 }
 
-/// Both.
+/// The operands of a step in slots of their own: slots are as large as the largest transaction, and operands of different sizes leave a part
+/// of every other one empty.
 #[tile::schedule(gemm::gemm, crate = tile_lang)]
-pub fn neighbours_running() -> Schedule {
-    Schedule::new().cluster(2).raster(Raster::Grouped(8)).inflight("k.acc", 1)
+pub fn apart() -> Schedule {
+    Schedule::new().ring("rows", ["k.at"]).ring("columns", ["k.bt"])
 }
 
-/// Both operands of a step in one slot: slots are as large as the largest transaction, and operands of different sizes in slots of their own
-/// leave a part of every other one empty.
-#[tile::schedule(gemm::gemm, crate = tile_lang)]
-pub fn steps() -> Schedule {
-    Schedule::new().ring("steps", ["k.at", "k.bt"])
-}
-
-/// The same with a product running on.
-#[tile::schedule(gemm::gemm, crate = tile_lang)]
-pub fn steps_running() -> Schedule {
-    Schedule::new().ring("steps", ["k.at", "k.bt"]).raster(Raster::Grouped(8)).inflight("k.acc", 1)
-}
-
-/// The same in clusters of two.
-#[tile::schedule(gemm::gemm, crate = tile_lang)]
-pub fn steps_neighbours_running() -> Schedule {
-    Schedule::new().ring("steps", ["k.at", "k.bt"]).cluster(2).raster(Raster::Grouped(8)).inflight("k.acc", 1)
-}
-
-/// As [`steps_running`], with an epilogue.
-#[tile::schedule(gemm_epilogue::gemm_bias, crate = tile_lang)]
-pub fn bias_running() -> Schedule {
-    Schedule::new().ring("steps", ["k.at", "k.bt"]).raster(Raster::Grouped(8)).inflight("k.acc", 1)
-}
-
-/// As [`steps_running`], of FP8.
-#[tile::schedule(gemm_fp8::gemm_fp8, crate = tile_lang)]
-pub fn fp8_running() -> Schedule {
-    Schedule::new().ring("steps", ["k.at", "k.bt"]).raster(Raster::Grouped(8)).inflight("k.acc", 1)
-}
-
-/// The same with scales for rows.
-#[tile::schedule(gemm_fp8::gemm_fp8_rows, crate = tile_lang)]
-pub fn fp8_rows_running() -> Schedule {
-    Schedule::new().ring("steps", ["k.at", "k.bt"]).raster(Raster::Grouped(8)).inflight("k.acc", 1)
-}
-
-/// Both operands and the scales of a step in one slot; of an item with several parts, slots of one size: the columns' operand in one, the rows'
-/// operand of a part and its scales in another.
+/// Clusters of two bring the columns' operand once for both.
 #[tile::schedule(gemm_fp8::gemm_fp8_blocks, crate = tile_lang)]
-pub fn fp8_blocks(PARTS: usize) -> Schedule {
-    let slots = if PARTS == 1 {
-        Schedule::new().ring("steps", ["k.bt", "k.at", "k.rows"])
-    } else {
-        Schedule::new().ring("columns", ["k.bt"]).ring("rows", ["k.at", "k.rows"])
-    };
-    slots.raster(Raster::Grouped(8))
-}
-
-/// The same in clusters of two, which bring the columns' operand once for both.
-#[tile::schedule(gemm_fp8::gemm_fp8_blocks, crate = tile_lang)]
-pub fn fp8_blocks_neighbours(PARTS: usize) -> Schedule {
-    fp8_blocks(PARTS).cluster(2)
-}
-
-/// As [`steps_running`], of groups; a tile of rows meets all columns before the next one's turn, while it is in the L2 cache.
-#[tile::schedule(gemm_grouped::gemm_grouped, crate = tile_lang)]
-pub fn grouped_running() -> Schedule {
-    Schedule::new().ring("steps", ["k.at", "k.bt"]).inflight("k.acc", 1)
+pub fn fp8_blocks_neighbours() -> Schedule {
+    Schedule::new().cluster(2)
 }
 
 /// A block's weights are computed while the values of the block before it are added: the products of scores and of values are started one

@@ -2,8 +2,8 @@
 
 use super::super::error::CliError;
 use super::super::{Instance, Io, target};
-use super::lower;
 use super::select::KernelArgs;
+use super::{chosen, lower};
 use clap::ValueEnum;
 use std::path::PathBuf;
 use tile_codegen::explain::stages;
@@ -62,9 +62,9 @@ pub fn run(args: &Args, kernels: &[Instance], schedules: &[ScheduleDef], io: &mu
     let text = match args.stage {
         Stage::Tile if args.brief => format!("{kernel:#}"),
         Stage::Tile => kernel.to_string(),
-        Stage::Scheduled => stages::scheduled(&kernel, group, args.brief)?,
-        Stage::Specialised => stages::specialised(&kernel, group, args.brief)?,
-        Stage::Allocated => stages::allocated(&kernel, target.machine(), args.brief)?,
+        Stage::Scheduled => stages::scheduled(&chosen(&kernel, target)?, group, args.brief)?,
+        Stage::Specialised => stages::specialised(&chosen(&kernel, target)?, group, args.brief)?,
+        Stage::Allocated => stages::allocated(&chosen(&kernel, target)?, target.machine(), args.brief)?,
         Stage::Mlir if args.brief => stages::without_places(&lower(&kernel, target)?.mlir),
         Stage::Mlir => lower(&kernel, target)?.mlir,
         later => machine(later, &kernel, target, args.brief)?,

@@ -44,7 +44,7 @@ pub fn run(args: &Args, kernels: &[Instance], schedules: &[ScheduleDef], io: &mu
         return write_complete(&kernel, target, to, io);
     }
     if args.as_source {
-        let explicit = explicit_roles(&kernel, target.machine().group_bytes)?;
+        let explicit = explicit_roles(&super::chosen(&kernel, target)?, target.machine().group_bytes)?;
         return io.line(source_file(&explicit)?.trim_end());
     }
     let (report, code) = explained(&kernel, target)?;
@@ -98,6 +98,6 @@ fn explained(kernel: &Kernel, target: &'static Target) -> Result<(ProgramReport,
 #[cfg(not(feature = "llvm"))]
 fn explained(kernel: &Kernel, target: &'static Target) -> Result<(ProgramReport, Option<Code>), CliError> {
     let assembled = super::lower(kernel, target)?;
-    let report = report(&kernel.name, std::slice::from_ref(kernel), &assembled, target.machine())?;
+    let report = report(&kernel.name, &assembled, target.machine());
     Ok((report, None))
 }

@@ -136,6 +136,12 @@ fn lower(kernel: &Kernel, target: &'static Target) -> Result<lower::Assembled, C
     Ok(lower::assemble(&kernel.name, std::slice::from_ref(kernel), &nothing_known(kernel), target.machine())?)
 }
 
+/// A kernel with the compiler's choices in its schedule, as it is assembled by itself.
+fn chosen(kernel: &Kernel, target: &'static Target) -> Result<Kernel, CliError> {
+    let assembled = lower(kernel, target)?;
+    Ok(assembled.chosen.into_iter().next().map_or_else(|| kernel.clone(), |c| c.kernel))
+}
+
 /// As [`lower`], on to machine code.
 #[cfg(feature = "llvm")]
 fn compile(kernel: &Kernel, target: &'static Target) -> Result<tile_codegen::Compiled, CliError> {

@@ -90,7 +90,7 @@ pub fn write_complete(kernel: &Kernel, target: &'static Target, to: &str, io: &m
 }
 
 fn completed(kernel: &Kernel, target: &'static Target) -> Result<Schedule, CliError> {
-    Ok(complete(kernel, &lower(kernel, target)?, target.machine())?)
+    Ok(complete(&lower(kernel, target)?, target.machine())?)
 }
 
 /// What differs between two schedules of a kernel, the compiler's choices for what they don't pin included.

@@ -49,7 +49,7 @@ fn run() -> Result<Duration, String> {
         let target = target::first_for([&kernel]).unwrap_or(target::DEFAULT);
         let assembled = lowered(&kernel, target.machine())?;
         let (scheduled, ()) = mean(|| {
-            let whole = schedule::complete(&kernel, &assembled, target.machine()).map_err(|e| e.to_string())?;
+            let whole = schedule::complete(&assembled, target.machine()).map_err(|e| e.to_string())?;
             whole.attach(kernel.clone()).map(drop).map_err(|e| e.to_string())
         })?;
         let (checked, ()) = mean(|| {

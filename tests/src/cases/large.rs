@@ -16,10 +16,7 @@ use super::schedules::under;
 use super::{LARGE, Recipe};
 use tile_lang::DType::{Bf16, F32};
 use tile_models::graph::Format;
-use tile_models::kernels::schedules::{
-    bias_running, fp8_blocks, fp8_blocks_neighbours, fp8_rows_running, fp8_running, grouped_running,
-    neighbours_running, overlapped, steps, steps_neighbours_running, steps_running,
-};
+use tile_models::kernels::schedules::{apart, fp8_blocks_neighbours, neighbours, overlapped, waiting};
 
 fn large(kernel: &str, make: impl Fn() -> Built + 'static) -> Recipe {
     let family = format!("{LARGE}{kernel}_");
@@ -49,26 +46,25 @@ fn dense_products(out: &mut Vec<Recipe>) {
     for extents @ [m, n, k] in ODD {
         let dense = bf16(Order::Nt, extents);
         let name = format!("gemm_{m}x{n}x{k}");
-        out.push(large(&name, move || under(gemm::gemm_case(dense)?, steps_running::DEF)));
+        out.push(large(&name, move || gemm::gemm_case(dense)));
     }
     for (order, name) in [(Order::Nn, "gemm_nn"), (Order::Tn, "gemm_tn"), (Order::Tt, "gemm_tt")] {
         out.push(large(name, move || gemm::gemm_case(bf16(order, [4096; 3]))));
     }
-    out.push(large("gemm_bias", || under(gemm_epilogue::bias_case_of([4096; 3])?, bias_running::DEF)));
+    out.push(large("gemm_bias", || gemm_epilogue::bias_case_of([4096; 3])));
     for extents @ [m, n, k] in [[4096; 3], [8192; 3]].into_iter().chain(ODD) {
         let of = |scales, tile| Fp8 { scales, extents, y: Bf16, tile, every: 1 };
         let tensor = of(Scales::Tensor, [128, 256, 128]);
-        out.push(large(&format!("gemm_fp8_{m}x{n}x{k}"), move || under(gemm_fp8::fp8_case(tensor)?, fp8_running::DEF)));
+        out.push(large(&format!("gemm_fp8_{m}x{n}x{k}"), move || gemm_fp8::fp8_case(tensor)));
         let name = format!("gemm_fp8_blocks_{m}x{n}x{k}");
-        for (parts, schedule) in
-            [1, 2].into_iter().flat_map(|p| [fp8_blocks::DEF, fp8_blocks_neighbours::DEF].map(|s| (p, s)))
-        {
+        for parts in [1, 2] {
             let blocks = of(Scales::Blocks, [128, 128, parts]);
-            out.push(large(&name, move || under(gemm_fp8::fp8_case(blocks)?, schedule)));
+            out.push(large(&name, move || gemm_fp8::fp8_case(blocks)));
+            out.push(large(&name, move || under(gemm_fp8::fp8_case(blocks)?, fp8_blocks_neighbours::DEF)));
         }
     }
     let rows = Fp8 { scales: Scales::Rows, extents: [4096; 3], y: Bf16, tile: [128, 256, 128], every: 1 };
-    out.push(large("gemm_fp8_rows", move || under(gemm_fp8::fp8_case(rows)?, fp8_rows_running::DEF)));
+    out.push(large("gemm_fp8_rows", move || gemm_fp8::fp8_case(rows)));
     for rows in [8192, 32768] {
         let groups = Grouped {
             counts: gemm_grouped::ragged(64, rows),
@@ -78,9 +74,7 @@ fn dense_products(out: &mut Vec<Recipe>) {
             tile: [128, 256, 64],
             bits: 7,
         };
-        out.push(large("gemm_grouped", move || {
-            under(gemm_grouped::grouped_case(groups.clone())?, grouped_running::DEF)
-        }));
+        out.push(large("gemm_grouped", move || gemm_grouped::grouped_case(groups.clone())));
     }
 }
 
@@ -104,7 +98,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
         let dense = Gemm { order: Order::Nt, extents: [m, n, k], x: Bf16, y: Bf16, tile: [128, 256, 64], every: 1 };
         let name = format!("gemm_{m}x{n}x{k}");
         out.push(large(&name, move || gemm::gemm_case(dense)));
-        for schedule in [neighbours_running::DEF, steps::DEF, steps_running::DEF, steps_neighbours_running::DEF] {
+        for schedule in [neighbours::DEF, waiting::DEF, apart::DEF] {
             out.push(large(&name, move || under(gemm::gemm_case(dense)?, schedule)));
         }
     }

@@ -1,6 +1,6 @@
 //! Kernels under the library's schedules: what must come out is what comes out without them.
 
-use super::{Case, attention, gemm, gemm_epilogue, gemm_fp8, gemm_grouped, linear, prefill};
+use super::{Case, attention, gemm, gemm_fp8, linear, prefill};
 use tile_lang::schedule::ScheduleDef;
 use tile_models::kernels::library;
 
@@ -12,8 +12,6 @@ pub(super) fn cases() -> Result<Vec<Case>, String> {
     for def in library::schedules() {
         let family = match def.kernel.name {
             name if name.starts_with("gemm_fp8") => gemm_fp8::cases,
-            "gemm_grouped" => gemm_grouped::cases,
-            name if name.starts_with("gemm_") => gemm_epilogue::cases,
             "gemm" => gemm::cases,
             "attention" => attention::cases,
             "prefill" => prefill::cases,

@@ -1,11 +1,13 @@
 //! The machine code of every library kernel, role by role and loop by loop.
 
 use super::library;
+use std::ops::RangeInclusive;
 use tile_codegen::lower::ParamFacts;
 use tile_codegen::ptxas::disassemble;
 use tile_codegen::sass::Sass;
 use tile_codegen::{Debug, compile_kernels, target};
-use tile_lang::ir::{OpKind, parse};
+use tile_lang::ir::{OpKind, Role, parse};
+use tile_models::kernels::library::samples;
 use tile_tests::cases::Case;
 use tile_tests::sass::{Demands, check};
 
@@ -32,6 +34,35 @@ fn kernels_are_specialised_pipelined_and_do_not_spill() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(streaming >= 16, "only {streaming} kernels multiply what they stage");
+}
+
+/// The loops of a kernel's consumers that multiply and have no such loop in them: products, and waits that leave one running. Nothing is known
+/// of the kernel's arguments, so that no loop is unrolled.
+fn running(name: &str) -> Vec<[usize; 2]> {
+    let sample = samples().into_iter().find(|s| s.def.name == name).unwrap();
+    let kernel = sample.def.instance(&sample.generics).unwrap();
+    let facts = vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()];
+    let compiled = compile_kernels(name, &[kernel], &[facts], target::DEFAULT, Debug::Strip).unwrap();
+    let sass = compiled.sass.expect("machine code");
+    let consumer = sass.role(Role::Consumer).unwrap();
+    let count = |l: &RangeInclusive<usize>, words: &[&str]| {
+        let all = |i: &usize| consumer[*i] && words.iter().all(|w| sass.code[*i].text.contains(w));
+        l.clone().filter(all).count()
+    };
+    let loops: Vec<_> = sass.loops(&consumer).into_iter().filter(|l| count(l, &["GMMA"]) > 0).collect();
+    let within =
+        |a: &RangeInclusive<usize>, b: &RangeInclusive<usize>| a != b && b.contains(a.start()) && b.contains(a.end());
+    let inner = loops.iter().filter(|l| !loops.iter().any(|other| within(other, l)));
+    inner.map(|l| [count(l, &["GMMA"]), count(l, &["WARPGROUP.DEPBAR", "0x1"])]).collect()
+}
+
+#[test]
+fn products_run_on_while_the_next_step_begins() {
+    // A step is four instructions.
+    for kernel in ["gemm", "gemm_bias", "gemm_fp8", "gemm_grouped"] {
+        let loops = running(kernel);
+        assert!(!loops.is_empty() && loops.iter().all(|l| *l == [4, 1]), "{kernel}: {loops:?}");
+    }
 }
 
 #[test]

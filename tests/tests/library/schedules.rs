@@ -21,7 +21,7 @@ fn every_kernel_given_its_own_schedule_is_the_same_code() {
         let machine = fitting(plan).machine();
         let assembled = assemble(&plan.name, &plan.kernels, &facts(plan), machine);
         let assembled = assembled.unwrap_or_else(|e| panic!("{e}"));
-        let chosen = complete(&plan.kernels[0], &assembled, machine).unwrap_or_else(|e| panic!("{e}"));
+        let chosen = complete(&assembled, machine).unwrap_or_else(|e| panic!("{e}"));
         let mut again = plan.clone();
         let text = chosen.to_string();
         again.kernels[0] = chosen.attach(again.kernels[0].clone()).unwrap_or_else(|e| panic!("{text}\n{e}"));

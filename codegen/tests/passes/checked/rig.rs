@@ -102,6 +102,11 @@ pub fn dense_rows(rows: usize, k: usize, schedule: Schedule) -> Plan {
     rig.plan.stop = ElementRef { buffer: stop, element: 1 };
     let operands = [a, b, y].map(|id| rig.whole(id)).to_vec();
     rig.push(kernels::dense::instance().unwrap(), operands, "dense");
+    // The compiler would put both operands into one slot, and let products run.
+    let mut schedule = schedule.ring("rows", ["at"]).ring("columns", ["bt"]);
+    if schedule.inflight.is_empty() {
+        schedule = schedule.inflight("acc", 0);
+    }
     rig.plan.schedule(0, schedule).unwrap();
     rig.linked()
 }

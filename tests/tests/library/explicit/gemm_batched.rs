@@ -35,3 +35,9 @@ pub fn gemm_batched(a: &Global<bf16, 3>, b: &Global<bf16, 3>, c: &mut Global<bf1
         c.store([z, i, j], acc.cast::<bf16>());
     });
 }
+
+/// What rings and roles of `gemm_batched` don't say.
+#[tile::schedule(gemm_batched)]
+pub fn chosen() -> Schedule {
+    Schedule::new().inflight("k.acc", 1).raster(Raster::Grouped(8))
+}

@@ -58,3 +58,9 @@ pub fn gemm_bias(a: &Global<bf16, 2>, b: &Global<bf16, 2>, bias: &Global<f32, 1>
         c.store([i, column_2], y_10.cast::<bf16>());
     });
 }
+
+/// What rings and roles of `gemm_bias` don't say.
+#[tile::schedule(gemm_bias)]
+pub fn chosen() -> Schedule {
+    Schedule::new().inflight("k.acc", 1).raster(Raster::Grouped(8))
+}

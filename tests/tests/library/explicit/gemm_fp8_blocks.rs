@@ -16,13 +16,10 @@ pub fn gemm_fp8_blocks(a: &Global<e4m3, 2>, a_scales: &Global<f32, 2>, b: &Globa
     require!(b_scales.dim(0) == cdiv(b.dim(0), 128i32));
     require!(b_scales.dim(1) == cdiv(b.dim(1), 128i32));
     let [i, j] = work([cdiv(a.dim(0), 128i32), cdiv(b.dim(0), 128i32)]);
-    let ring = Ring::<Smem<e4m3, 128, 128>>::new::<0>();
-    let ring_2 = Ring::<Smem<f32, 1, 128>>::new::<0>();
+    let ring = Ring::<(Smem<e4m3, 128, 128>, Smem<e4m3, 128, 128>, Smem<f32, 1, 128>)>::new::<0>();
     role("load", 0, 0, || {
         for k in 0..cdiv(a.dim(1), 128i32) {
-            ring.acquire().fill(b, [j, k]).commit();
-            ring.acquire().fill(a, [(i * 1) + 0, k]).commit();
-            ring_2.acquire().fill(a_scales, [k, (i * 1) + 0]).commit();
+            ring.acquire().fill_at(b, [j * 128, k * 128]).fill_at(a, [((i * 1) + 0) * 128, k * 128]).fill_at(a_scales, [k, ((i * 1) + 0) * 128]).commit();
         }
     });
     role("math", 0, 0, || {
@@ -30,19 +27,18 @@ pub fn gemm_fp8_blocks(a: &Global<e4m3, 2>, a_scales: &Global<f32, 2>, b: &Globa
         for k_2 in 0..cdiv(a.dim(1), 128i32) {
             let block = b_scales.at([(j * 128) / 128, k_2]);
             let slot = ring.wait();
-            let bt = slot.get();
-            let slot_2 = ring.wait();
-            let at = slot_2.get();
-            let slot_3 = ring_2.wait();
-            let rows = slot_3.get();
-            let t = rows.read();
-            slot_3.release();
-            let scale = t.col_sum() * block;
+            let (bt, at, rows) = slot.get();
+            let scale = rows.read().col_sum() * block;
             let part = mma(at, bt.t());
-            slot_2.release();
             slot.release();
             acc0 = acc0 + (part * scale.cols::<128>());
         }
         c.store([(i * 1) + 0, j], acc0.cast::<bf16>());
     });
+}
+
+/// What rings and roles of `gemm_fp8_blocks` don't say.
+#[tile::schedule(gemm_fp8_blocks)]
+pub fn chosen() -> Schedule {
+    Schedule::new().raster(Raster::Grouped(8))
 }

@@ -13,23 +13,18 @@ pub fn gemm_fp8_rows(a: &Global<e4m3, 2>, a_scales: &Global<f32, 1>, b: &Global<
     require!(a_scales.dim(0) == a.dim(0));
     require!(b_scales.dim(0) == b.dim(0));
     let [i, j] = work([cdiv(a.dim(0), 128i32), cdiv(b.dim(0), 256i32)]);
-    let ring = Ring::<Smem<e4m3, 128, 128>>::new::<0>();
-    let ring_2 = Ring::<Smem<e4m3, 256, 128>>::new::<0>();
+    let ring = Ring::<(Smem<e4m3, 128, 128>, Smem<e4m3, 256, 128>)>::new::<0>();
     role("load", 0, 0, || {
         for k in 0..cdiv(a.dim(1), 128i32) {
-            ring.acquire().fill(a, [i, k]).commit();
-            ring_2.acquire().fill(b, [j, k]).commit();
+            ring.acquire().fill(a, [i, k]).fill(b, [j, k]).commit();
         }
     });
     role("math", 0, 0, || {
         let mut acc = Tile::<f32, 128, 256>::zero();
         'k: for _ in 0..cdiv(a.dim(1), 128i32) {
             let slot = ring.wait();
-            let at = slot.get();
-            let slot_2 = ring_2.wait();
-            let bt = slot_2.get();
+            let (at, bt) = slot.get();
             acc.mma(at, bt.t());
-            slot_2.release();
             slot.release();
         }
         let rows = a_scales.load::<Tile<f32, 128>>([i]).cols::<64>();
@@ -50,4 +45,10 @@ pub fn gemm_fp8_rows(a: &Global<e4m3, 2>, a_scales: &Global<f32, 1>, b: &Global<
         let t_4 = ((acc.slice::<128, 64>(0, 192) * rows) * columns_4).cast::<bf16>();
         c.store([i, column_4], t_4);
     });
+}
+
+/// What rings and roles of `gemm_fp8_rows` don't say.
+#[tile::schedule(gemm_fp8_rows)]
+pub fn chosen() -> Schedule {
+    Schedule::new().inflight("k.acc", 1).raster(Raster::Grouped(8))
 }

@@ -11,23 +11,18 @@ pub fn gemm(a: &Global<bf16, 2>, b: &Global<bf16, 2>, c: &mut Global<bf16, 2>) {
     require!(a.dim(1) > 0);
     require!((a.dim(1) % 8) == 0);
     let [i, j] = work([cdiv(a.dim(0), 128i32), cdiv(b.dim(0), 256i32)]);
-    let ring = Ring::<Smem<bf16, 128, 64>>::new::<0>();
-    let ring_2 = Ring::<Smem<bf16, 256, 64>>::new::<0>();
+    let ring = Ring::<(Smem<bf16, 128, 64>, Smem<bf16, 256, 64>)>::new::<0>();
     role("load", 0, 0, || {
         for k in 0..cdiv(a.dim(1), 64i32) {
-            ring.acquire().fill(a, [i, k]).commit();
-            ring_2.acquire().fill(b, [j, k]).commit();
+            ring.acquire().fill(a, [i, k]).fill(b, [j, k]).commit();
         }
     });
     role("math", 0, 0, || {
         let mut acc = Tile::<f32, 128, 256>::zero();
         'k: for _ in 0..cdiv(a.dim(1), 64i32) {
             let slot = ring.wait();
-            let at = slot.get();
-            let slot_2 = ring_2.wait();
-            let bt = slot_2.get();
+            let (at, bt) = slot.get();
             acc.mma(at, bt.t());
-            slot_2.release();
             slot.release();
         }
         c.store([i, j], acc.cast::<bf16>());
@@ -37,5 +32,5 @@ pub fn gemm(a: &Global<bf16, 2>, b: &Global<bf16, 2>, c: &mut Global<bf16, 2>) {
 /// What rings and roles of `gemm` don't say.
 #[tile::schedule(gemm)]
 pub fn neighbours() -> Schedule {
-    Schedule::new().raster(Raster::Grouped(8)).cluster(2)
+    Schedule::new().inflight("k.acc", 1).raster(Raster::Grouped(8)).cluster(2)
 }

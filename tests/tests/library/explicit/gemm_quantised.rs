@@ -46,3 +46,9 @@ pub fn gemm_quantised(a: &Global<bf16, 2>, b: &Global<bf16, 2>, c: &mut Global<e
         c.store([i, (2 * block) + 1], (y_4 * of_rows.recip().cols::<64>()).cast::<e4m3>());
     });
 }
+
+/// What rings and roles of `gemm_quantised` don't say.
+#[tile::schedule(gemm_quantised)]
+pub fn chosen() -> Schedule {
+    Schedule::new().inflight("k.acc", 1).raster(Raster::Grouped(8))
+}

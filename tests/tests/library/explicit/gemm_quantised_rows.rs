@@ -39,3 +39,9 @@ pub fn gemm_quantised_rows(a: &Global<bf16, 2>, b: &Global<bf16, 2>, scales: &Gl
         c.store([i, (j * 2) + 1], (y_4 * of_rows.recip().cols::<64>()).cast::<e4m3>());
     });
 }
+
+/// What rings and roles of `gemm_quantised_rows` don't say.
+#[tile::schedule(gemm_quantised_rows)]
+pub fn chosen() -> Schedule {
+    Schedule::new().inflight("k.acc", 1).raster(Raster::Grouped(8))
+}

@@ -42,3 +42,9 @@ pub fn gemm_residual(a: &Global<bf16, 2>, b: &Global<bf16, 2>, bias: &Global<f32
         c.store([i, column_2], x_4);
     });
 }
+
+/// What rings and roles of `gemm_residual` don't say.
+#[tile::schedule(gemm_residual)]
+pub fn chosen() -> Schedule {
+    Schedule::new().inflight("k.acc", 1).raster(Raster::Grouped(8))
+}

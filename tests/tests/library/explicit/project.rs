@@ -28,3 +28,9 @@ pub fn project(w: &Weight<bf16, 2>, x: &Global<bf16, 2>, y: &mut Global<f32, 2>)
         y.store([i, j], acc);
     });
 }
+
+/// What rings and roles of `project` don't say.
+#[tile::schedule(project)]
+pub fn chosen() -> Schedule {
+    Schedule::new().inflight("k.acc", 1).raster(Raster::Grouped(8))
+}
