@@ -32,7 +32,7 @@ pub fn run(args: &Args, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), Cli
         return io.json(&json!({ "kernel": args.kernel, "extents": extents, "variants": list }));
     }
     let [m, n, k] = extents;
-    io.line(&format!("{} {m}x{n}x{k}: {}", args.kernel, flags(best)))?;
+    io.line(format!("{} {m}x{n}x{k}: {}", args.kernel, flags(best)))?;
     for p in list.iter().take(SHOWN) {
         let [am, an, ak] = p.measured_at;
         let from = if p.is_measured(extents) {
@@ -41,10 +41,10 @@ pub fn run(args: &Args, kernels: &[Instance], io: &mut Io<'_>) -> Result<(), Cli
             format!("from {:.1} us at {am}x{an}x{ak} on {}, by rounds of tiles and terms", p.measured_us, p.by)
         };
         let tile: Vec<String> = p.tile.iter().map(usize::to_string).collect();
-        io.line(&format!("  {:9.1} us  {:12} {:24} {from}", p.us, tile.join("x"), p.schedule))?;
+        io.line(format!("  {:9.1} us  {:12} {:24} {from}", p.us, tile.join("x"), p.schedule))?;
     }
     if list.len() > SHOWN {
-        io.line(&format!("  {} slower ones", list.len() - SHOWN))?;
+        io.line(format!("  {} slower ones", list.len() - SHOWN))?;
     }
     Ok(())
 }
