@@ -71,15 +71,23 @@ fn order(block: BlockRef<'_, '_>) {
     }
 }
 
-/// Whether an op computes its results from its operands and does nothing else.
+/// Whether an op computes its result from its operands and does nothing else. A product, which has several results, stays where it is: ptxas
+/// takes the order of products over, and one that comes late keeps its operands' loads in flight beyond the end of a step.
 fn is_arithmetic(operation: OperationRef<'_, '_>) -> bool {
     let name = operation.name();
     let Ok(name) = name.as_string_ref().as_str() else { return false };
     match name.strip_prefix("llvm.") {
-        Some("inline_asm") => operation.inherent_attribute("has_side_effects").is_err(),
+        Some("inline_asm") => {
+            operation.inherent_attribute("has_side_effects").is_err() && !has_several_results(operation)
+        }
         Some(name) => ARITHMETIC.binary_search(&name).is_ok(),
         None => false,
     }
+}
+
+/// Whether an instruction's result is a structure of them.
+fn has_several_results(operation: OperationRef<'_, '_>) -> bool {
+    operation.result(0).is_ok_and(|r| r.r#type().to_string().starts_with("!llvm.struct"))
 }
 
 /// Puts a run of arithmetic in front of an op: what nothing of the run uses in the order it had, everything else where it is needed first.
