@@ -489,6 +489,20 @@ fn kernels_of_the_library() {
 }
 
 #[test]
+fn picks_say_what_speaks_for_them() {
+    let text = monotile(&["kernel", "pick", "gemm", "4096x4096x4096"]).good();
+    assert!(text.starts_with("gemm 4096x4096x4096: --generic ") && text.contains("measured on NVIDIA"), "{text}");
+    let other = monotile(&["kernel", "pick", "gemm", "5000x4096x4096", "--json"]).json();
+    let variants = other["variants"].as_array().unwrap();
+    assert!(variants.len() > 1 && variants.iter().all(|v| v["flags"].as_str().unwrap().contains("--schedule ")));
+    monotile(&["kernel", "pick", "gem", "8x8x8"]).refused(&["no such kernel", "`gemm`"]);
+    monotile(&["kernel", "pick", "linear", "8x8x8"]).refused(&["no measurements", "gemm"]);
+    for wrong in ["8x8", "8x8x0", "8x8xk", "8x8x8x8"] {
+        monotile(&["kernel", "pick", "gemm", wrong]).refused(&[wrong, "4096x4096x4096"]);
+    }
+}
+
+#[test]
 fn kernels_of_files() {
     let scratch = Scratch::new();
     let file = scratch.file("axpy.tile", AXPY);
