@@ -2,7 +2,7 @@
 
 use super::generate::{Edit, Mutation, Site};
 use tile_lang::ir::{Access, OpId, OpKind, Type, ValueId};
-use tile_lang::protocol::{Action, Barrier, Fence, Protocol, Side, Who};
+use tile_lang::protocol::{Action, At, Barrier, Fence, Protocol, Side, Who};
 
 /// Why a mutant behaves as the original, where that follows from the change alone.
 pub fn same(p: &Protocol, m: &Mutation) -> Option<&'static str> {
@@ -24,12 +24,19 @@ pub fn same(p: &Protocol, m: &Mutation) -> Option<&'static str> {
         }
         (Edit::Replace("by others", Action::Fence(_, Who::EachWarp)), _) => Some("more warps fence than need to"),
         (Edit::Repeat, Action::Keep { .. }) => Some("the same bytes once more"),
+        (Edit::Repeat, Action::WaitProducts { .. }) => Some("a second wait for the same products returns at once"),
+        (Edit::Repeat, Action::Arrive { at: At::PutOffBy(_), .. }) => {
+            Some("a slot whose release was put off is given back once: then there is none")
+        }
         (Edit::Repeat, Action::Start) => Some("the same product is noted twice"),
         (Edit::Swap, Action::Own) if matches!(after(), Some(Action::Meet { .. })) && keeps_to_itself(p, site) => {
             Some("what the op computes, or reads of data that nobody writes meanwhile, needs no order")
         }
         (Edit::Swap, a) => match (a, after()?) {
             (Action::Copy { .. }, Action::Copy { .. }) => Some("copies of a slot have no order"),
+            (Action::Arrive { at: At::PutOffBy(_), .. }, Action::Arrive { at: At::PutOffBy(_), .. }) => {
+                Some("slots whose release was put off are given back in no order")
+            }
             (Action::Keep { .. }, Action::Keep { .. }) => Some("operands are kept side by side, in no order"),
             (Action::Expect { .. }, Action::Copy { .. }) => {
                 Some("the arrival that is still to come keeps the phase open")

@@ -58,7 +58,7 @@ const WAYS: [Way; 6] = [
 /// A program with what the plain simulator makes of it, and the ways in which the original runs; worked out when they are asked for.
 pub struct Trial {
     program: Program,
-    want: OnceLock<Vec<Data>>,
+    want: OnceLock<Vec<Vec<u32>>>,
     ways: OnceLock<Vec<Way>>,
 }
 
@@ -68,7 +68,7 @@ impl Trial {
         Trial { program, want: OnceLock::new(), ways: OnceLock::new() }
     }
 
-    fn want(&self) -> &[Data] {
+    fn want(&self) -> &[Vec<u32>] {
         self.want.get_or_init(|| {
             let mut sim = self.program.sim();
             self.program.drive(&mut sim).unwrap_or_else(|e| panic!("{}: {e}", self.program.plan().name));
@@ -165,9 +165,14 @@ impl Program {
     }
 }
 
-fn contents(executor: &mut dyn Executor) -> Vec<Data> {
+fn contents(executor: &mut dyn Executor) -> Vec<Vec<u32>> {
     let sizes: Vec<usize> = executor.plan().buffers.iter().map(|b| b.dims.iter().product()).collect();
-    sizes.iter().enumerate().map(|(b, n)| executor.read(b, 0, *n).unwrap()).collect()
+    let bits = |data: Data| match data {
+        // Both zeros are equal, and so is what is no number in both: padding of scales.
+        Data::F32(x) => x.iter().map(|x| (x + 0.0).to_bits()).collect(),
+        Data::I32(x) => x.iter().map(|x| *x as u32).collect(),
+    };
+    sizes.iter().enumerate().map(|(b, n)| bits(executor.read(b, 0, *n).unwrap())).collect()
 }
 
 /// The code in a report.
