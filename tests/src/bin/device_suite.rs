@@ -120,9 +120,6 @@ enum Command {
 
 /// Largest relative difference from the simulator, over all reals that an instruction writes.
 const SIM_TOLERANCE: f64 = 1e-3;
-/// The same for products of FP8: tensor cores add them with fewer bits than the simulator, and a 16-bit result then rounds to its neighbour more
-/// often.
-const SIM_TOLERANCE_FP8: f64 = 4e-3;
 
 fn main() {
     let args = Args::parse();
@@ -238,8 +235,7 @@ struct Outcome {
 
 impl Outcome {
     fn passed(&self, case: &Case) -> bool {
-        let most = if case.kernel.starts_with("gemm_fp8") { SIM_TOLERANCE_FP8 } else { SIM_TOLERANCE };
-        let alike = |d: &Difference| d.relative <= most && d.integers == 0;
+        let alike = |d: &Difference| d.relative <= SIM_TOLERANCE && d.integers == 0;
         self.errors.passed(case) && self.difference.as_ref().is_none_or(alike)
     }
 }

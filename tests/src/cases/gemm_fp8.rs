@@ -45,10 +45,10 @@ fn rounding(y: DType) -> f64 {
 }
 
 /// The error allowed of a sum, relative to the root mean square of sums of such rows. Tensor cores add 32 products of FP8 and the sum so far
-/// at the largest one's exponent with about 13 bits behind the point and drop the rest (DeepSeek-V3's report, section 3.3.2): up to a last bit, always in one
+/// at the largest one's exponent with about 13 bits behind the point and drop the rest (DeepSeek-V3's report, section 3.3.2): half of the last bit, always in one
 /// direction, once for 32 terms.
 fn sum_error(terms: usize) -> f64 {
-    F32_ERROR.max(terms.div_ceil(32) as f64 / f64::from(1 << 13))
+    F32_ERROR.max(terms.div_ceil(32) as f64 / f64::from(1 << 14))
 }
 
 /// For each row of `k` elements, the root of the sum of squares over the fourth root of `k`: the product of two is the root mean square of their
