@@ -56,6 +56,7 @@ pub(crate) fn frame(warps: usize) -> Frame {
     Frame {
         fetch: vec![
             Wait { barrier: empty(RingId::Records), parity: Parity::Opposite },
+            Action::Fence(Fence::ProxyShared(Reach::Cta), Who::One),
             Expect { barrier: full(RingId::Records), bytes: RECORD_BYTES },
             Copy { ring: RingId::Records, part: 0, bytes: RECORD_BYTES, reach: Reach::Cta },
             Advance(RingId::Records),
@@ -117,6 +118,18 @@ pub(crate) fn ring_actions(
         actions.insert(id, list);
     });
     KernelProtocol { actions, dependent, copied_later, ..KernelProtocol::default() }
+}
+
+/// Before a transaction's copies overwrite what threads may have read, they fence: reads through registers and writes by copies go through
+/// different proxies, and an arrival alone doesn't order these.
+pub(crate) fn fence_fills(kernel: &Kernel, bodies: &mut KernelProtocol) {
+    let reach = if kernel.resources.cluster > 1 { Reach::Cluster } else { Reach::Cta };
+    for (id, list) in &mut bodies.actions {
+        let fills = matches!(kernel.op(*id).kind, OpKind::RingFill(_));
+        if let Some(wait) = list.iter().position(|a| matches!(a, Action::Wait { .. })).filter(|_| fills) {
+            list.insert(wait + 1, Action::Fence(Fence::ProxyShared(reach), Who::One));
+        }
+    }
 }
 
 fn fill(op: &OpData, parts: &[RingPart], cluster: usize, shared: &dyn Fn(ValueId) -> bool) -> Vec<Action> {

@@ -5,7 +5,7 @@ use super::program::{EMPTY, FULL, PASS_END, READY, RECORD_EMPTY, RECORD_FULL};
 use super::{lanes, sync};
 use crate::target::Copies;
 use tile_lang::ir::Role;
-use tile_lang::protocol::{Barrier, Fence, Parity, RingId, RingShape, Side};
+use tile_lang::protocol::{Barrier, Fence, Parity, Reach, RingId, RingShape, Side};
 
 /// A role's position in a ring, loaded.
 #[derive(Clone, Debug)]
@@ -162,9 +162,10 @@ pub(super) fn fence(e: &mut Emitter, fence: Fence) {
     match fence {
         Fence::Gpu => drop(e.asm("fence.acq_rel.gpu;", "", &[], None)),
         // Copies by lanes go through the same proxy as other accesses.
-        Fence::ProxyAsync | Fence::ProxyShared if e.target.copies == Copies::Lanes => {}
+        Fence::ProxyAsync | Fence::ProxyShared(_) if e.target.copies == Copies::Lanes => {}
         Fence::ProxyAsync => drop(e.asm("fence.proxy.async;", "", &[], None)),
-        Fence::ProxyShared => drop(e.asm("fence.proxy.async.shared::cta;", "", &[], None)),
+        Fence::ProxyShared(Reach::Cta) => drop(e.asm("fence.proxy.async.shared::cta;", "", &[], None)),
+        Fence::ProxyShared(Reach::Cluster) => drop(e.asm("fence.proxy.async.shared::cluster;", "", &[], None)),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::CodegenError;
 use crate::layout::Layout;
 use tile_lang::ir::ValueId;
 use tile_lang::packing::{PANEL_BYTES, Packing, TileOrder};
-use tile_lang::protocol::{Action, Fence, Who};
+use tile_lang::protocol::{Action, Fence, Reach, Who};
 
 /// Bytes of what the swizzle moves.
 const CHUNK: usize = 16;
@@ -36,8 +36,8 @@ impl Body<'_> {
         for operand in std::mem::take(&mut self.to_keep) {
             self.keep(&operand)?;
         }
-        actions::fence(self.e, Fence::ProxyShared);
-        self.notes.note(Action::Fence(Fence::ProxyShared, Who::EachWarp));
+        actions::fence(self.e, Fence::ProxyShared(Reach::Cta));
+        self.notes.note(Action::Fence(Fence::ProxyShared(Reach::Cta), Who::EachWarp));
         self.barrier();
         Ok(())
     }

@@ -40,6 +40,13 @@ pub(super) struct Prepared {
     pub kept_bytes: usize,
 }
 
+impl Prepared {
+    /// Whether threads read staged tiles into registers. Products by warpgroups don't: they read swizzled tiles, and nothing else reads those.
+    pub fn is_read_by_threads(&self) -> bool {
+        self.ring.iter().flatten().any(|packing| packing.order != TileOrder::Swizzled)
+    }
+}
+
 /// Prepares one instance; staged loads share ring slots up to what `machine` groups.
 pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], machine: Machine) -> Result<Prepared, CodegenError> {
     let lowered = lower_to_roles(kernel, machine.group_bytes)?;

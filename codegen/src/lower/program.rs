@@ -135,8 +135,12 @@ pub fn assemble(
         [] => Ok(p),
         _ => prepare(&c.kernel, f, machine),
     };
-    let prepared: Vec<Prepared> =
+    let mut prepared: Vec<Prepared> =
         as_pinned.into_iter().zip(&chosen).zip(facts).map(with_choices).collect::<Result<_, _>>()?;
+    // One ring serves all kernels: whose copies come next into a slot that threads have read, its own kernel doesn't say.
+    if prepared.iter().any(Prepared::is_read_by_threads) {
+        prepared.iter_mut().for_each(|p| protocol::fence_fills(&p.kernel, &mut p.protocol));
+    }
     let slot_bytes = slot_bytes(&prepared, machine);
     let space = RingSpace {
         shared_bytes: machine.shared_bytes,

@@ -63,6 +63,10 @@ impl Body<'_> {
                 actions::expect(self.e, &address, *bytes);
                 Ok(())
             }
+            (Action::Fence(fence, _), _) => {
+                actions::fence(self.e, *fence);
+                Ok(())
+            }
             (Action::Copy { part, bytes, reach, .. }, Some(cursor)) => {
                 self.copy_part(op, *part, *bytes, *reach, cursor)
             }

@@ -237,8 +237,9 @@ fn replaced(a: &Action) -> Vec<(&'static str, Action)> {
         Action::Fence(fence, who) => {
             let other = match fence {
                 Fence::Gpu => Fence::ProxyAsync,
-                Fence::ProxyAsync => Fence::ProxyShared,
-                Fence::ProxyShared => Fence::Gpu,
+                Fence::ProxyAsync => Fence::ProxyShared(Reach::Cta),
+                Fence::ProxyShared(Reach::Cluster) => Fence::ProxyShared(Reach::Cta),
+                Fence::ProxyShared(Reach::Cta) => Fence::Gpu,
             };
             let turned = if who == Who::One { Who::EachWarp } else { Who::One };
             vec![("other fence", Action::Fence(other, who)), ("by others", Action::Fence(fence, turned))]

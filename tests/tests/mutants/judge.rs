@@ -81,7 +81,9 @@ pub fn reason(p: &Protocol, m: &Mutation) -> Option<&'static str> {
         (Edit::Delete, Action::WaitProducts { left: 0 }) if is_added_to(p, site) => Some(
             "the next product adds to the same sum, and is waited for before that is read and any slot is given back",
         ),
-        (_, Action::Fence(Fence::ProxyShared, _)) | (Edit::Swap, Action::Keep { .. }) if is_fenced_later(p, site) => {
+        (_, Action::Fence(Fence::ProxyShared(_), _)) | (Edit::Swap, Action::Keep { .. })
+            if is_fenced_later(p, site) =>
+        {
             Some("an operand that is kept later has a fence of its own, before the products of both")
         }
         (Edit::Swap, Action::Own) => Some("no access of another op relied on this order"),
@@ -140,7 +142,7 @@ fn is_fenced_later(p: &Protocol, site: &Site) -> bool {
     let hands_on = |id: &OpId| {
         let at = |wanted: &dyn Fn(&Action) -> bool| list(id).iter().rposition(wanted);
         let keep = at(&|a| matches!(a, Action::Keep { .. }));
-        let fence = at(&|a| *a == Action::Fence(Fence::ProxyShared, Who::EachWarp));
+        let fence = at(&|a| matches!(a, Action::Fence(Fence::ProxyShared(_), Who::EachWarp)));
         let meet = at(&|a| matches!(a, Action::Meet { .. }));
         keep.is_some() && keep < fence && fence < meet
     };

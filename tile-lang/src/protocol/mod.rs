@@ -99,8 +99,9 @@ pub enum Fence {
     /// `fence.proxy.async`: what was written through registers becomes visible to bulk copies, and the other way round. It waits until all that was
     /// written to global memory is visible to the whole device.
     ProxyAsync,
-    /// `fence.proxy.async.shared::cta`: the same of the CTA's shared memory alone, to copies and products, without that wait.
-    ProxyShared,
+    /// `fence.proxy.async.shared::cta` or `::cluster`: the same of shared memory alone, the CTA's or that of its cluster, to copies and products,
+    /// without that wait. One stands before copies overwrite what threads have read, too.
+    ProxyShared(Reach),
 }
 
 /// A step of the protocol.

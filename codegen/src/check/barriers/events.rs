@@ -39,7 +39,7 @@ pub enum Kind {
     /// Raises a record's counter.
     Raise(usize),
     /// Reads a staged tile.
-    ReadSlot { slot: usize, lap: u32 },
+    ReadSlot { slot: usize, lap: u32, by: Reader },
     /// Reads a record.
     ReadRecord { slot: usize, lap: u32 },
     /// Reads or writes a global array, in an item of a record.
@@ -60,6 +60,15 @@ pub enum Kind {
     Fetched(usize),
     /// The fetcher has fetched a record.
     Fetch(usize),
+}
+
+/// What reads a staged tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// Threads, into registers. Copies that overwrite what they have read come after a fence of the proxies.
+    Threads,
+    /// A product by warpgroups, through the proxy of copies.
+    Product,
 }
 
 /// An event and its place.

@@ -1,6 +1,6 @@
 //! Accesses to memory in a run: slots, global arrays, the exchange area; whether clocks order them.
 
-use super::events::{Bar, Place};
+use super::events::{Bar, Place, Reader};
 use super::run::{FIRST, PRODUCER, Run, Step};
 use std::ops::Range;
 use tile_lang::protocol::RingId;
@@ -11,8 +11,12 @@ const ATOM: usize = 1024;
 /// Latest accesses of a process: the last two steps, with position.
 pub(super) type Latest = [(u32, u32); 2];
 
-/// Position and place of a process's last read.
-pub(super) type Read = (u32, Option<Place>);
+/// A process's last reads of a slot: position and place of those of either kind.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Reads {
+    threads: (u32, Option<Place>),
+    product: (u32, Option<Place>),
+}
 
 /// Accesses to one thing in memory, by process.
 pub(super) struct Spot {
@@ -36,13 +40,27 @@ impl Run<'_> {
             let text = format!("a copy into slot {} starts while the one before may still be under way", at.1);
             self.fault("E27", place, text, Vec::new());
         }
-        let clock = &self.clocks[process];
-        let readers = self.read.get(&at).map_or(&[][..], Vec::as_slice);
-        let late = readers.iter().enumerate().find(|(p, (position, _))| *position > clock[*p]);
-        if let Some((reader, (_, Some(other)))) = late {
-            let text = format!("slot {} of the ring {:?} may be overwritten while it is still read", at.1, at.0);
-            let steps = vec![Step { role: self.role(reader), place: *other, what: "reads the slot".into() }];
-            self.fault("E27", place, text, steps);
+        let (clock, fenced) = self.clocks[process].split_at(self.fenced);
+        let readers = self.read.get(&at).map_or(&[][..], Vec::as_slice).iter().enumerate();
+        let all = readers.flat_map(|(p, r)| [(p, r.threads, true), (p, r.product, false)]);
+        let wrong = all.filter_map(|(reader, (position, other), by_threads)| {
+            let step =
+                || Step { role: self.role(reader), place: other.unwrap_or(place), what: "reads the slot".into() };
+            match () {
+                () if position > clock[reader] => Some(("E27", step())),
+                () if by_threads && position > fenced[reader] => Some(("E29", step())),
+                () => None,
+            }
+        });
+        if let Some((code, step)) = wrong.min_by_key(|(code, _)| *code) {
+            let text = match code {
+                "E27" => format!("slot {} of the ring {:?} may be overwritten while it is still read", at.1, at.0),
+                _ => format!(
+                    "a copy overwrites slot {} of the ring {:?}, which was read through registers, without `fence.proxy.async` between",
+                    at.1, at.0
+                ),
+            };
+            self.fault(code, place, text, vec![step]);
         }
         let filled = self.filled.entry(at).or_default();
         *filled = (*filled).max(lap);
@@ -60,7 +78,7 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn read_slot(&mut self, process: usize, at: (RingId, usize), lap: u32, place: Place) {
+    pub(super) fn read_slot(&mut self, process: usize, at: (RingId, usize), lap: u32, by: Reader, place: Place) {
         let arrived = self.full(at.0, at.1).is_some_and(|bar| self.clocks[process][self.entry(bar)] > lap);
         if !arrived {
             let text = format!("slot {} of the ring {:?} is read before its data is known to have arrived", at.1, at.0);
@@ -71,8 +89,12 @@ impl Run<'_> {
             self.fault("E27", place, text, Vec::new());
         }
         let n = self.lists.len();
-        let list = self.read.entry(at).or_insert_with(|| vec![(0, None); n]);
-        list[process] = (self.at[process] as u32 + 1, Some(place));
+        let reads = &mut self.read.entry(at).or_insert_with(|| vec![Reads::default(); n])[process];
+        let last = match by {
+            Reader::Threads => &mut reads.threads,
+            Reader::Product => &mut reads.product,
+        };
+        *last = (self.at[process] as u32 + 1, Some(place));
     }
 
     /// A use of the area of kept operands, atom by atom: no two operands share one.

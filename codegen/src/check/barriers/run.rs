@@ -6,11 +6,12 @@
 //! waiter has seen the first, since parity is one bit; that is checked from the same clocks.
 //!
 //! A clock has one entry for each process and one for each barrier: how many of its phases are known to be complete. What
-//! bulk copies bring is known through the latter alone. Consumer warps run the same list; the first does what one
+//! bulk copies bring is known through the latter alone. A second half of the same entries says how far proxy fences have put that before
+//! copies; it is handed on in the same way. Consumer warps run the same list; the first does what one
 //! thread does, the second drifts freely, the last stands for all others.
 
-use super::events::{Bar, Barriers, Event, Kind, Place, Script};
-use super::memory::{Read, Spot};
+use super::events::{Bar, Barriers, Event, Kind, Place, Reader, Script};
+use super::memory::{Reads, Spot};
 use std::collections::{BTreeMap, HashMap};
 use tile_lang::ir::ValueId;
 use tile_lang::protocol::{Fence, RingId, Side, Who};
@@ -96,6 +97,8 @@ pub struct Run<'a> {
     pub(super) lists: Vec<&'a [Event]>,
     pub(super) at: Vec<usize>,
     pub(super) clocks: Vec<Clock>,
+    /// Where the second half of a clock begins.
+    pub(super) fenced: usize,
     pub(super) weights: Vec<usize>,
     pub(super) warps: usize,
     pub(super) facts: &'a [RecordFacts],
@@ -107,7 +110,7 @@ pub struct Run<'a> {
     pub(super) fetched: HashMap<usize, Clock>,
     /// By ring and slot: the last lap whose copies were started, and each process's last read.
     pub(super) filled: HashMap<(RingId, usize), u32>,
-    pub(super) read: HashMap<(RingId, usize), Vec<Read>>,
+    pub(super) read: HashMap<(RingId, usize), Vec<Reads>>,
     pub(super) arrays: HashMap<(usize, usize, ValueId), Spot>,
     pub(super) exchange: Spot,
     /// The area of kept operands, by atom.
@@ -137,7 +140,8 @@ pub fn run(script: &Script, bars: &Barriers, warps: usize, facts: &[RecordFacts]
     let mut lists: Vec<&[Event]> = vec![&script.producer, &script.fetcher];
     lists.extend((0..told).map(|_| script.consumer.as_slice()));
     let n = lists.len();
-    let size = n + bars.list.len();
+    let fenced = n + bars.list.len();
+    let size = 2 * fenced;
     let mut weights = vec![1; n];
     weights[n - 1] = warps - (told - 1);
     let state = |count: &usize| State {
@@ -152,6 +156,7 @@ pub fn run(script: &Script, bars: &Barriers, warps: usize, facts: &[RecordFacts]
         bars,
         at: vec![0; n],
         clocks: vec![vec![0; size]; n],
+        fenced,
         weights,
         warps,
         facts,
@@ -252,6 +257,10 @@ impl Run<'_> {
             Kind::Meet { id, threads } => return self.meet(process, *id, *threads),
             Kind::Fence(fence, who) => {
                 if !skip(*who) {
+                    if *fence != Fence::Gpu {
+                        let (seen, fenced) = self.clocks[process].split_at_mut(self.fenced);
+                        fenced.copy_from_slice(seen);
+                    }
                     match (fence, process) {
                         (Fence::Gpu, FIRST) => self.gpu.clone_from(&self.clocks[process]),
                         (Fence::ProxyAsync, PRODUCER) => self.proxy.clone_from(&self.clocks[process]),
@@ -265,8 +274,10 @@ impl Run<'_> {
                     self.raise(*record, place);
                 }
             }
-            Kind::ReadSlot { slot, lap } => self.read_slot(process, (RingId::Tiles, *slot), *lap, place),
-            Kind::ReadRecord { slot, lap } => self.read_slot(process, (RingId::Records, *slot), *lap, place),
+            Kind::ReadSlot { slot, lap, by } => self.read_slot(process, (RingId::Tiles, *slot), *lap, *by, place),
+            Kind::ReadRecord { slot, lap } => {
+                self.read_slot(process, (RingId::Records, *slot), *lap, Reader::Threads, place);
+            }
             Kind::Global { record, item, array, write, one, step } => {
                 if self.clocks[process][FIRST] < self.facts[*record].fence {
                     let text = "global memory is touched before the record's dependencies are known to be met";

@@ -6,7 +6,7 @@
 mod products;
 
 use self::products::{Kept, Started};
-use super::events::{Bar, Barriers, Event, Fault, Kind, Place, Script, Setting};
+use super::events::{Bar, Barriers, Event, Fault, Kind, Place, Reader, Script, Setting};
 use super::matching::{Matching, uses_ring_in};
 use std::collections::{BTreeMap, HashMap};
 use tile_lang::ir::{Access, BlockId, Kernel, OpData, OpId, OpKind, Role, Type, ValueId};
@@ -444,7 +444,8 @@ impl Writer<'_> {
         if self.taken.get(&wait).is_some_and(|(now, given)| *given && now.slot == c.slot && now.lap == c.lap) {
             self.fault("E27", place, "a staged tile is read after its slot was given back");
         }
-        self.push(Kind::ReadSlot { slot: c.slot, lap: c.lap }, place);
+        let by = if self.is_started(place) { Reader::Product } else { Reader::Threads };
+        self.push(Kind::ReadSlot { slot: c.slot, lap: c.lap, by }, place);
     }
 
     fn global(&mut self, array: ValueId, write: bool, one: bool, place: Place) {

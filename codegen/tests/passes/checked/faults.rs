@@ -5,7 +5,7 @@ use super::rig::{BK, Rig, chain, checked, dense, plain, protocol, under};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{OpId, OpKind};
 use tile_lang::plan::{ElementRef, Operand, Plan};
-use tile_lang::protocol::{Action, Fence, Parity, Protocol, Region, RingId};
+use tile_lang::protocol::{Action, Fence, Parity, Protocol, Reach, Region, RingId, Who};
 use tile_lang::sim::checked::{Settings, Strategy, Trap};
 
 /// Kernels of [`chain`].
@@ -165,6 +165,21 @@ fn no_fence_between_registers_and_copies() {
     p.frame.consumer_copied_later.clear();
     let trap = trapped(&plan, &p, 2, "E91", ["a copy into CTA", "wrote in `product`"]);
     insta::assert_snapshot!(trap);
+}
+
+/// Threads read what copies overwrite: an arrival alone doesn't order the two proxies.
+#[test]
+fn no_fence_before_copies_overwrite_what_threads_read() {
+    let (plan, mut p) = sound();
+    let fence = Action::Fence(Fence::ProxyShared(Reach::Cta), Who::One);
+    let list = actions(&mut p, PRODUCT, fill);
+    assert!(list.contains(&fence));
+    list.retain(|a| *a != fence);
+    let trap = trapped(&plan, &p, 2, "E91", ["overwrites the slot in `product`", "reads the slot in `product`"]);
+    insta::assert_snapshot!(trap);
+    let (plan, mut p) = sound();
+    p.frame.fetch.retain(|a| *a != fence);
+    trapped(&plan, &p, 2, "E91", ["overwrites the slot", "reads the slot"]);
 }
 
 #[test]

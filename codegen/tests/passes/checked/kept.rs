@@ -70,7 +70,7 @@ fn results_are_those_of_the_plain_simulator() {
 #[test]
 fn no_fence_between_registers_and_products() {
     let (plan, mut p) = program();
-    edit(&mut p, |list| list.retain(|a| !matches!(a, Action::Fence(Fence::ProxyShared, Who::EachWarp))));
+    edit(&mut p, |list| list.retain(|a| !matches!(a, Action::Fence(Fence::ProxyShared(_), Who::EachWarp))));
     assert!(refused(&plan, &p).contains("error[E29]"));
     let trap = trapped(&plan, &p, 2, "E91", ["start a product that reads it in `kept`", "keep an operand in `kept`"]);
     insta::assert_snapshot!(trap);

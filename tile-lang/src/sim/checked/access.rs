@@ -253,22 +253,34 @@ impl<'a> Machine<'a> {
         bytes: Range<usize>,
         access: Access,
     ) -> Result<(), Box<Trap>> {
-        let clock = self.agents[a].seen().clone();
+        let sight = self.agents[a].sight.clone();
         let slot_bytes = self.world.ring(ring).map_or(1, |r| r.slot_bytes.max(1));
         let (world, shadow) = (&self.world, &mut self.ctas[cta].shared);
         let at = world.shared(Area::of(ring), bytes.clone()).map_err(|m| outside(world, access, m))?;
         let (first, base) = (bytes.start, at.start);
-        shadow.write(at, access, |part, before, wrote| {
-            if clock.covers(&world.space, before.by, before.time) {
+        shadow.write(at, access, |part, before, was| {
+            let by_threads = was == Was::Read && !world.is_product(before.place);
+            let ordered = |clock: &Clock| clock.covers(&world.space, before.by, before.time);
+            if ordered(&sight.seen) && (!by_threads || ordered(&sight.shared)) {
                 return Ok(());
             }
-            let verb = if wrote == Was::Write { "brings bytes" } else { "reads the slot" };
+            let verb = if was == Was::Write { "brings bytes" } else { "reads the slot" };
             let sites = vec![
                 world.site(access.by, "overwrites the slot", access.place),
                 world.site(before.by, verb, before.place),
             ];
-            let slot = (part.start - base + first) / slot_bytes;
-            Err(race("E81", format!("data race in slot {slot} of the {}", ring_name(ring)), sites))
+            let slot = format!("slot {} of the {}", (part.start - base + first) / slot_bytes, ring_name(ring));
+            if ordered(&sight.seen) {
+                return Err(Trap::new(
+                    "E91",
+                    format!(
+                        "a copy overwrites {slot}, which was read through registers, without a proxy fence between"
+                    ),
+                    sites,
+                    "fence the proxies (fence.proxy.async) between the wait for the slot and the copy",
+                ));
+            }
+            Err(race("E81", format!("data race in {slot}"), sites))
         })
     }
 

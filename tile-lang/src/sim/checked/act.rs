@@ -67,10 +67,13 @@ impl<'a> Machine<'a> {
             Action::Advance(ring) => self.agents[a].advance(*ring, place.part),
             Action::Meet { id, threads } => return self.meet(a, place, *id, *threads),
             Action::Fence(fence, who) if mine(*who) => {
-                let agent = &mut self.agents[a];
+                let Machine { world, agents, .. } = self;
+                let agent = &mut agents[a];
                 match fence {
                     Fence::ProxyAsync => agent.sight.fence(),
-                    Fence::ProxyShared => agent.sight.fence_shared(),
+                    Fence::ProxyShared(reach) => {
+                        agent.sight.fence_shared(&world.space, world.reached(agent.cta, *reach));
+                    }
                     Fence::Gpu => {
                         agent.sight.join(&agent.read);
                         agent.published.clone_from(&agent.sight);

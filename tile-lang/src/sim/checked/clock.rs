@@ -4,6 +4,8 @@
 //! in the log of its team; so a **team access**, which all warps of a CTA do together, each its part, lies before
 //! whoever knows that all of the team's warps have come as far.
 
+use std::ops::Range;
+
 /// Where an agent has come to.
 pub(super) type Time = u32;
 
@@ -73,6 +75,12 @@ impl Clock {
         self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a = (*a).max(*b));
     }
 
+    /// What is known of these CTAs.
+    fn join_of(&mut self, other: &Clock, space: &Space, ctas: Range<usize>) {
+        let components = space.producer(ctas.start)..space.producer(ctas.end);
+        self.0[components.clone()].iter_mut().zip(&other.0[components]).for_each(|(a, b)| *a = (*a).max(*b));
+    }
+
     /// What both know.
     pub fn meet(&mut self, other: &Clock) {
         self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a = (*a).min(*b));
@@ -94,7 +102,7 @@ impl Clock {
     }
 }
 
-/// What an agent knows: of everything, and as far as a proxy fence has made it visible to asynchronous copies.
+/// What an agent knows: of everything, and as far as a proxy fence has made it visible to asynchronous copies, or put it before them.
 #[derive(Clone, Debug)]
 pub(super) struct Sight {
     pub seen: Clock,
@@ -125,11 +133,11 @@ impl Sight {
     /// A proxy fence: all that is seen is visible to copies from here on.
     pub fn fence(&mut self) {
         self.fenced.join(&self.seen);
-        self.fence_shared();
+        self.shared.join(&self.seen);
     }
 
-    /// The same of shared memory alone.
-    pub fn fence_shared(&mut self) {
-        self.shared.join(&self.seen);
+    /// The same of these CTAs' shared memory alone.
+    pub fn fence_shared(&mut self, space: &Space, ctas: Range<usize>) {
+        self.shared.join_of(&self.seen, space, ctas);
     }
 }

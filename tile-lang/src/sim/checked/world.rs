@@ -6,7 +6,7 @@ use super::trap::{Site, Trap};
 use crate::interp::{ArgValue, Bound, InterpError, Options, Prepared};
 use crate::ir::{OpKind, Role};
 use crate::plan::{Operand, Plan};
-use crate::protocol::{KernelProtocol, Protocol, Reach, Region, RingId, RingShape};
+use crate::protocol::{Action, KernelProtocol, Protocol, Reach, Region, RingId, RingShape};
 use crate::span::Span;
 use std::ops::Range;
 
@@ -122,6 +122,12 @@ impl<'a> World<'a> {
     /// The protocol of a record's bodies.
     pub fn body(&self, record: usize) -> &'a KernelProtocol {
         &self.protocol.bodies[self.plan.program[record].kernel]
+    }
+
+    /// Whether an access is one of a product by warpgroups, which reads staged tiles as copies write them: past the registers.
+    pub fn is_product(&self, place: Place) -> bool {
+        let Part::Op(op) = place.part else { return false };
+        self.body(place.record as usize).actions.get(&op).is_some_and(|list| list.contains(&Action::Start))
     }
 
     /// What a role runs for a record.

@@ -1,8 +1,9 @@
 //! Products that run on their own, and the operands that are kept in shared memory for them.
 
-use super::{Cursor, Kind, Place, Writer};
+use super::{Cursor, Kind, Place, Reader, Writer};
 use std::ops::Range;
 use tile_lang::ir::{OpId, OpKind, ValueId};
+use tile_lang::protocol::Action;
 
 /// How far a kept operand is handed on to the products' proxy and to other warps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,13 +95,19 @@ impl Writer<'_> {
         let over = self.started.len().saturating_sub(left);
         for done in self.started.drain(..over).collect::<Vec<_>>() {
             for c in done.slots {
-                self.push(Kind::ReadSlot { slot: c.slot, lap: c.lap }, place);
+                self.push(Kind::ReadSlot { slot: c.slot, lap: c.lap, by: Reader::Product }, place);
             }
             for bytes in done.kept {
                 self.step += 1;
                 self.push(Kind::Kept { write: false, bytes, step: self.step }, place);
             }
         }
+    }
+
+    /// Whether an op only starts a product, which then reads its operands by itself.
+    pub(super) fn is_started(&self, place: Place) -> bool {
+        let Place::Op(kernel, op) = place else { return false };
+        self.p.bodies[kernel].actions.get(&op).is_some_and(|list| list.contains(&Action::Start))
     }
 
     fn is_product(&self, kernel: usize, op: OpId) -> bool {
