@@ -1,7 +1,8 @@
-//! Products of FP8 operands with scales, against the dequantised operands.
+//! Products of FP8 operands with scales: those of warpgroups against sums as short as tensor cores make them, others against the dequantised operands.
 
 use super::Expected;
 use super::builder::{Build, Built, F32_ERROR, rounded};
+use crate::short_sums;
 use tile_lang::DType::{self, Bf16, E4m3, F32};
 use tile_models::kernels::gemm_fp8;
 use tile_models::reference::ops;
@@ -44,7 +45,7 @@ fn rounding(y: DType) -> f64 {
     }
 }
 
-/// The error allowed of a sum, relative to the root mean square of sums of such rows. Tensor cores add 32 products of FP8 and the sum so far
+/// The error allowed of a sum that warps make, relative to the root mean square of sums of such rows. Tensor cores may add 32 products of FP8 and the sum so far
 /// at the largest one's exponent with about 13 bits behind the point and drop the rest (DeepSeek-V3's report, section 3.3.2): half of the last bit, always in one
 /// direction, once for 32 terms.
 fn sum_error(terms: usize) -> f64 {
@@ -86,6 +87,8 @@ pub fn fp8_case(f: Fp8) -> Built {
     let b = case.rows(E4m3, &[n, k], 1.0);
     case.given(F32, &b_dims, b_scales.clone());
     let c = case.out(y, &[m, n]);
+    // Rows of 64 for each of two warpgroups, of a product that they can make: the shortened sums are known bit for bit.
+    let by_warpgroups = bm == 128;
     let expect = move || {
         let of_a = |row: usize, term: usize| match scales {
             Scales::Tensor => a_scales[0],
@@ -97,12 +100,21 @@ pub fn fp8_case(f: Fp8) -> Built {
             Scales::Rows => b_scales[row],
             Scales::Blocks => b_scales[row / BLOCK * steps + term / BLOCK],
         };
-        let a: Vec<f32> = a.iter().enumerate().map(|(i, x)| x * of_a(i / k, i % k)).collect();
-        let b: Vec<f32> = b.iter().enumerate().map(|(i, x)| x * of_b(i / k, i % k)).collect();
-        let a: Vec<f32> = a.chunks(k).step_by(every).flatten().copied().collect();
-        let sums = ops::linear_f32(&a, &b, n);
-        let (a_norms, b_norms) = (norms(&a, k), norms(&b, k));
-        let share = sum_error(k) / rounding(y);
+        let scaled_b: Vec<f32> = b.iter().enumerate().map(|(i, x)| x * of_b(i / k, i % k)).collect();
+        let codes_a: Vec<f32> = a.chunks(k).step_by(every).flatten().copied().collect();
+        let scaled_a: Vec<f32> = codes_a.iter().enumerate().map(|(i, x)| x * of_a(i / k * every, i % k)).collect();
+        // Scales count as the kernels take them: after the sum that they are for.
+        let step = if scales == Scales::Blocks { BLOCK } else { k };
+        let sums = if by_warpgroups {
+            short_sums::products((&codes_a, &b), [n, k], step, |row, column, sums| {
+                let scale = |at: usize| of_a(row * every, at * step) * of_b(column, at * step);
+                sums.iter().enumerate().map(|(at, x)| x * scale(at)).sum()
+            })
+        } else {
+            ops::linear_f32(&scaled_a, &scaled_b, n)
+        };
+        let (a_norms, b_norms) = (norms(&scaled_a, k), norms(&scaled_b, k));
+        let share = if by_warpgroups { F32_ERROR } else { sum_error(k) } / rounding(y);
         let of = |(i, x): (usize, &f32)| x.abs() + share as f32 * a_norms[i / n] * b_norms[i % n];
         let mut magnitudes = vec![f32::INFINITY; m * n];
         let own: Vec<f32> = sums.iter().enumerate().map(of).collect();

@@ -13,6 +13,7 @@ use super::linear::{self, Product};
 use super::mlp;
 use super::prefill::{self, Text};
 use super::schedules::under;
+use super::sweep::EVERY;
 use super::{LARGE, Recipe};
 use tile_lang::DType::{Bf16, F32};
 use tile_models::graph::Format;
@@ -53,7 +54,7 @@ fn dense_products(out: &mut Vec<Recipe>) {
     }
     out.push(large("gemm_bias", || gemm_epilogue::bias_case_of([4096; 3])));
     for extents @ [m, n, k] in [[4096; 3], [8192; 3]].into_iter().chain(ODD) {
-        let of = |scales, tile| Fp8 { scales, extents, y: Bf16, tile, every: 1 };
+        let of = |scales, tile| Fp8 { scales, extents, y: Bf16, tile, every: EVERY };
         let tensor = of(Scales::Tensor, [128, 256, 128]);
         out.push(large(&format!("gemm_fp8_{m}x{n}x{k}"), move || gemm_fp8::fp8_case(tensor)));
         let name = format!("gemm_fp8_blocks_{m}x{n}x{k}");
@@ -63,7 +64,7 @@ fn dense_products(out: &mut Vec<Recipe>) {
             out.push(large(&name, move || under(gemm_fp8::fp8_case(blocks)?, fp8_blocks_neighbours::DEF)));
         }
     }
-    let rows = Fp8 { scales: Scales::Rows, extents: [4096; 3], y: Bf16, tile: [128, 256, 128], every: 1 };
+    let rows = Fp8 { scales: Scales::Rows, extents: [4096; 3], y: Bf16, tile: [128, 256, 128], every: EVERY };
     out.push(large("gemm_fp8_rows", move || gemm_fp8::fp8_case(rows)));
     for rows in [8192, 32768] {
         let groups = Grouped {

@@ -12,7 +12,7 @@ use tile_lang::schedule::ScheduleDef;
 use tile_models::kernels::library;
 
 /// Rows of C between two that are compared: fewer than any warpgroup makes, so that a fault of one shows.
-const EVERY: usize = 61;
+pub(super) const EVERY: usize = 61;
 
 /// A kernel that sweeps know how to make cases of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,6 +38,9 @@ pub fn same(p: &Protocol, m: &Mutation) -> Option<&'static str> {
                 Some("slots whose release was put off are given back in no order")
             }
             (Action::Keep { .. }, Action::Keep { .. }) => Some("operands are kept side by side, in no order"),
+            (Action::Fence(Fence::ProxyShared(_), _), Action::Expect { .. }) => {
+                Some("the announcement touches nothing that copies overwrite")
+            }
             (Action::Expect { .. }, Action::Copy { .. }) => {
                 Some("the arrival that is still to come keeps the phase open")
             }

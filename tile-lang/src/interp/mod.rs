@@ -17,6 +17,7 @@ mod prepare;
 mod resume;
 mod roles;
 mod scaled;
+mod short;
 mod tile;
 mod value;
 

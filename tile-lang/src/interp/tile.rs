@@ -5,6 +5,7 @@ use super::exec::Run;
 use super::mma::{Mat, mma as product};
 use super::number::round_tf32;
 use super::prepare::Step;
+use super::short;
 use super::value::{Element, Operand, Strided, Value, copy_strided, own};
 use crate::dtype::DType;
 use crate::ir::{BinaryOp, CmpOp, Fold, ReduceOp, Zip};
@@ -405,6 +406,7 @@ pub(super) fn mma(run: &mut Run<'_>, step: &Step) -> Result<Value, InterpError> 
     let ([m, n], k) = (step.shape, step.ins[1].shape[1]);
     let mat = |v: &Strided| -> (usize, usize) { (v.row, v.col) };
     let ((ar, ac), (br, bc)) = (mat(&a), mat(&b));
+    let product = if matches!(step.in_dtype, DType::E4m3 | DType::E5m2) { short::mma } else { product };
     product(
         own(&mut acc),
         [m, n, k],

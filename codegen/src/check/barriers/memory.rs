@@ -41,6 +41,12 @@ impl Run<'_> {
             self.fault("E27", place, text, Vec::new());
         }
         let (clock, fenced) = self.clocks[process].split_at(self.fenced);
+        // The fence is one of this slot: by the producer when it knew that the slot is free, or by the readers before they gave it back. That a fence for
+        // another slot covers the reads, too, would follow from the number of slots, of which there are more than are modelled.
+        let empty = self.empty(at.0, at.1);
+        let by_producer = empty.is_some_and(|bar| fenced[self.entry(bar)] >= lap);
+        let given_back = empty.and_then(|bar| self.states[bar].phases.get((lap as usize).checked_sub(1)?));
+        let by_reader = |reader: usize| given_back.map_or(0, |(clock, _)| clock[self.fenced + reader]);
         let readers = self.read.get(&at).map_or(&[][..], Vec::as_slice).iter().enumerate();
         let all = readers.flat_map(|(p, r)| [(p, r.threads, true), (p, r.product, false)]);
         let wrong = all.filter_map(|(reader, (position, other), by_threads)| {
@@ -48,7 +54,7 @@ impl Run<'_> {
                 || Step { role: self.role(reader), place: other.unwrap_or(place), what: "reads the slot".into() };
             match () {
                 () if position > clock[reader] => Some(("E27", step())),
-                () if by_threads && position > fenced[reader] => Some(("E29", step())),
+                () if by_threads && !by_producer && position > by_reader(reader) => Some(("E29", step())),
                 () => None,
             }
         });

@@ -229,6 +229,10 @@ impl Run<'_> {
         self.bars.list.iter().position(|b| *b == (ring, Side::Full, slot))
     }
 
+    pub(super) fn empty(&self, ring: RingId, slot: usize) -> Option<Bar> {
+        self.bars.list.iter().position(|b| *b == (ring, Side::Empty, slot))
+    }
+
     fn step(&mut self, process: usize) -> Outcome {
         let position = self.at[process] as u32 + 1;
         let event = &self.lists[process][self.at[process]];
