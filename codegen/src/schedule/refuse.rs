@@ -189,12 +189,12 @@ impl Refusals<'_> {
             let message = format!("{} CTAs can't form a cluster", cluster.value);
             errors.push((message, vec!["write `cluster 2`, 4 or 8, or leave it out".to_owned()]));
         }
-        let mut axes = 0;
-        let mut answers = None;
+        let (mut axes, mut answers, mut stages) = (0, None, false);
         self.kernel.walk(|id, op| {
             if op.kind == OpKind::Work {
                 axes = op.results.len();
             }
+            stages |= matches!(op.kind, OpKind::Stage | OpKind::RingFill(_));
             if op.kind.writes_array() && !op.results.is_empty() {
                 answers = Some(id);
             }
@@ -206,6 +206,10 @@ impl Refusals<'_> {
                 MAX_EXTENTS - 1
             );
             errors.push((message, vec![fix]));
+        }
+        if !stages {
+            let fix = "leave the cluster out, or stage what neighbouring items both read".to_owned();
+            errors.push(("a kernel that stages nothing has no copies for a cluster to share".to_owned(), vec![fix]));
         }
         if let Some(id) = answers {
             let notes = vec![

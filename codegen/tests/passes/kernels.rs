@@ -75,6 +75,13 @@ pub fn over_what_is_written<const N: usize>(x: &Global<f32, 2>, y: &mut Global<f
     y.store([i, 0], row);
 }
 
+/// Nothing is staged.
+#[tile::kernel(crate = tile_lang)]
+pub fn copied<const N: usize>(x: &Global<f32, 2>, y: &mut Global<f32, 2>) {
+    let [i] = work([y.dim(0)]);
+    y.store([i, 0], x.load::<Tile<f32, 1, N>>([i, 0]));
+}
+
 /// Three iterations of copies in flight; two products of one accumulator and two stores, told apart.
 #[tile::kernel(crate = tile_lang)]
 pub fn deep(w: &Weight<bf16, 2>, x: &Global<bf16, 2>, y: &mut Global<f32, 2>) {

@@ -1,6 +1,6 @@
 //! Schedules: what they pin is what is emitted, what can't be is refused, and what the compiler chose can be given back.
 
-use super::kernels::{deep, pair, scaled, three, uneven};
+use super::kernels::{copied, deep, pair, scaled, three, uneven};
 use tile_codegen::lower::{Assembled, Machine, ParamFacts, assemble};
 use tile_codegen::passes::{lower_to_roles, ring_groups};
 use tile_codegen::schedule::complete;
@@ -164,6 +164,8 @@ fn what_cannot_be_realised_says_why_and_what_can() {
     assert!(text.contains("error[E30]: `k.acc#0` can't be left running"), "{text}");
     let text = refused(scaled::instance(128).unwrap(), Schedule::new().cluster(2));
     assert!(text.contains("error[E30]: 2 CTAs of a cluster have nothing to share"), "{text}");
+    let text = refused(copied::instance(8).unwrap(), Schedule::new().cluster(2));
+    assert!(text.contains("error[E30]: a kernel that stages nothing has no copies for a cluster to share"), "{text}");
     let machine = [
         Schedule::new().registers("consumer", 100),
         Schedule::new().registers("consumer", 240).registers("producer", 56),
