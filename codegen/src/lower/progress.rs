@@ -255,18 +255,23 @@ impl Frame {
         Ok(self.e.icmp("ne", &word, &zero, "i32"))
     }
 
-    /// One thread: whether there is another pass.
+    /// One thread: whether there is another pass. After the last one that the launch may run nobody asks the stop element, which may lie in the
+    /// host's memory, microseconds away.
     fn write_verdict(&mut self, verdict: &Ssa, next_pass: &Ssa) {
-        let zero = self.e.i32(0);
+        let [ask, say] = std::array::from_fn(|_| self.e.label());
+        let (word, zero) = (self.e.fresh(), self.e.i32(0));
+        let more = self.e.icmp("slt", next_pass, "%passes", "i32");
+        self.e.cond_br(&more, &ask, &format!("{say}({zero} : i32)"));
+        self.e.block(&ask, "");
         let flag = self.e.asm("ld.relaxed.sys.global.b32 $0, [$1];", "=r,l", &[("%stop", "!llvm.ptr<1>")], Some("i32"));
         let running = self.e.icmp("eq", &flag, &zero, "i32");
         let aborted = sync::aborted(&mut self.e, &"%control".to_owned());
         let truth = self.e.bool(true);
         let alive = self.e.bin("xor", &aborted, &truth, "i1");
-        let more = self.e.icmp("slt", next_pass, "%passes", "i32");
         let again = self.e.bin("and", &running, &alive, "i1");
-        let again = self.e.bin("and", &again, &more, "i1");
-        let word = self.e.op(&format!("llvm.zext {again} : i1 to i32"));
+        let again = self.e.op(&format!("llvm.zext {again} : i1 to i32"));
+        self.e.br(&say, &[(again, "i32")]);
+        self.e.block(&say, &format!("({word}: i32)"));
         self.e.store(&word, verdict, "i32", 4, 3);
     }
 
