@@ -40,7 +40,11 @@ fn factors(values: impl Iterator<Item = f32>) -> Factors {
 
 /// Position of a number's first bit.
 fn exponent(x: f32) -> i32 {
-    if x == 0.0 { NONE } else { (x.to_bits() >> 23 & 0xff) as i32 - 127 }
+    match x {
+        0.0 => NONE,
+        x if x.is_finite() => (x.to_bits() >> 23 & 0xff) as i32 - 127,
+        _ => -2 * NONE,
+    }
 }
 
 /// `sum` and the products of two rows of factors.
@@ -108,6 +112,7 @@ mod tests {
     #[test]
     fn what_is_no_number_stays_none() {
         assert!(of(0.0, &[(f32::NAN, 1.0), (1.0, 1.0)]).is_nan());
+        assert!(of(0.0, &[(f32::NAN, 0.0), (1.0, 1.0)]).is_nan());
         assert_eq!(of(f32::INFINITY, &[(1.0, 1.0)]), f32::INFINITY);
         assert_eq!(of(0.25, &[(0.0, 1.0)]), 0.25);
     }
