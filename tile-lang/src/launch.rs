@@ -73,6 +73,12 @@ pub fn extents(kernel: &Kernel, args: &[LaunchArg<'_>]) -> Result<Vec<usize>, La
             OpKind::Dim(axis) => dims(op.operands[0]).and_then(|d| d.get(*axis)).map(|n| Literal::I32(*n as i32)),
             OpKind::Unary(u) => get(0).and_then(|a| unary(*u, a)),
             OpKind::Binary(b) => get(0).zip(get(1)).and_then(|(x, y)| binary(*b, x, y)),
+            OpKind::Ternary(t) => match (get(0), get(1), get(2)) {
+                (Some(Literal::F32(x)), Some(Literal::F32(y)), Some(Literal::F32(z))) => {
+                    Some(Literal::F32(t.eval_real(x, y, z)))
+                }
+                _ => None,
+            },
             OpKind::Cmp(c) => get(0).zip(get(1)).and_then(|(x, y)| compare(*c, x, y)),
             OpKind::Select => match (get(0), get(1), get(2)) {
                 (Some(Literal::Bool(c)), Some(a), Some(b)) => Some(if c { a } else { b }),

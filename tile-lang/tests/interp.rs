@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use tile_lang::build::{Arg, Cx, Generic, Space, TypeSpec, Val};
 use tile_lang::interp::{self, ArgValue, Array, Options, Precision};
-use tile_lang::ir::{Access, BinaryOp, CmpOp, UnaryOp};
+use tile_lang::ir::{Access, BinaryOp, CmpOp, TernaryOp, UnaryOp};
 use tile_lang::{DType, Span};
 
 #[path = "interp/memory.rs"]
@@ -168,6 +168,32 @@ fn binary_ops() {
     assert_eq!(binary_i32(BinaryOp::Shr, &[-16, 16], &[2, 2]), [-4, 4]);
     assert_eq!(binary_i32(BinaryOp::ShrLogical, &[-1, 16], &[28, 2]), [15, 4]);
     assert_eq!(binary_i32(BinaryOp::MulHigh, &[-1, 1 << 16], &[-1, 1 << 17]), [-2, 2]);
+}
+
+/// The product isn't rounded before the sum, whichever operands are tiles and whichever is one number for all.
+#[test]
+fn a_product_and_a_sum_are_rounded_once() {
+    let (x, z) = (1.0 + 1.0 / 4096.0, [-1.0, 3.0]);
+    let exact = [1.0f32 / 2048.0 + 1.0 / 16_777_216.0, 4.000_488_3];
+    assert_ne!(x * x - 1.0, exact[0]);
+    let case = Case::new(&[array(DType::F32, &[2], &[x, x]), array(DType::F32, &[2], &z)]);
+    let run = |operands: [usize; 2]| {
+        let all = case.run((DType::F32, &[2]), |cx, v| {
+            let (t, sum) = (first(cx, v[0], DType::F32, &[2]), first(cx, v[1], DType::F32, &[2]));
+            let one = cx.method(AT, v[0], "at", &[], vec![origin(1)]);
+            let [a, b] = operands.map(|i| [t, one][i]);
+            cx.ternary(AT, TernaryOp::MulAdd, a, b, sum)
+        });
+        all.to_f32()
+    };
+    for operands in [[0, 0], [0, 1], [1, 0], [1, 1]] {
+        assert_eq!(run(operands), exact, "{operands:?}");
+    }
+    let whole = case.run((DType::F32, &[2]), |cx, v| {
+        let t = first(cx, v[0], DType::F32, &[2]);
+        cx.method(AT, t, "mul_add", &[], vec![t.into(), Arg::Float(-1.0)])
+    });
+    assert_eq!(whole.to_f32(), [exact[0]; 2]);
 }
 
 #[test]

@@ -6,8 +6,8 @@ mod docs;
 use proptest::prelude::*;
 use tile_lang::generate::{self, Program};
 use tile_lang::ir::{
-    BinaryOp, CmpOp, Kernel, Literal, OpData, OpKind, Places, ReduceOp, RingPart, Role, Stage, Type, UnaryOp, ValueId,
-    parse, parse_all, parse_all_at, verify,
+    BinaryOp, CmpOp, Kernel, Literal, OpData, OpKind, Places, ReduceOp, RingPart, Role, Stage, TernaryOp, Type,
+    UnaryOp, ValueId, parse, parse_all, parse_all_at, verify,
 };
 use tile_lang::{DType, Span};
 
@@ -164,6 +164,11 @@ fn every_op_of_a_family_is_read_and_written() {
     for op in BinaryOp::ALL {
         for d in op.class().types() {
             check(OpKind::Binary(*op), &[s(*d), s(*d)], s(*d));
+        }
+    }
+    for op in TernaryOp::ALL {
+        for d in op.class().types() {
+            check(OpKind::Ternary(*op), &[s(*d), s(*d), s(*d)], s(*d));
         }
     }
     for op in CmpOp::ALL {

@@ -16,7 +16,7 @@ use crate::layout::{Assignment, Layout, pack_of};
 use std::collections::HashMap;
 use std::rc::Rc;
 use tile_lang::dtype::DType;
-use tile_lang::ir::{BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, Role, Type, UnaryOp, ValueId};
+use tile_lang::ir::{BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, Role, TernaryOp, Type, UnaryOp, ValueId};
 use tile_lang::protocol::{Protocol, RingId};
 
 const CODE: &str = "E39";
@@ -134,7 +134,7 @@ impl Checker<'_> {
             OpKind::Broadcast(axis) => self.has(op.operands[0], &want.without(*axis)),
             OpKind::Repeat(times) => self.has(op.operands[0], &want.before_repeat(*times)),
             OpKind::Transpose => self.has(op.operands[0], &want.swapped()),
-            kind if is_elementwise(kind) => op.operands.iter().all(|x| self.has(*x, &want)),
+            kind if kind.is_elementwise() => op.operands.iter().all(|x| self.has(*x, &want)),
             _ => false,
         }
     }
@@ -196,7 +196,7 @@ impl Checker<'_> {
                     }
                 }
             }
-            kind if is_elementwise(kind) && self.is_tile(op.results[0]) => self.elementwise(id, op),
+            kind if kind.is_elementwise() && self.is_tile(op.results[0]) => self.elementwise(id, op),
             _ => {}
         }
     }
@@ -216,6 +216,7 @@ impl Checker<'_> {
             OpKind::Unary(UnaryOp::Neg) => partial == [true],
             OpKind::Binary(BinaryOp::Add | BinaryOp::Sub) => partial == [true, true],
             OpKind::Binary(BinaryOp::Mul) => partial.iter().filter(|p| **p).count() == 1,
+            OpKind::Ternary(TernaryOp::MulAdd) => partial[0] != partial[1] && partial[2],
             _ => false,
         };
         if !linear {
@@ -334,10 +335,6 @@ impl Checker<'_> {
             self.wrong(id, text);
         }
     }
-}
-
-fn is_elementwise(kind: &OpKind) -> bool {
-    matches!(kind, OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast)
 }
 
 /// All values made in a body, with the op that makes them; arguments of a block count as its op's.

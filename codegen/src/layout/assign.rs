@@ -13,7 +13,7 @@ use crate::schedule::{pinned_inflight, pinned_splits};
 use crate::target::Target;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tile_lang::dtype::DType;
-use tile_lang::ir::{Access, BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, Type, UnaryOp, ValueId};
+use tile_lang::ir::{Access, BinaryOp, BlockId, Kernel, OpData, OpId, OpKind, TernaryOp, Type, UnaryOp, ValueId};
 
 /// The warp split of each product.
 pub type Split = HashMap<OpId, MmaSplit>;
@@ -121,9 +121,7 @@ impl Assigner<'_> {
                 let layout = kept.or_else(|| self.wanted(v, 0));
                 self.set(v, layout.unwrap_or_else(|| Layout::blocked(self.k.ty(v).shape(), self.warps)));
             }
-            OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast => {
-                self.elementwise(op)
-            }
+            kind if kind.is_elementwise() => self.elementwise(op),
             OpKind::Transpose if self.is_tile(op.results[0]) => {
                 if let Some(l) = self.native(op.operands[0]) {
                     self.set(op.results[0], l.transposed());
@@ -316,7 +314,7 @@ impl Assigner<'_> {
             OpKind::Broadcast(axis) => self.demand(op.operands[0], &whole.without(axis)),
             OpKind::Repeat(times) => self.demand(op.operands[0], &whole.before_repeat(times)),
             OpKind::Transpose => self.demand(op.operands[0], &whole.transposed()),
-            OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast => {
+            kind if kind.is_elementwise() => {
                 for x in op.operands {
                     self.demand(x, &whole);
                 }
@@ -338,6 +336,9 @@ impl Assigner<'_> {
             OpKind::Unary(UnaryOp::Neg) => true,
             OpKind::Binary(BinaryOp::Add | BinaryOp::Sub) => count == 2 && natives[0] == natives[1],
             OpKind::Binary(BinaryOp::Mul) => count == 1,
+            OpKind::Ternary(TernaryOp::MulAdd) => {
+                count == 2 && partial[2] && natives[2] == natives[usize::from(!partial[0])]
+            }
             _ => false,
         };
         let position =
@@ -385,7 +386,7 @@ impl Assigner<'_> {
                         None
                     }
                 }
-                OpKind::Cast | OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select => result(),
+                kind if kind.is_elementwise() => result(),
                 OpKind::Transpose => result().map(|l| l.transposed()),
                 OpKind::Broadcast(axis) => {
                     result().or_else(|| self.met(op.results[0], depth + 1)).map(|l| l.without(*axis))
@@ -411,13 +412,8 @@ impl Assigner<'_> {
         }
         self.uses.get(&v)?.iter().find_map(|id| {
             let op = self.k.op(*id);
-            match op.kind {
-                OpKind::Cast | OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select => {
-                    let y = op.results[0];
-                    self.native(y).map(|l| l.whole()).or_else(|| self.met(y, depth + 1))
-                }
-                _ => None,
-            }
+            let y = op.results.first().filter(|_| op.kind.is_elementwise())?;
+            self.native(*y).map(|l| l.whole()).or_else(|| self.met(*y, depth + 1))
         })
     }
 
@@ -427,7 +423,14 @@ impl Assigner<'_> {
         let op = self.k.op(def);
         match op.kind {
             OpKind::Mma | OpKind::MmaScaled => true,
-            OpKind::Cast | OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Select | OpKind::Transpose if depth < 16 => {
+            OpKind::Cast
+            | OpKind::Unary(_)
+            | OpKind::Binary(_)
+            | OpKind::Ternary(_)
+            | OpKind::Select
+            | OpKind::Transpose
+                if depth < 16 =>
+            {
                 op.operands.iter().any(|x| self.is_tile(*x) && self.computed(*x, depth + 1))
             }
             _ => false,

@@ -171,9 +171,12 @@ impl Body<'_> {
                 Ok(())
             }
             OpKind::Require(_) | OpKind::Yield => Ok(()),
-            OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast => {
-                self.elementwise(op)
-            }
+            OpKind::Unary(_)
+            | OpKind::Binary(_)
+            | OpKind::Ternary(_)
+            | OpKind::Cmp(_)
+            | OpKind::Select
+            | OpKind::Cast => self.elementwise(op),
             OpKind::Splat | OpKind::Iota(_) | OpKind::Broadcast(_) | OpKind::Repeat(_) => Ok(()),
             OpKind::Transpose => self.transpose(op),
             OpKind::Slice(_) | OpKind::Reshape | OpKind::Join(_) if self.is_tile(op.results[0]) => self.moved(op),

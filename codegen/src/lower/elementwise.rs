@@ -125,6 +125,7 @@ impl Body<'_> {
         match kind {
             OpKind::Unary(op) => self.recipe(op.name(), op.code(), args, d),
             OpKind::Binary(op) => self.recipe(op.name(), op.code(), args, d),
+            OpKind::Ternary(op) => self.recipe(op.name(), op.code(), args, d),
             OpKind::Cmp(op) => Ok(self.compare(*op, &args[0], &args[1], d)),
             _ => Ok(self.e.select(&args[0], &args[1], &args[2], register_type(d))),
         }

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 /// A value with its LLVM type.
 type Typed = (Ssa, String);
 
-/// Emits a recipe; `args` are its operands `x` and `y`, of LLVM type `ty`. The error says what is wrong with the recipe.
+/// Emits a recipe; `args` are its operands `x`, `y` and `z`, of LLVM type `ty`. The error says what is wrong with the recipe.
 pub(super) fn emit(e: &mut Emitter, recipe: &str, args: &[Ssa], ty: &str) -> Result<Ssa, String> {
     let mut names: HashMap<&str, Typed> =
-        ["x", "y"].into_iter().zip(args).map(|(name, v)| (name, (v.clone(), ty.to_owned()))).collect();
+        ["x", "y", "z"].into_iter().zip(args).map(|(name, v)| (name, (v.clone(), ty.to_owned()))).collect();
     let mut last = None;
     for statement in recipe.split(';').map(str::trim) {
         let (name, text) = match statement.split_once(" = ") {
@@ -96,13 +96,13 @@ fn number(e: &mut Emitter, text: &str, ty: &str) -> Option<Ssa> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tile_lang::ir::{BinaryOp, Code, UnaryOp};
+    use tile_lang::ir::{BinaryOp, Code, TernaryOp, UnaryOp};
 
     fn all(code: Code, args: usize, name: &str) {
         for (recipe, ty) in [(code.f32, "f32"), (code.half, "bf16"), (code.i32, "i32"), (code.bool, "i1")] {
             let Some(recipe) = recipe else { continue };
             let mut e = Emitter::new(crate::target::DEFAULT);
-            let operands: Vec<Ssa> = ["%a", "%b"][..args].iter().map(|v| (*v).into()).collect();
+            let operands: Vec<Ssa> = ["%a", "%b", "%c"][..args].iter().map(|v| (*v).into()).collect();
             let result = emit(&mut e, recipe, &operands, ty).unwrap_or_else(|m| panic!("{name}: {m}"));
             let (entry, code) = e.finish();
             let text = entry + &code;
@@ -116,6 +116,7 @@ mod tests {
     fn every_recipe_is_well_formed() {
         UnaryOp::ALL.iter().for_each(|op| all(op.code(), 1, op.name()));
         BinaryOp::ALL.iter().for_each(|op| all(op.code(), 2, op.name()));
+        TernaryOp::ALL.iter().for_each(|op| all(op.code(), 3, op.name()));
     }
 
     #[test]
@@ -133,6 +134,7 @@ mod tests {
         };
         UnaryOp::ALL.iter().for_each(|op| check(op.name(), op.class().types(), op.code()));
         BinaryOp::ALL.iter().for_each(|op| check(op.name(), op.class().types(), op.code()));
+        TernaryOp::ALL.iter().for_each(|op| check(op.name(), op.class().types(), op.code()));
     }
 
     #[test]

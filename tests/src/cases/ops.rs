@@ -6,7 +6,7 @@ use super::{Case, Expected};
 use crate::random::Random;
 use tile_lang::build::{Arg, Cx, Space, TypeSpec, Val};
 use tile_lang::interp::round_to;
-use tile_lang::ir::{Access, BinaryOp, Class, CmpOp, Fold, Kernel, ReduceOp, UnaryOp, product_of};
+use tile_lang::ir::{Access, BinaryOp, Class, CmpOp, Fold, Kernel, ReduceOp, TernaryOp, UnaryOp, product_of};
 use tile_lang::{DType, Span};
 
 /// Extents of arrays and of tiles.
@@ -170,6 +170,16 @@ fn binary(op: BinaryOp, d: DType) -> Built {
     let name = format!("op_{}", op.name());
     let range = [trial.from, trial.to];
     case((&name, d.name()), range, Range::All, &[d, d], error(d, trial.error), vec![(d, reference)], &body)
+}
+
+fn ternary(op: TernaryOp, d: DType) -> Built {
+    let trial = op.trial();
+    let reference: Reference =
+        Box::new(move |x| f64::from(round_to(d, op.eval_real(x[0] as f32, x[1] as f32, x[2] as f32))));
+    let body = move |cx: &mut Cx, x: &[Val]| vec![cx.ternary(AT, op, x[0], x[1], x[2])];
+    let name = format!("op_{}", op.name());
+    let range = [trial.from, trial.to];
+    case((&name, d.name()), range, Range::All, &[d, d, d], error(d, trial.error), vec![(d, reference)], &body)
 }
 
 /// All comparisons of one type.
@@ -398,6 +408,11 @@ pub(super) fn cases() -> Result<Vec<Case>, String> {
     for op in BinaryOp::ALL {
         for d in op.class().types() {
             out.push(binary(*op, *d)?);
+        }
+    }
+    for op in TernaryOp::ALL {
+        for d in op.class().types() {
+            out.push(ternary(*op, *d)?);
         }
     }
     for d in Class::Elem.types() {

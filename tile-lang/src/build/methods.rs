@@ -3,7 +3,7 @@
 use super::ops::Index;
 use super::{Arg, Cx, Generic, Space, TypeSpec, Val};
 use crate::dtype::DType;
-use crate::ir::{BinaryOp, CmpOp, OpKind, ReduceOp, Type, UnaryOp};
+use crate::ir::{BinaryOp, CmpOp, OpKind, ReduceOp, TernaryOp, Type, UnaryOp};
 use crate::span::Span;
 
 impl Cx {
@@ -31,6 +31,9 @@ impl Cx {
         }
         if let (Some(op), [b]) = (BinaryOp::from_name(name), &args[..]) {
             return self.binary(span, op, recv, b.clone());
+        }
+        if let (Some(op), [b, c]) = (TernaryOp::from_name(name), &args[..]) {
+            return self.ternary(span, op, recv, b.clone(), c.clone());
         }
         if let (Some(op), [b]) = (CmpOp::from_name(name), &args[..]) {
             return self.compare(span, op, recv, b.clone());

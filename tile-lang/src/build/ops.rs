@@ -2,7 +2,7 @@
 
 use super::{Arg, Cx, Space, TypeSpec, Val};
 use crate::dtype::DType;
-use crate::ir::{Access, BinaryOp, Class, CmpOp, OpKind, ReduceOp, Type, UnaryOp, product_of};
+use crate::ir::{Access, BinaryOp, Class, CmpOp, OpKind, ReduceOp, TernaryOp, Type, UnaryOp, product_of};
 use crate::span::Span;
 
 /// The fix where a number, an array or a tile of another rank stands in a tile's place.
@@ -29,6 +29,20 @@ impl Cx {
             return self.undefined(span, op.name(), op.class(), d);
         }
         self.emit(span, OpKind::Binary(op), &[a, b], ty)
+    }
+
+    /// Elementwise op of three operands; scalars beside a tile are spread over it.
+    pub fn ternary(&mut self, span: Span, op: TernaryOp, a: Val, b: impl Into<Arg>, c: impl Into<Arg>) -> Val {
+        let Some((a, b)) = self.pair(span, op.name(), a.into(), b.into()) else { return self.poison() };
+        let Some((a, c)) = self.pair(span, op.name(), a.into(), c.into()) else { return self.poison() };
+        let ty = self.ty(a).clone();
+        // Where the last operand is the only tile, the first was spread beside it, and not yet the second.
+        let b = if ty.shape().is_empty() { b } else { self.spread(span, b, ty.shape()) };
+        let d = ty.dtype().unwrap_or(DType::F32);
+        if !op.class().holds(d) {
+            return self.undefined(span, op.name(), op.class(), d);
+        }
+        self.emit(span, OpKind::Ternary(op), &[a, b, c], ty)
     }
 
     /// Comparison; a scalar beside a tile is spread over it.

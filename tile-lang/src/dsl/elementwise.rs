@@ -1,7 +1,7 @@
 //! Elementwise ops of tiles: methods named as in the IR, and Rust's operators.
 
 use super::{Elem, Number, Tile, bf16, f16, stub};
-use crate::ir::{UnaryOp, binary_ops, cmp_ops, unary_ops};
+use crate::ir::{UnaryOp, binary_ops, cmp_ops, ternary_ops, unary_ops};
 use std::ops;
 
 /// A second operand beside a tile: a tile of the same shape, or one element for all.
@@ -105,6 +105,18 @@ macro_rules! binary_stubs {
     };
 }
 binary_ops!(binary_stubs);
+
+macro_rules! ternary_stubs {
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident { on: $class:ident, $($rest:tt)* })*) => {$(
+        impl<T: $class, const A: usize, const B: usize> Tile<T, A, B> {
+            $(#[doc = $doc])*
+            pub fn $name(self, _first: impl Like<T, A, B>, _second: impl Like<T, A, B>) -> Self {
+                stub()
+            }
+        }
+    )*};
+}
+ternary_ops!(ternary_stubs);
 
 macro_rules! cmp_stubs {
     ($($(#[doc = $doc:literal])* $name:ident: $variant:ident { $($rest:tt)* })*) => {

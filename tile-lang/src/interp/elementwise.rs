@@ -4,9 +4,9 @@ use super::InterpError;
 use super::exec::Run;
 use super::number::{float_to_int, round_all, round_to, wrap_int};
 use super::prepare::Step;
-use super::value::{Element, Operand, Pool, Value, compare, convert, map, own, select as choose, zip};
+use super::value::{Element, Operand, Pool, Value, compare, convert, map, own, select as choose, zip, zip3};
 use crate::dtype::DType;
-use crate::ir::{BinaryOp, CmpOp, Map, UnaryOp, Zip};
+use crate::ir::{BinaryOp, CmpOp, Map, TernaryOp, UnaryOp, Zip, Zip3};
 
 /// How a value is held.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -112,6 +112,16 @@ impl Zip<bool, bool> for Operands<'_, u8> {
     }
 }
 
+/// Three operands that wait for an op's meaning.
+struct Triple<'p>(&'p mut Pool, [Operand<f32>; 3]);
+
+impl Zip3 for Triple<'_> {
+    type Out = Operand<f32>;
+    fn with(self, f: impl Fn(f32, f32, f32) -> f32) -> Operand<f32> {
+        zip3(self.0, self.1, f)
+    }
+}
+
 pub(super) fn unary(run: &mut Run<'_>, step: &Step, op: UnaryOp) -> Result<Value, InterpError> {
     match run.class_of(step, 0) {
         Class::Real => {
@@ -158,6 +168,12 @@ pub(super) fn binary(run: &mut Run<'_>, step: &Step, op: BinaryOp) -> Result<Val
             op.truth(Operands(&mut *run.pool, a, b)).map(u8::value).ok_or_else(|| run.malformed(step))
         }
     }
+}
+
+pub(super) fn ternary(run: &mut Run<'_>, step: &Step, op: TernaryOp) -> Result<Value, InterpError> {
+    let operands = [run.real(step, 0)?, run.real(step, 1)?, run.real(step, 2)?];
+    let y = op.real(Triple(&mut *run.pool, operands));
+    Ok(run.rounded(step.dtype, y))
 }
 
 pub(super) fn cmp(run: &mut Run<'_>, step: &Step, op: CmpOp) -> Result<Value, InterpError> {

@@ -180,6 +180,7 @@ impl<'a> Run<'a> {
             },
             OpKind::Unary(op) => elementwise::unary(self, step, *op)?,
             OpKind::Binary(op) => elementwise::binary(self, step, *op)?,
+            OpKind::Ternary(op) => elementwise::ternary(self, step, *op)?,
             OpKind::Cmp(op) => elementwise::cmp(self, step, *op)?,
             OpKind::Select => elementwise::select(self, step)?,
             OpKind::Cast => elementwise::cast(self, step)?,

@@ -374,6 +374,7 @@ impl<'a> Walk<'a> {
                 | OpKind::Require(_)
                 | OpKind::Unary(_)
                 | OpKind::Binary(_)
+                | OpKind::Ternary(_)
                 | OpKind::Cmp(_)
                 | OpKind::Select
                 | OpKind::Cast

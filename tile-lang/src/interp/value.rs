@@ -230,6 +230,30 @@ pub(super) fn zip<T: Element>(pool: &mut Pool, a: Operand<T>, b: Operand<T>, f: 
     }
 }
 
+/// `f` of every three elements, in place where the last operand is not needed any more.
+pub(super) fn zip3<T: Element>(pool: &mut Pool, operands: [Operand<T>; 3], f: impl Fn(T, T, T) -> T) -> Operand<T> {
+    match operands {
+        [Operand::One(x), b, c] => zip(pool, b, c, |y, z| f(x, y, z)),
+        [a, Operand::One(y), c] => zip(pool, a, c, |x, z| f(x, y, z)),
+        [a, b, Operand::One(z)] => zip(pool, a, b, |x, y| f(x, y, z)),
+        [Operand::Tile(a), Operand::Tile(b), Operand::Tile(mut c)] => {
+            let pairs = a.iter().zip(b.iter());
+            let c = match Rc::get_mut(&mut c) {
+                Some(data) => {
+                    data.iter_mut().zip(pairs).for_each(|(z, (x, y))| *z = f(*x, *y, *z));
+                    c
+                }
+                None => pool.build(c.len(), |out: &mut [T]| {
+                    out.iter_mut().zip(pairs.zip(c.iter())).for_each(|(o, ((x, y), z))| *o = f(*x, *y, *z));
+                }),
+            };
+            T::give(pool, a);
+            T::give(pool, b);
+            Operand::Tile(c)
+        }
+    }
+}
+
 /// `f` of every pair, of another type.
 pub(super) fn compare<T: Element>(
     pool: &mut Pool,

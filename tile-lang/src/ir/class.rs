@@ -74,6 +74,14 @@ pub trait Zip<T, U = T> {
     fn with(self, f: impl Fn(T, T) -> U) -> Self::Out;
 }
 
+/// As [`Map`], for three real operands.
+pub trait Zip3 {
+    /// What is made.
+    type Out;
+    /// Applies the meaning.
+    fn with(self, f: impl Fn(f32, f32, f32) -> f32) -> Self::Out;
+}
+
 /// A single operand.
 struct One<T>(T);
 
@@ -94,6 +102,17 @@ impl<T, U> Zip<T, U> for Two<T> {
     }
 }
 
+/// Three operands.
+struct Three([f32; 3]);
+
+impl Zip3 for Three {
+    type Out = f32;
+    fn with(self, f: impl Fn(f32, f32, f32) -> f32) -> f32 {
+        let [x, y, z] = self.0;
+        f(x, y, z)
+    }
+}
+
 /// `f` with one operand.
 pub(super) fn one<T>(x: T) -> impl Map<T, T, Out = T> {
     One(x)
@@ -102,6 +121,11 @@ pub(super) fn one<T>(x: T) -> impl Map<T, T, Out = T> {
 /// `f` with two operands.
 pub(super) fn two<T, U>(x: T, y: T) -> impl Zip<T, U, Out = U> {
     Two(x, y)
+}
+
+/// `f` with three operands.
+pub(super) fn three(x: f32, y: f32, z: f32) -> impl Zip3<Out = f32> {
+    Three([x, y, z])
 }
 
 /// What tests of an op on real numbers need.
@@ -116,7 +140,7 @@ pub struct Trial {
 }
 
 /// How an op becomes instructions: straight-line code for each register type, read by the code generator. Operands are
-/// `x` and `y`. A statement is `name = instruction operands`, the last one without a name; statements end with `;`. An
+/// `x`, `y` and `z`. A statement is `name = instruction operands`, the last one without a name; statements end with `;`. An
 /// instruction is one of LLVM's (`fadd x, y`), an intrinsic (`intr.floor x`), a comparison (`fcmp.olt x, y`), a
 /// conversion (`zext x to i64`) or one of PTX (anything else with a point: `ex2.approx.f32 x`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! the code generator emits, and the generated tests with their operands and tolerances. `docs/adding-an-op.md` goes
 //! through it with an example.
 
-use super::class::{Class, Code, Map, Trial, Zip, one, two};
+use super::class::{Class, Code, Map, Trial, Zip, Zip3, one, three, two};
 use crate::dtype::DType;
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +141,16 @@ macro_rules! binary_ops {
     } };
 }
 pub(crate) use binary_ops;
+
+/// Hands the declarations of the ops with three operands to a macro; the fields are those of [`unary_ops`].
+macro_rules! ternary_ops {
+    ($then:ident $(, $arg:tt)*) => { $then! { $($arg)*
+        /// This times the first, plus the second, rounded once.
+        mul_add: MulAdd { on: Float, real: |x, y, z| x.mul_add(y, z),
+            code: { f32: "intr.fma x, y, z" }, trial: -8.0, 8.0, 0.0 }
+    } };
+}
+pub(crate) use ternary_ops;
 
 /// Hands the declarations of comparisons to a macro: the meaning on any ordered type, LLVM's predicates of reals and of
 /// integers (unsigned ones are extended first).
@@ -407,6 +417,46 @@ impl BinaryOp {
     /// Its value on truth values.
     pub fn eval_truth(self, x: bool, y: bool) -> Option<bool> {
         self.truth(two(x, y))
+    }
+}
+
+macro_rules! declare_ternary {
+    ($($(#[doc = $doc:literal])* $name:ident: $variant:ident { on: $class:ident, real: $real:expr,
+        code: { f32: $f32:literal }, trial: $from:literal, $to:literal, $error:literal })*) => {
+        spelled! {
+            /// Elementwise ops of three operands of one type.
+            TernaryOp { $($(#[doc = $doc])* $name = $variant,)* }
+        }
+
+        impl TernaryOp {
+            /// The element types it is defined on.
+            pub const fn class(self) -> Class {
+                match self { $(TernaryOp::$variant => Class::$class),* }
+            }
+
+            /// Its meaning on real numbers.
+            pub fn real<V: Zip3>(self, v: V) -> V::Out {
+                match self { $(TernaryOp::$variant => v.with($real)),* }
+            }
+
+            /// Its instructions.
+            pub const fn code(self) -> Code {
+                match self { $(TernaryOp::$variant => Code { f32: Some($f32), half: None, i32: None, bool: None }),* }
+            }
+
+            /// What its tests use.
+            pub const fn trial(self) -> Trial {
+                match self { $(TernaryOp::$variant => Trial { from: $from, to: $to, error: $error }),* }
+            }
+        }
+    };
+}
+ternary_ops!(declare_ternary);
+
+impl TernaryOp {
+    /// Its value on real numbers.
+    pub fn eval_real(self, x: f32, y: f32, z: f32) -> f32 {
+        self.real(three(x, y, z))
     }
 }
 

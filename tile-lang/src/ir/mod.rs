@@ -27,10 +27,10 @@ mod syntax;
 mod ty;
 mod verify;
 
-pub use class::{Class, Code, Map, Trial, Zip};
+pub use class::{Class, Code, Map, Trial, Zip, Zip3};
 pub use copy::copy_ops;
-pub use elementwise::{AtomicFold, AtomicOp, BinaryOp, CmpOp, Fold, ReduceOp, UnaryOp};
-pub(crate) use elementwise::{atomic_ops, binary_ops, cmp_ops, reduce_ops, unary_ops};
+pub use elementwise::{AtomicFold, AtomicOp, BinaryOp, CmpOp, Fold, ReduceOp, TernaryOp, UnaryOp};
+pub(crate) use elementwise::{atomic_ops, binary_ops, cmp_ops, reduce_ops, ternary_ops, unary_ops};
 pub use entity::{BlockId, OpId, ValueId};
 pub use op::{Literal, MAX_SLOT_BYTES, OpKind, RingPart, part_align, slot_layout};
 pub use parse::{Places, parse, parse_all, parse_all_at};

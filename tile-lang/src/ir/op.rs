@@ -3,7 +3,7 @@
 //! through [`Attribute`], so neither knows single ops.
 
 use super::attribute::{Attr, Attribute};
-use super::{AtomicOp, BinaryOp, CmpOp, ReduceOp, Stage, Sync, UnaryOp};
+use super::{AtomicOp, BinaryOp, CmpOp, ReduceOp, Stage, Sync, TernaryOp, UnaryOp};
 use crate::dtype::DType;
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +152,8 @@ ops! {
         Unary(UnaryOp),
         /// `(a, b) → same`.
         Binary(BinaryOp),
+        /// `(a, b, c) → same`.
+        Ternary(TernaryOp),
         /// `(a, b) → bool of the same shape`.
         Cmp(CmpOp),
     }
@@ -261,6 +263,14 @@ impl OpKind {
     /// Whether it only says something about the run.
     pub fn is_debug(&self) -> bool {
         matches!(self, OpKind::DeviceAssert(_) | OpKind::DbgTile(_) | OpKind::Mark(_))
+    }
+
+    /// Whether each element of its result is made of the operands' elements at the same place.
+    pub fn is_elementwise(&self) -> bool {
+        matches!(
+            self,
+            OpKind::Unary(_) | OpKind::Binary(_) | OpKind::Ternary(_) | OpKind::Cmp(_) | OpKind::Select | OpKind::Cast
+        )
     }
 
     /// Whether it multiplies on tensor cores: its first operands are the accumulator and the two factors.

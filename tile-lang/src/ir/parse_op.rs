@@ -1,14 +1,15 @@
 //! Spelling of types and numbers in the text form.
 
 use super::parse::{Node, Rule};
-use super::{Access, BinaryOp, CmpOp, Literal, OpKind, Type, UnaryOp};
+use super::{Access, BinaryOp, CmpOp, Literal, OpKind, TernaryOp, Type, UnaryOp};
 use crate::dtype::DType;
 
 /// Spellings of all ops but constants, loops and conditions, which have a syntax of their own.
 pub(super) fn mnemonics() -> impl Iterator<Item = &'static str> {
     let unary = UnaryOp::ALL.iter().map(|op| op.name());
     let others = BinaryOp::ALL.iter().map(|op| op.name()).chain(CmpOp::ALL.iter().map(|op| op.name()));
-    OpKind::STRUCTURAL.iter().map(|(name, _)| *name).chain(unary).chain(others)
+    let ternary = TernaryOp::ALL.iter().map(|op| op.name());
+    OpKind::STRUCTURAL.iter().map(|(name, _)| *name).chain(unary).chain(others).chain(ternary)
 }
 
 /// A constant: with a point or an exponent it is f32.

@@ -53,6 +53,9 @@ fn results_of(kind: &OpKind, operands: &[&Type], have: &[&Type]) -> Result<Vec<T
             None => return bad(),
         },
         (OpKind::Binary(op), [a, b]) if a == b && elementwise(a) && on(op.class(), a) => vec![(*a).clone()],
+        (OpKind::Ternary(op), [a, b, c]) if a == b && b == c && elementwise(a) && on(op.class(), a) => {
+            vec![(*a).clone()]
+        }
         (OpKind::Cmp(_), [a, b]) if a == b && elementwise(a) && on(Class::Elem, a) => vec![a.with_dtype(DType::Bool)],
         (OpKind::Select, [c, a, b]) if a == b && elementwise(a) && **c == a.with_dtype(DType::Bool) => {
             vec![(*a).clone()]

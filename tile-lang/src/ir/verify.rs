@@ -285,16 +285,7 @@ const MAX_RANK: usize = 8;
 
 /// Whether the launch can evaluate the op.
 fn at_launch(kind: &OpKind) -> bool {
-    matches!(
-        kind,
-        OpKind::Const(_)
-            | OpKind::Dim(_)
-            | OpKind::Unary(_)
-            | OpKind::Binary(_)
-            | OpKind::Cmp(_)
-            | OpKind::Select
-            | OpKind::Cast
-    )
+    matches!(kind, OpKind::Const(_) | OpKind::Dim(_)) || kind.is_elementwise()
 }
 
 /// Types with commas.

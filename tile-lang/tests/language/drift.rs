@@ -2,7 +2,7 @@
 
 use super::staged;
 use tile_lang::build::KernelDef;
-use tile_lang::ir::{AtomicOp, BinaryOp, CmpOp, OpKind, ReduceOp, UnaryOp};
+use tile_lang::ir::{AtomicOp, BinaryOp, CmpOp, OpKind, ReduceOp, TernaryOp, UnaryOp};
 
 /// A module with a kernel `out.store([0, 0], expression of x)` for each name, and the list of them.
 macro_rules! kernels {
@@ -63,6 +63,10 @@ kernels!(binary, x:
     mul_high: i32 -> i32 store x.mul_high(x);
 );
 
+kernels!(ternary, x:
+    mul_add: f32 -> f32 store x.mul_add(2.0, x.mul_add(x, 1.0));
+);
+
 kernels!(compare, x:
     lt: f32 -> bool store x.lt(x);
     le: f32 -> bool store x.le(0.0);
@@ -119,7 +123,8 @@ mod functions {
             + x.recip()
             + x.sin()
             + x.cos()
-            + x.powf(2.0).clamp(0.0, 1.0);
+            + x.powf(2.0).clamp(0.0, 1.0)
+            + x.mul_add(3.0, x);
         let b = from_bits(shr_logical(to_bits(x.floor()), i) ^ mul_high(i, i) & !i | i << 2 >> 1);
         out.set([0], (-a).min(b).max(a + i as f32) - a * b / x);
     }
@@ -211,7 +216,9 @@ fn the_page_of_the_language_lists_every_op() {
     let unary = UnaryOp::ALL.iter().map(|op| op.name());
     let binary = BinaryOp::ALL.iter().map(|op| op.name());
     let compare = CmpOp::ALL.iter().map(|op| op.name());
-    let plain = unary.chain(binary).chain(compare).filter(|name| !operators.contains(name)).map(String::from);
+    let ternary = TernaryOp::ALL.iter().map(|op| op.name());
+    let plain =
+        unary.chain(binary).chain(ternary).chain(compare).filter(|name| !operators.contains(name)).map(String::from);
     let reductions = ReduceOp::ALL.iter().map(|op| format!("row_{}", op.name()));
     let atomics = AtomicOp::ALL.iter().map(|op| format!("atomic_{}", op.name()));
     let types = tile_lang::DType::ALL.iter().map(|d| d.name().to_owned());
@@ -243,6 +250,12 @@ fn unary_ops() {
 fn binary_ops() {
     let names = BinaryOp::ALL.iter().map(|op| op.name().into()).collect();
     check(binary::ALL, names, |k, name| matches!(k, OpKind::Binary(op) if op.name() == name));
+}
+
+#[test]
+fn ternary_ops() {
+    let names = TernaryOp::ALL.iter().map(|op| op.name().into()).collect();
+    check(ternary::ALL, names, |k, name| matches!(k, OpKind::Ternary(op) if op.name() == name));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the page on the text form shows.
 
 use super::round_trip;
-use tile_lang::ir::{AtomicOp, BinaryOp, CmpOp, OpKind, ReduceOp, UnaryOp, parse, verify};
+use tile_lang::ir::{AtomicOp, BinaryOp, CmpOp, OpKind, ReduceOp, TernaryOp, UnaryOp, parse, verify};
 
 const PAGE: &str = include_str!("../../../docs/text-form.md");
 
@@ -25,8 +25,9 @@ fn examples_of_the_page_are_kernels() {
 fn the_page_lists_all_ops_of_the_families() {
     let unary: Vec<&str> = UnaryOp::ALL.iter().map(|op| op.name()).collect();
     let binary: Vec<&str> = BinaryOp::ALL.iter().map(|op| op.name()).collect();
+    let ternary: Vec<&str> = TernaryOp::ALL.iter().map(|op| op.name()).collect();
     let cmp: Vec<&str> = CmpOp::ALL.iter().map(|op| op.name()).collect();
-    for family in [unary, binary, cmp] {
+    for family in [unary, binary, ternary, cmp] {
         assert!(PAGE.contains(&format!("`{}`", family.join(" "))), "{family:?}");
     }
     let words: Vec<&str> = PAGE.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();

@@ -47,6 +47,14 @@ impl Writer<'_> {
             OpKind::Unary(unary) => self.unary(op, *unary),
             OpKind::Binary(binary) => self.binary(op, *binary),
             OpKind::Cmp(cmp) => self.cmp(op, *cmp),
+            OpKind::Ternary(ternary) => {
+                if self.is_literal(op.operands[0]) {
+                    self.bind_through(op.operands[0]);
+                }
+                self.arrange(&[&op.operands]);
+                let [_, y, z] = self.plain(op);
+                Text::Atom(format!("{}.{}({y}, {z})", self.text(op.operands[0]).tight(), ternary.name()))
+            }
             OpKind::Select => {
                 if self.is_literal(op.operands[0]) {
                     self.bind_through(op.operands[0]);
