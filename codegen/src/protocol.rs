@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use tile_lang::ir::{Kernel, OpData, OpId, OpKind, RingPart, ValueId};
 use tile_lang::plan::Plan;
 use tile_lang::protocol::{
-    Action, At, Barrier, Fence, Frame, KernelProtocol, Parity, Protocol, Reach, RingId, RingShape, Side, Who,
+    Action, At, Barrier, Fence, Frame, Group, KernelProtocol, Parity, Protocol, Reach, RingId, RingShape, Side, Turns,
+    Who,
 };
 use tile_lang::record::RECORD_BYTES;
 
@@ -23,6 +24,26 @@ pub fn derive(plan: &Plan, machine: Machine) -> Result<Protocol, CodegenError> {
 
 /// The barrier at which all consumer threads meet; 0 is for the whole CTA.
 const CONSUMERS: u8 = 1;
+
+/// The first of the barriers at which warpgroups wait for their turns; the others' follow.
+const FIRST_TURN: u8 = CONSUMERS + 1;
+
+/// The turns of `warps` consumer warps.
+pub(crate) const fn turns(warps: usize) -> Turns {
+    Turns { first: FIRST_TURN, groups: warps / Turns::WARPS }
+}
+
+/// The first warpgroup's first turn is there before the items of a record: the last warpgroup gives it. So each takes and gives in the same way,
+/// and what is left over after the items is again the first one's turn.
+fn first_turn(warps: usize) -> Action {
+    let turns = turns(warps);
+    Action::GiveTurn { turns, group: Group::One(turns.groups - 1) }
+}
+
+/// The first warpgroup takes the turn that is left over.
+fn last_turn(warps: usize) -> Action {
+    Action::TakeTurn { turns: turns(warps), group: Group::One(0) }
+}
 
 const fn full(ring: RingId) -> Barrier {
     Barrier { ring, side: Side::Full }
@@ -130,6 +151,12 @@ pub(crate) fn fence_fills(kernel: &Kernel, bodies: &mut KernelProtocol) {
             list.insert(wait + 1, Action::Fence(Fence::ProxyShared(reach), Who::One));
         }
     }
+}
+
+/// What consumers do around the items of a kernel whose warpgroups start products in turns.
+pub(crate) fn add_turns(to: &mut KernelProtocol, warps: usize) {
+    to.before_items.push(first_turn(warps));
+    to.after_items.push(last_turn(warps));
 }
 
 fn fill(op: &OpData, parts: &[RingPart], cluster: usize, shared: &dyn Fn(ValueId) -> bool) -> Vec<Action> {

@@ -9,7 +9,7 @@
 use super::descriptor::ATOM_BYTES;
 use super::warpgroup::{self, Warpgroups};
 use super::{Layout, MmaSplit, consumer_warps, pack_of};
-use crate::schedule::{pinned_inflight, pinned_splits};
+use crate::schedule::{pinned_inflight, pinned_splits, pinned_turns};
 use crate::target::Target;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tile_lang::dtype::DType;
@@ -33,6 +33,8 @@ pub struct Assignment {
     pub warpgroups: HashSet<OpId>,
     /// How many products may run after each of these was started, as schedules pin it; the others are waited for at once.
     pub inflight: HashMap<OpId, usize>,
+    /// Products that warpgroups start in turns, as schedules pin it.
+    pub turns: HashSet<OpId>,
     /// Staged tiles that only those read: they are stored swizzled.
     pub swizzled: HashSet<ValueId>,
     /// First operands of those products that are made in registers before a loop and kept in shared memory for it, swizzled too:
@@ -47,8 +49,8 @@ pub fn assign(kernel: &Kernel, body: BlockId, target: &Target) -> Assignment {
     let found = if target.wgmma { warpgroup::find(kernel, body, &uses, &pinned) } else { Warpgroups::default() };
     let Warpgroups { products, swizzled, kept } = found;
     let kept = kept.into_iter().map(|v| (v, 0)).collect();
-    let inflight = pinned_inflight(kernel);
-    let out = Assignment { warpgroups: products, swizzled, inflight, kept, ..Assignment::default() };
+    let (inflight, turns) = (pinned_inflight(kernel), pinned_turns(kernel));
+    let out = Assignment { warpgroups: products, swizzled, inflight, turns, kept, ..Assignment::default() };
     let mut a = Assigner { k: kernel, uses, out, defs: kernel.definitions(), pinned, warps, round: 0 };
     loop {
         let before = a.out.native.clone();

@@ -5,13 +5,15 @@ use super::program::{EMPTY, FULL, PASS_END, READY, RECORD_EMPTY, RECORD_FULL};
 use super::{lanes, sync};
 use crate::target::Copies;
 use tile_lang::ir::Role;
-use tile_lang::protocol::{Barrier, Fence, Parity, Reach, RingId, RingShape, Side};
+use tile_lang::protocol::{Barrier, Fence, Group, Parity, Reach, RingId, RingShape, Side, Turns};
 
 /// A role's position in a ring, loaded.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
     /// Slot, i32.
     pub index: Ssa,
+    /// The same, shown to be alike in all lanes where that matters: descriptors of products are made of it.
+    pub alike: Ssa,
     /// Phase bit, i32.
     pub phase: Ssa,
     /// Where both are kept.
@@ -22,7 +24,7 @@ impl Cursor {
     /// Loads the cursor that is kept at `state`.
     pub fn load(e: &mut Emitter, state: &(Ssa, Ssa)) -> Cursor {
         let (index, phase) = (e.load(&state.0, "i32", 4, 0), e.load(&state.1, "i32", 4, 0));
-        Cursor { index, phase, state: state.clone() }
+        Cursor { alike: index.clone(), index, phase, state: state.clone() }
     }
 
     /// The phase that a wait names.
@@ -172,4 +174,41 @@ pub(super) fn fence(e: &mut Emitter, fence: Fence) {
 /// Threads meet at a named barrier.
 pub(super) fn meet(e: &mut Emitter, id: u8, threads: usize) {
     e.asm(&format!("bar.sync {id}, {threads};"), "", &[], None);
+}
+
+/// A warpgroup waits for its turn.
+pub(super) fn take_turn(e: &mut Emitter, turns: Turns, group: Group, thread: &Ssa) {
+    at_turn(e, "bar.sync", turns, group, thread, 0);
+}
+
+/// A warpgroup gives the turn to the next one.
+pub(super) fn give_turn(e: &mut Emitter, turns: Turns, group: Group, thread: &Ssa) {
+    at_turn(e, "bar.arrive", turns, group, thread, 1);
+}
+
+/// An instruction at the barrier of the warpgroup that comes so many after a thread's own. Where one warpgroup alone is meant the instruction is
+/// predicated, by what all lanes of a warp have alike: a branch would be one that LLVM may copy a barrier into the arms of.
+fn at_turn(e: &mut Emitter, instruction: &str, turns: Turns, group: Group, thread: &Ssa, ahead: usize) {
+    let own = sync::warpgroup(e, thread);
+    let threads = Turns::THREADS;
+    match group {
+        Group::Each => {
+            let number = e.entry(|e| {
+                let (mut to, first) = (own.clone(), i64::from(turns.first));
+                for _ in 0..ahead {
+                    let next = e.add_const(&to, 1);
+                    let (groups, zero) = (e.i32(turns.groups as i64), e.i32(0));
+                    let around = e.icmp("eq", &next, &groups, "i32");
+                    to = e.select(&around, &zero, &next, "i32");
+                }
+                e.add_const(&to, first)
+            });
+            e.asm(&format!("{instruction} $0, {threads};"), "r", &[(&number, "i32")], None);
+        }
+        Group::One(one) => {
+            let number = turns.taken_at((one + ahead) % turns.groups);
+            let text = format!("{{ .reg .pred p; setp.eq.u32 p, $0, {one}; @p {instruction} {number}, {threads}; }}");
+            e.asm(&text, "r", &[(&own, "i32")], None);
+        }
+    }
 }

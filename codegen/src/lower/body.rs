@@ -6,6 +6,7 @@ use super::flight::Flight;
 use super::kept::ToKeep;
 use super::notes::{Here, Notes};
 use super::program::SharedMap;
+use super::turns::Turn;
 use crate::CodegenError;
 use crate::layout::{Assignment, Layout};
 use std::collections::{HashMap, HashSet};
@@ -107,6 +108,8 @@ pub(super) struct Body<'a> {
     pub late: HashMap<OpId, Ssa>,
     /// Registers, with their type, of what was computed last since a product was started.
     pub computed: Vec<(Ssa, &'static str)>,
+    /// The turn that the warpgroup has.
+    pub turn: Option<Turn>,
 }
 
 impl Body<'_> {

@@ -68,7 +68,6 @@ impl Body<'_> {
 
     /// Binds block arguments to the values that they stand for. What was computed before the block is no more the last.
     fn bind(&mut self, bound: Bound) -> Result<(), CodegenError> {
-        self.computed.clear();
         for (v, names) in bound {
             if self.is_tile(v) {
                 let elements = if self.in_pairs(v) { self.apart(&names, self.dtype(v)) } else { names };
@@ -77,6 +76,7 @@ impl Body<'_> {
                 self.scalars.insert(v, names.into_iter().next().unwrap_or_default());
             }
         }
+        self.computed.clear();
         Ok(())
     }
 

@@ -85,6 +85,7 @@ impl Body<'_> {
             any = self.e.bin("or", &any, w, "i1");
         }
         let flag = self.e.op(&format!("llvm.zext {any} : i1 to i32"));
+        self.meets_in_turn();
         let meeting = meet(self.warps);
         let Action::Meet { id, threads } = meeting else { return self.broken("the consumers have no meeting") };
         let fails = sync::vote(self.e, &flag, id, threads);

@@ -68,19 +68,22 @@ impl Body<'_> {
         }
     }
 
-    /// Remembers what was computed last while products run.
+    /// Remembers what was computed last while products run, or of many elements before a turn may be taken: a few factors may as well come later.
     pub fn note_computed(&mut self, v: ValueId, held: &Held) {
         let ty = register_type(self.dtype(v));
-        if let (false, Held::Elements(e), "f32" | "i32") = (self.flights.is_empty(), held, ty) {
+        let (running, turns) = (!self.flights.is_empty(), !self.layouts.turns.is_empty());
+        if let (Held::Elements(e), "f32" | "i32") = (held, ty)
+            && (running || turns && e.len() > FEW)
+        {
             let ends = if e.len() > FEW { vec![&e[0], &e[e.len() - 1]] } else { e.iter().collect() };
             self.computed = ends.into_iter().map(|x| (x.clone(), ty)).collect();
         }
     }
 
-    /// What follows comes after what was computed before it. ptxas sees no order between arithmetic and waits for products and draws the
-    /// waits up to the start of a block, so that nothing would overlap. It keeps the order of instructions with effects: one that
+    /// What follows comes after what was computed before it. ptxas sees no order between arithmetic and waits, for products or turns, and draws the
+    /// waits for products up to the start of a block, so that nothing would overlap. It keeps the order of instructions with effects: one that
     /// needs the results, and practically never does anything, holds what follows it back. Where it does, it only takes a nanosecond.
-    fn after_computed(&mut self) {
+    pub fn after_computed(&mut self) {
         let mut all: Option<Ssa> = None;
         for (x, ty) in std::mem::take(&mut self.computed) {
             let x = self.e.bitcast(&x, ty, "i32");

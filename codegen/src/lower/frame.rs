@@ -186,6 +186,12 @@ impl Frame {
                 Action::Advance(ring) => cursor.advance(&mut self.e, self.rings[ring].slots),
                 Action::Fence(fence, _) => actions::fence(&mut self.e, *fence),
                 Action::Meet { id, threads } => actions::meet(&mut self.e, *id, *threads),
+                Action::TakeTurn { turns, group } => {
+                    actions::take_turn(&mut self.e, *turns, *group, &self.thread.clone());
+                }
+                Action::GiveTurn { turns, group } => {
+                    actions::give_turn(&mut self.e, *turns, *group, &self.thread.clone());
+                }
                 other => return Err(misplaced(other)),
             }
         }
@@ -275,9 +281,15 @@ impl Frame {
             if role == Role::Producer && p.protocol.dependent {
                 self.carry_out(&self.actions.producer_depends.clone(), role, cursor)?;
             }
+            if role == Role::Consumer {
+                self.carry_out(&p.protocol.before_items, role, cursor)?;
+            }
             self.instance(role, number, p, record, items)?;
-            if role == Role::Consumer && p.protocol.copied_later {
-                self.carry_out(&self.actions.consumer_copied_later.clone(), role, cursor)?;
+            if role == Role::Consumer {
+                self.carry_out(&p.protocol.after_items, role, cursor)?;
+                if p.protocol.copied_later {
+                    self.carry_out(&self.actions.consumer_copied_later.clone(), role, cursor)?;
+                }
             }
             self.e.br(&join, &[]);
         }
@@ -384,6 +396,7 @@ impl Frame {
             late: HashMap::new(),
             to_keep: Vec::new(),
             computed: Vec::new(),
+            turn: None,
         };
         body.block(block)?;
         body.land(0);

@@ -2,7 +2,7 @@
 //!
 //! [`program`] lays out shared memory and builds the [`frame`]: roles, the record ring, one inlined switch per role, with the
 //! waits and signals of [`progress`]. Each case is the body of an op instance, lowered by [`body`] and its op families: [`elementwise`], [`global`] memory, [`shared`] memory
-//! and its rings, [`product`]s, [`reduce`] and layout changes through [`exchange`].
+//! and its rings, [`product`]s, [`reduce`] and layout changes through [`exchange`]; warpgroups take [`turns`].
 
 mod actions;
 mod body;
@@ -32,6 +32,7 @@ mod resources;
 pub(crate) mod scaled;
 mod shared;
 mod sync;
+mod turns;
 mod warpgroup;
 mod widen;
 

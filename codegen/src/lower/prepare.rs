@@ -4,9 +4,9 @@
 use super::facts::ParamFacts;
 use super::program::Machine;
 use crate::CodegenError;
-use crate::layout::{assign, ring_sources};
+use crate::layout::{assign, consumer_warps, ring_sources};
 use crate::passes::{lower_to_roles, staged_alike};
-use crate::protocol::ring_actions;
+use crate::protocol::{add_turns, ring_actions};
 use crate::schedule::unconvertible;
 use crate::target::multiple_of;
 use tile_lang::artifact::TensorBox;
@@ -131,7 +131,10 @@ pub(super) fn prepare(kernel: &Kernel, facts: &[ParamFacts], machine: Machine) -
     ops_in(&lowered, producer, &mut |op| dependent |= matches!(op.kind, OpKind::At | OpKind::Load | OpKind::Gather));
     let slot_bytes = fills.iter().flatten().map(|(_, p, _)| p.offset + p.bytes()).max().unwrap_or(0);
     let copied_later = facts.iter().any(|f| f.copied_later);
-    let protocol = ring_actions(&lowered, dependent, copied_later, &|array| shared.contains(&array));
+    let mut protocol = ring_actions(&lowered, dependent, copied_later, &|array| shared.contains(&array));
+    if !layouts.turns.is_empty() {
+        add_turns(&mut protocol, consumer_warps(&lowered));
+    }
     let kept_bytes = layouts.kept_bytes(&lowered);
     Ok(Prepared { kept_bytes, kernel: lowered, facts: facts.to_vec(), ring, packings, boxes, protocol, slot_bytes })
 }

@@ -227,7 +227,8 @@ impl Frame {
         let verdict = self.e.offset_const(&self.shared.clone(), VERDICT, 3);
         self.e.cond_br(&first, &poll, &join);
         self.e.block(&poll, "");
-        let end = Cursor { index: zero.clone(), phase: zero.clone(), state: (Ssa::new(), Ssa::new()) };
+        let end =
+            Cursor { alike: zero.clone(), index: zero.clone(), phase: zero.clone(), state: (Ssa::new(), Ssa::new()) };
         for action in &list[..met] {
             match action {
                 Action::WaitLast => {

@@ -22,10 +22,17 @@ impl Body<'_> {
             return self.broken("a ring op without actions");
         };
         let state = self.map.ring_state(self.role);
-        let cursor = match op.kind {
+        let mut cursor = match op.kind {
             OpKind::RingRelease => None,
             _ => Some(Cursor::load(self.e, &state)),
         };
+        // Only products by warpgroups ask for the number; ptxas doesn't see that the cursor, carried through loops, is the same in all lanes.
+        // Before the wait, which is then the last thing in front of the product.
+        if let (OpKind::RingWait(_), Some(cursor)) = (&op.kind, &mut cursor)
+            && self.ring[self.ring_at].iter().any(|p| p.order == TileOrder::Swizzled)
+        {
+            cursor.alike = sync::of_first_lane(self.e, &cursor.index);
+        }
         for (i, action) in list.iter().enumerate() {
             self.ring_action(id, op, action, cursor.as_ref())?;
             let copies = |a: Option<&Action>| matches!(a, Some(Action::Copy { .. }));
@@ -209,10 +216,7 @@ impl Body<'_> {
         let offset = self.e.bin("mul", &cursor.index, &slot, "i32");
         let ring = self.map.ring_base.clone();
         let base = self.e.offset(&ring, &offset, "i32", 3);
-        // Only products by warpgroups ask for the number; ptxas doesn't see that the cursor, carried through loops, is the same in all lanes.
-        let described = self.ring[self.ring_at].iter().any(|p| p.order == TileOrder::Swizzled);
-        let index = if described { sync::of_first_lane(self.e, &cursor.index) } else { cursor.index.clone() };
-        let offset = self.e.bin("mul", &index, &slot, "i32");
+        let offset = self.e.bin("mul", &cursor.alike, &slot, "i32");
         let address = self.e.bin("add", &self.map.ring_address.clone(), &offset, "i32");
         for (number, (part, v)) in parts.iter().zip(&op.results).enumerate() {
             let tile = SharedTile {
@@ -383,6 +387,7 @@ impl Body<'_> {
     /// All consumer threads meet; what they wrote before is seen after it.
     pub fn barrier(&mut self) {
         if self.role == Role::Consumer {
+            self.meets_in_turn();
             let meeting = meet(self.warps);
             if let Action::Meet { id, threads } = meeting {
                 actions::meet(self.e, id, threads);

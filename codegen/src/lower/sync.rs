@@ -15,6 +15,15 @@ pub(super) fn of_first_lane(e: &mut Emitter, x: &Ssa) -> Ssa {
     e.asm("shfl.sync.idx.b32 $0, $1, 0, 0x1f, 0xffffffff;", "=r,r", &[(x, "i32")], Some("i32"))
 }
 
+/// The warpgroup of one of the consumers' threads.
+pub(super) fn warpgroup(e: &mut Emitter, thread: &Ssa) -> Ssa {
+    e.entry(|e| {
+        let seven = e.i32(7);
+        let own = e.bin("lshr", thread, &seven, "i32");
+        of_first_lane(e, &own)
+    })
+}
+
 /// Next slot; the phase turns when the slots start over.
 pub(super) fn advance(e: &mut Emitter, state: &(Ssa, Ssa), index: &Ssa, phase: &Ssa, slots: usize) {
     let next = e.add_const(index, 1);

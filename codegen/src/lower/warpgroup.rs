@@ -89,6 +89,7 @@ impl Body<'_> {
             First::Staged(self.described(a, warpgroup::terms_of_first, Rows::OfWarpgroup)?)
         };
         let second = self.described(b, warpgroup::terms_of_second, Rows::All)?;
+        self.take_turn(id);
         let mut words = first.words();
         self.tied("wgmma.fence.sync.aligned;", &mut c, &mut words, &[], shape.sum);
         first.set_words(&words);
@@ -104,6 +105,7 @@ impl Body<'_> {
         self.e.asm("wgmma.commit_group.sync.aligned;", "", &[], None);
         self.notes.own();
         self.notes.note(Action::Start);
+        self.give_turn(id)?;
         let result = op.results[0];
         let (slots, words) = (self.slots_of(id), first.words());
         self.computed.clear();
@@ -148,7 +150,8 @@ impl Body<'_> {
         let mut address = self.e.add_const(&address, operand.offset(0, 0) as i64);
         if rows == Rows::OfWarpgroup {
             // Each warpgroup has its own 64 rows.
-            let (group, bytes) = (self.warpgroup(), operand.offset(ROWS, 0) - operand.offset(0, 0));
+            let (group, bytes) =
+                (sync::warpgroup(self.e, &self.thread), operand.offset(ROWS, 0) - operand.offset(0, 0));
             let ahead = self.e.entry(|e| e.mul_const(&group, bytes as i64));
             address = self.e.bin("add", &address, &ahead, "i32");
         }
@@ -156,16 +159,6 @@ impl Body<'_> {
         let address = self.e.bin("lshr", &address, &four, "i32");
         let fields = i64::from(operand.fields() as u32);
         Ok(Described { operand, low: self.e.add_const(&address, fields) })
-    }
-
-    /// This thread's warpgroup.
-    fn warpgroup(&mut self) -> Ssa {
-        let thread = self.thread.clone();
-        self.e.entry(|e| {
-            let seven = e.i32(7);
-            let own = e.bin("lshr", &thread, &seven, "i32");
-            sync::of_first_lane(e, &own)
-        })
     }
 
     /// One instruction. `turned` says for operands in shared memory which way their terms run; `adds` whether `c` counts. Descriptors are

@@ -52,6 +52,8 @@ const BULK_COPIES: &Instructions = &Instructions { any: &["UBLKCP"], ptx: "cp.as
 const TENSOR_COPIES: &Instructions = &Instructions { any: &["UTMALDG"], ptx: "cp.async.bulk.tensor" };
 /// Products by warpgroups of 16-bit floats, of bytes and of integers.
 const WARPGROUP_PRODUCTS: &Instructions = &Instructions { any: &["HGMMA", "QGMMA", "IGMMA"], ptx: "wgmma.mma_async" };
+/// What a warpgroup gives its turn on with.
+const TURNS: &Instructions = &Instructions { any: &["BAR.ARV"], ptx: "bar.arrive" };
 const LANE_COPIES: &Instructions = &Instructions { any: &["LDGSTS"], ptx: "cp.async.cg" };
 const BARRIERS: &Instructions = &Instructions { any: &["SYNCS"], ptx: "mbarrier" };
 /// Before barriers had a unit of their own they were operations on shared memory.
@@ -92,7 +94,10 @@ pub fn intents(kernels: &[Kernel], target: &Target) -> Vec<Intent> {
                     }
                     OpKind::RingWait(_) => add(barriers, "wait for the ring", op.span),
                     OpKind::Mma if layouts.warpgroups.contains(&id) => {
-                        add(WARPGROUP_PRODUCTS, "multiply by warpgroups", op.span)
+                        add(WARPGROUP_PRODUCTS, "multiply by warpgroups", op.span);
+                        if layouts.turns.contains(&id) {
+                            add(TURNS, "give turns on", op.span);
+                        }
                     }
                     OpKind::Mma => add(PRODUCTS, "multiply on tensor cores", op.span),
                     OpKind::MmaScaled => add(SCALED_PRODUCTS, "multiply with block scales", op.span),

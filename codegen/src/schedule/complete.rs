@@ -9,7 +9,7 @@ use crate::passes::{lower_to_roles, ring_groups};
 use std::collections::BTreeMap;
 use tile_lang::ir::{OpId, Role, Stage};
 use tile_lang::schedule::{
-    InFlight, NamedOp, OpClass, OpName, Pinned, Raster, Ring, RoleSpec, Schedule, Split, named_ops, resolve,
+    InFlight, NamedOp, OpClass, OpName, Pinned, Raster, Ring, RoleSpec, Schedule, Split, Turns, named_ops, resolve,
 };
 use tile_lang::span::Span;
 
@@ -67,10 +67,12 @@ pub fn complete(assembled: &Assembled, machine: Machine) -> Result<Schedule, Cod
     }
     let lowered = lower_to_roles(kernel, machine.group_bytes)?;
     let inflight = pinned_inflight(&lowered);
-    let splits: BTreeMap<OpId, _> = match lowered.body(Role::Consumer) {
-        Some(body) => assign(&lowered, body, machine.target).splits.into_iter().collect(),
-        None => BTreeMap::new(),
-    };
+    let layouts = lowered.body(Role::Consumer).map(|body| assign(&lowered, body, machine.target)).unwrap_or_default();
+    let splits: BTreeMap<OpId, _> = layouts.splits.into_iter().collect();
+    if !layouts.warpgroups.is_empty() {
+        let turns = ops.iter().filter(|n| layouts.turns.contains(&n.op)).map(|n| name(n.op)).collect();
+        out.turns = Some(Turns { ops: turns, span: Span::NONE });
+    }
     // Ops that only compute keep their ids when roles are split.
     for named in ops.iter().filter(|n| n.class == OpClass::Product) {
         let Some(s) = splits.get(&named.op) else { continue };

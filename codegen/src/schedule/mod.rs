@@ -3,7 +3,7 @@
 //!
 //! [`pinned`] checks what one kernel's schedule says, [`request`] hands it on: warps, registers and stages as requests to the program
 //! ([`tile_lang::ir::Resources`]); rings were groups of loads when the kernel was split into roles. What rings and roles don't say stays in the
-//! schedule of the kernel in roles: splits of products and products that may be left running, which layouts look up, and the order of
+//! schedule of the kernel in roles: splits of products, products that may be left running or are started in turns, which layouts look up, and the order of
 //! items, which [`crate::passes`] makes arithmetic of. What is left open for products by warpgroups [`choose()`] pins first. [`complete`] is the way back: the schedule of what was chosen.
 
 mod choose;
@@ -17,12 +17,12 @@ pub use choose::{Choice, Chosen};
 pub(crate) use choose::{RingRoom, choose};
 pub use complete::complete;
 pub(crate) use pipelined::pin_loops;
-pub(crate) use refuse::{unconvertible, with_pinned_split};
+pub(crate) use refuse::{meeting_in_turn, unconvertible, with_pinned_split};
 pub(crate) use rings::pinned_groups;
 
 use crate::CodegenError;
 use crate::layout::{MmaSplit, Split};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use tile_lang::diag::{Diagnostic, Diagnostics};
 use tile_lang::ir::{Kernel, OpId, Role, RoleResources};
 use tile_lang::schedule::{OpClass, Resolved, Schedule, named_ops, ops_called, resolve};
@@ -103,6 +103,7 @@ pub(crate) fn request(lowered: &mut Kernel, original: &Kernel, s: &Schedule, res
         span: s.span,
         splits: s.splits.clone(),
         inflight: s.inflight.clone(),
+        turns: s.turns.clone(),
         raster: s.raster,
         cluster: s.cluster,
         ..Schedule::default()
@@ -120,6 +121,14 @@ pub(crate) fn pinned_inflight(kernel: &Kernel) -> HashMap<OpId, usize> {
         out.extend(called.map(|n| (n.op, inflight.groups)));
     }
     out
+}
+
+/// The products that warpgroups start in turns, as a kernel's schedule pins it.
+pub(crate) fn pinned_turns(kernel: &Kernel) -> HashSet<OpId> {
+    let Some(turns) = kernel.schedule.as_deref().and_then(|s| s.turns.as_ref()) else { return HashSet::new() };
+    let ops = named_ops(kernel);
+    let called = turns.ops.iter().flat_map(|name| ops_called(&ops, &name.text));
+    called.filter(|n| n.class == OpClass::Product).map(|n| n.op).collect()
 }
 
 /// The splits that a kernel's schedule pins, by product. What can't be is refused elsewhere.

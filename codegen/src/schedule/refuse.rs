@@ -6,6 +6,7 @@ use crate::layout::{Assignment, consumer_warps};
 use tile_lang::diag::{Diagnostic, Diagnostics, pointing};
 use tile_lang::dtype::DType;
 use tile_lang::ir::{Kernel, OpId, OpKind, Role, Stage, Type};
+use tile_lang::protocol::Turns;
 use tile_lang::record::MAX_EXTENTS;
 use tile_lang::schedule::{NamedOp, OpClass, Raster, Resolved, Schedule, named_ops, ops_called};
 use tile_lang::span::Span;
@@ -258,7 +259,7 @@ fn possible(most: [usize; 3], warps: usize) -> String {
     all.iter().filter(|s| used(s) == best).map(show).collect::<Vec<_>>().join(", ")
 }
 
-/// Products that are to be left running and can't, and changes of layout that pinned splits would need and that there are none of: partial sums stay with their warps until they are
+/// Products that are to be left running or started in turns and can't, and changes of layout that pinned splits would need and that there are none of: partial sums stay with their warps until they are
 /// added, and 4-bit codes stay where they were read.
 ///
 /// # Errors
@@ -281,6 +282,7 @@ pub(crate) fn unconvertible(kernel: &Kernel, layouts: &Assignment) -> Result<(),
             errors.push(at(s, inflight.span, "E30", format!("`{}` can't be left running", op.id()), notes));
         }
     }
+    errors.extend(without_partners(kernel, s, layouts));
     if !errors.is_empty() || s.splits.is_empty() {
         return if errors.is_empty() { Ok(()) } else { Err(CodegenError::Program(Diagnostics(errors))) };
     }
@@ -312,6 +314,52 @@ pub(crate) fn unconvertible(kernel: &Kernel, layouts: &Assignment) -> Result<(),
         break;
     }
     if errors.is_empty() { Ok(()) } else { Err(CodegenError::Program(Diagnostics(errors))) }
+}
+
+/// Products that are to be started in turns, and are no warpgroup's or have one warpgroup alone.
+fn without_partners(kernel: &Kernel, s: &Schedule, layouts: &Assignment) -> Vec<Diagnostic> {
+    let Some(turns) = &s.turns else { return Vec::new() };
+    let ops = named_ops(kernel);
+    let warps = consumer_warps(kernel);
+    let called = turns.ops.iter().flat_map(|name| ops_called(&ops, &name.text));
+    let why = |op: &NamedOp| {
+        if !layouts.warpgroups.contains(&op.op) {
+            Some("products that whole warpgroups carry out have turns: on sm_90a, 64 rows for each warpgroup, 64 to 256 columns, the second operand staged, no split but over rows".to_owned())
+        } else if warps < 2 * Turns::WARPS {
+            Some(format!("{warps} warps are one warpgroup, which has nobody to take turns with"))
+        } else {
+            None
+        }
+    };
+    let wrong = called.filter(|op| op.class == OpClass::Product).filter_map(|op| Some((why(op)?, op)));
+    let diagnostic = |(why, op): (String, &NamedOp)| {
+        let span = kernel.op(op.op).span;
+        let file = kernel.files.get(span.file as usize).map_or("", String::as_str);
+        let notes =
+            vec![pointing("the product is here", file, span), why, format!("leave `{}` out of `turns`", op.id())];
+        at(s, turns.span, "E30", format!("`{}` can't be started in turns", op.id()), notes)
+    };
+    wrong.map(diagnostic).collect()
+}
+
+/// Warps meet between two products that a schedule has started in one turn: those that wait for the turn are not there.
+pub(crate) fn meeting_in_turn(kernel: &Kernel, product: OpId) -> CodegenError {
+    let ops = named_ops(kernel);
+    let id = ops.iter().find(|n| n.op == product).map(NamedOp::id).unwrap_or_default();
+    let span = kernel.op(product).span;
+    let file = kernel.files.get(span.file as usize).map_or("", String::as_str);
+    let notes = vec![
+        pointing("the turn begins here", file, span),
+        "those that wait for their turn are not there: between the products of one turn nothing may be moved between warps".to_owned(),
+        "name only one of these products in `turns`, or those before or behind the meeting".to_owned(),
+    ];
+    let message = format!("all warps meet while one warpgroup has its turn at `{id}`");
+    let written = kernel.schedule.as_deref().and_then(|s| Some((s, s.turns.as_ref()?)));
+    let diagnostic = match written {
+        Some((s, turns)) => at(s, turns.span, "E30", message, notes),
+        None => Diagnostic { code: "E30", message, file: file.into(), span, notes },
+    };
+    CodegenError::Program(Diagnostics(vec![diagnostic]))
 }
 
 /// An internal error that comes of a split which the user pinned is told as what it is: a split that can't be realised.

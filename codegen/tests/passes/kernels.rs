@@ -115,3 +115,19 @@ pub fn uneven(w: &Weight<bf16, 2>, y: &mut Global<f32, 2>) {
     }
     y.store([i, 0], sum);
 }
+
+/// Products by warpgroups of which the second takes a part of a tile that warps have to move, and the third scales what it is given.
+#[tile::kernel(crate = tile_lang)]
+pub fn moved(a: &Global<bf16, 2>, b: &Global<bf16, 2>, y: &mut Global<f32, 2>) {
+    let [i] = work([cdiv(a.dim(0), 128)]);
+    let rows = a.load::<Tile<bf16, 128, 128>>([i, 0]);
+    let mut acc = Tile::<f32, 128, 64>::zero();
+    for k in 0..cdiv(a.dim(1), 64) {
+        let at = a.stage::<Smem<bf16, 128, 64>>([i, k]);
+        let first = b.stage::<Smem<bf16, 64, 64>>([0, k]);
+        let second = b.stage::<Smem<bf16, 64, 64>>([1, k]);
+        acc.mma(at, first.t());
+        acc.mma(rows.slice::<128, 64>(0, 64), second.t());
+    }
+    y.store([i, 0], acc);
+}

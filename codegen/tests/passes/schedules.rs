@@ -1,12 +1,14 @@
 //! Schedules: what they pin is what is emitted, what can't be is refused, and what the compiler chose can be given back.
 
-use super::kernels::{copied, deep, pair, scaled, three, uneven};
+use super::kernels::{copied, deep, moved, pair, scaled, three, uneven};
 use tile_codegen::lower::{Assembled, Machine, ParamFacts, assemble};
 use tile_codegen::passes::{lower_to_roles, ring_groups};
 use tile_codegen::schedule::complete;
+use tile_lang::DType::Bf16;
 use tile_lang::build::Generic;
 use tile_lang::ir::{Kernel, OpKind, Role};
 use tile_lang::schedule::{Raster, Schedule, diff, parse};
+use tile_models::kernels::{gemm, gemm_fp8};
 
 pub fn program(kernels: &[Kernel]) -> Result<Assembled, String> {
     let facts = |k: &Kernel| vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; k.params.len()];
@@ -36,7 +38,9 @@ fn a_complete_schedule_given_back_gives_the_same_module() {
         .raster(Raster::Grouped(2))
         .attach(pair_kernel())
         .unwrap();
-    for kernel in [scaled::instance(128).unwrap(), three_kernel(), pair_kernel(), pinned] {
+    let generics = [Generic::from(Bf16), 1usize.into(), 128.into(), 128.into()];
+    let turning = gemm_fp8::gemm_fp8_blocks::DEF.instance(&generics).unwrap();
+    for kernel in [scaled::instance(128).unwrap(), three_kernel(), pair_kernel(), pinned, turning] {
         let assembled = program(std::slice::from_ref(&kernel)).unwrap();
         let chosen = complete(&assembled, Machine::SM_90A).unwrap();
         let text = chosen.to_string();
@@ -241,4 +245,25 @@ fn loops_that_pin_different_numbers_are_refused_with_both_places() {
     // A schedule settles it.
     let kernel = Schedule::new().stages("tiles", 6).attach(uneven::instance().unwrap()).unwrap();
     assert_eq!(program(&[kernel]).unwrap().slots, 6);
+}
+
+#[test]
+fn turns_that_nobody_can_take_are_refused() {
+    let refused = |kernel: Kernel, s: Schedule| scheduled(kernel, s).unwrap_err();
+    let both = || moved::DEF.instance(&[]).unwrap();
+    let narrow = || {
+        let generics = [Generic::from(Bf16), Bf16.into(), 64.into(), 128.into(), 64.into()];
+        gemm::gemm::DEF.instance(&generics).unwrap()
+    };
+    let texts = [
+        refused(pair_kernel(), Schedule::new().turns(["b"])),
+        refused(pair_kernel(), Schedule::new().turns(["acc#0", "acc#0"])),
+        refused(pair_kernel(), Schedule::new().turns(["acc#0"])),
+        refused(narrow(), Schedule::new().turns(["acc"]).warps("consumer", 4)),
+        refused(both(), Schedule::new().turns(["acc"])),
+    ];
+    insta::assert_snapshot!("turns", texts.join("\n"));
+    // One product alone has nothing within its turn.
+    scheduled(both(), Schedule::new().turns(["acc#1"])).unwrap();
+    scheduled(both(), Schedule::new().without_turns()).unwrap();
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use tile_lang::ir::{BlockId, OpId, OpKind, ValueId};
 use tile_lang::plan::Plan;
-use tile_lang::protocol::{Action, At, Fence, Parity, Protocol, Reach, Region, RingId, Side, Who};
+use tile_lang::protocol::{Action, At, Fence, Group, Parity, Protocol, Reach, Region, RingId, Side, Turns, Who};
 
 /// A list of actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,17 @@ pub enum Site {
     Op(usize, OpId),
     /// Of the entry of a block.
     Entry(usize, BlockId),
+    /// Around the items of a kernel.
+    Items(usize, Around),
+}
+
+/// On which side of a kernel's items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Around {
+    /// Before the first.
+    Before,
+    /// After the last.
+    After,
 }
 
 /// What is done to a list, at a position.
@@ -63,6 +74,8 @@ impl Mutation {
                     Site::Frame(name) => (*name).to_owned(),
                     Site::Op(..) => "an op".to_owned(),
                     Site::Entry(..) => "a block's entry".to_owned(),
+                    Site::Items(_, Around::Before) => "front of the items".to_owned(),
+                    Site::Items(_, Around::After) => "the end of the items".to_owned(),
                 };
                 let edit = match edit {
                     Edit::Delete => "delete",
@@ -104,6 +117,8 @@ impl fmt::Display for Short<'_> {
             Action::ExchangeRead { .. } => f.write_str("read the exchange area"),
             Action::Keep { .. } => f.write_str("keep an operand"),
             Action::WaitProducts { .. } => f.write_str("wait for products"),
+            Action::TakeTurn { .. } => f.write_str("take the turn"),
+            Action::GiveTurn { .. } => f.write_str("give the turn"),
             other => write!(f, "{other:?}"),
         }
     }
@@ -143,6 +158,8 @@ fn list(p: &mut Protocol, site: Site) -> &mut Vec<Action> {
         }
         Site::Op(k, op) => p.bodies[k].actions.entry(op).or_default(),
         Site::Entry(k, block) => p.bodies[k].entries.entry(block).or_default(),
+        Site::Items(k, Around::Before) => &mut p.bodies[k].before_items,
+        Site::Items(k, Around::After) => &mut p.bodies[k].after_items,
     }
 }
 
@@ -167,6 +184,8 @@ pub fn of_bodies(p: &Protocol) -> Vec<Mutation> {
         for (block, actions) in &body.entries {
             out.extend(of_list(actions, Site::Entry(k, *block)));
         }
+        out.extend(of_list(&body.before_items, Site::Items(k, Around::Before)));
+        out.extend(of_list(&body.after_items, Site::Items(k, Around::After)));
         let room = p.regions.iter().find(|r| r.name == Region::KEPT).map_or(0, |r| r.bytes);
         for (v, bytes) in &body.kept {
             let others = body.kept.iter().filter(|(w, _)| *w != v).map(|(_, other)| other.start);
@@ -244,12 +263,27 @@ fn replaced(a: &Action) -> Vec<(&'static str, Action)> {
             let turned = if who == Who::One { Who::EachWarp } else { Who::One };
             vec![("other fence", Action::Fence(other, who)), ("by others", Action::Fence(fence, turned))]
         }
+        Action::TakeTurn { turns, group } => {
+            others_turns(turns, group).map(|(what, turns, group)| (what, Action::TakeTurn { turns, group })).into()
+        }
+        Action::GiveTurn { turns, group } => {
+            others_turns(turns, group).map(|(what, turns, group)| (what, Action::GiveTurn { turns, group })).into()
+        }
         Action::Advance(ring) => {
             let other = if ring == RingId::Tiles { RingId::Records } else { RingId::Tiles };
             vec![("other ring", Action::Advance(other))]
         }
         _ => Vec::new(),
     }
+}
+
+/// Turns of another warpgroup, or at another barrier.
+fn others_turns(turns: Turns, group: Group) -> [(&'static str, Turns, Group); 2] {
+    let other = match group {
+        Group::Each => Group::One(0),
+        Group::One(one) => Group::One((one + 1) % turns.groups),
+    };
+    [("by others", turns, other), ("other barrier", Turns { first: turns.first + 1, ..turns }, group)]
 }
 
 /// Changes of rings, regions, parts, flags and registers.

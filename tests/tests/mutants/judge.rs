@@ -1,6 +1,6 @@
 //! Why mutants that the static checkers accept are not wrong.
 
-use super::generate::{Edit, Mutation, Site};
+use super::generate::{Around, Edit, Mutation, Site};
 use tile_lang::ir::{Access, OpId, OpKind, Type, ValueId};
 use tile_lang::protocol::{Action, At, Barrier, Fence, Protocol, Side, Who};
 
@@ -10,6 +10,8 @@ pub fn same(p: &Protocol, m: &Mutation) -> Option<&'static str> {
     let after = || match site {
         Site::Op(k, op) => p.bodies[*k].actions[op].get(at + 1).cloned(),
         Site::Entry(k, block) => p.bodies[*k].entries[block].get(at + 1).cloned(),
+        Site::Items(k, Around::Before) => p.bodies[*k].before_items.get(at + 1).cloned(),
+        Site::Items(k, Around::After) => p.bodies[*k].after_items.get(at + 1).cloned(),
         Site::Frame("fetch") => p.frame.fetch.get(at + 1).cloned(),
         Site::Frame("consumer_begin") => p.frame.consumer_begin.get(at + 1).cloned(),
         Site::Frame(_) => None,
@@ -37,6 +39,10 @@ pub fn same(p: &Protocol, m: &Mutation) -> Option<&'static str> {
             (Action::Arrive { at: At::PutOffBy(_), .. }, Action::Arrive { at: At::PutOffBy(_), .. }) => {
                 Some("slots whose release was put off are given back in no order")
             }
+            (Action::TakeTurn { .. }, Action::Own) | (Action::Start, Action::GiveTurn { .. }) => {
+                Some("a turn says when a product begins, and nothing of what it reads")
+            }
+            (Action::GiveTurn { .. }, Action::WaitProducts { .. }) => Some("the turn is given a little later"),
             (Action::Keep { .. }, Action::Keep { .. }) => Some("operands are kept side by side, in no order"),
             (Action::Fence(Fence::ProxyShared(_), _), Action::Expect { .. }) => {
                 Some("the announcement touches nothing that copies overwrite")

@@ -82,6 +82,54 @@ pub enum Who {
     One,
 }
 
+/// Turns of the consumers' warpgroups, in a circle: each has a named barrier, at which its warps wait for their turn and the warps of the
+/// warpgroup in front of it arrive when they give it. A turn says when something may begin. It is given once for each time that it is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Turns {
+    /// The number of the first warpgroup's barrier; the others' follow.
+    pub first: u8,
+    /// Warpgroups.
+    pub groups: usize,
+}
+
+impl Turns {
+    /// Warps of a warpgroup.
+    pub const WARPS: usize = 4;
+    /// Threads that a turn's barrier counts: those that give it and those that take it.
+    pub const THREADS: usize = 2 * 32 * Self::WARPS;
+
+    /// The warpgroup of a consumer warp.
+    pub const fn group_of(warp: usize) -> usize {
+        warp / Self::WARPS
+    }
+
+    /// The barrier at which a warpgroup waits for its turn.
+    pub const fn taken_at(self, group: usize) -> u8 {
+        self.first + group as u8
+    }
+
+    /// The barrier at which a warpgroup gives the turn on: that of the next one.
+    pub const fn given_at(self, group: usize) -> u8 {
+        self.taken_at((group + 1) % self.groups)
+    }
+}
+
+/// Which warpgroups do something with a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Group {
+    /// Each of them.
+    Each,
+    /// One alone.
+    One(usize),
+}
+
+impl Group {
+    /// Whether a warpgroup is meant.
+    pub fn holds(self, group: usize) -> bool {
+        self == Group::Each || self == Group::One(group)
+    }
+}
+
 /// Which CTAs an action reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reach {
@@ -161,6 +209,20 @@ pub enum Action {
         id: u8,
         /// Threads that take part.
         threads: usize,
+    },
+    /// Waits until the warpgroup's turn has been given.
+    TakeTurn {
+        /// The turns.
+        turns: Turns,
+        /// Who waits.
+        group: Group,
+    },
+    /// Gives the turn to the next warpgroup, without waiting.
+    GiveTurn {
+        /// The turns.
+        turns: Turns,
+        /// Who gives.
+        group: Group,
     },
     /// A fence, by everyone of the role who carries the op out.
     Fence(Fence, Who),
@@ -272,6 +334,10 @@ pub struct KernelProtocol {
     pub entries: BTreeMap<BlockId, Vec<Action>>,
     /// Tiles that products take out of the area of kept operands, and the bytes of the area that each lies in.
     pub kept: BTreeMap<ValueId, Range<usize>>,
+    /// Consumers: before the items of a record, in CTAs that have some.
+    pub before_items: Vec<Action>,
+    /// Consumers: after the items, in CTAs that have some.
+    pub after_items: Vec<Action>,
     /// Whether the producer waits for the record's dependencies before its body.
     pub dependent: bool,
     /// Whether bulk copies of other instructions read what this one writes.

@@ -130,5 +130,8 @@ impl ScheduleDef {
         }
         s.splits.iter_mut().for_each(|x| place(&mut x.op, x.span));
         s.inflight.iter_mut().for_each(|x| place(&mut x.op, x.span));
+        if let Some(t) = &mut s.turns {
+            t.ops.iter_mut().for_each(|o| place(o, t.span));
+        }
     }
 }

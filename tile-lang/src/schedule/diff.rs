@@ -27,6 +27,8 @@ pub fn diff(a: &Schedule, b: &Schedule) -> Vec<String> {
     keyed(&mut out, "inflight", &inflight(a), &inflight(b), |out, at, a, b| {
         number(out, at, "groups", Some(*a), Some(*b));
     });
+    let turns = |s: &Schedule| s.turns.as_ref().map(|t| listed(&t.ops));
+    number(&mut out, "turns", "", turns(a), turns(b));
     number(&mut out, "raster", "", a.raster.map(|p| p.value), b.raster.map(|p| p.value));
     number(&mut out, "cluster", "", a.cluster.map(|p| p.value), b.cluster.map(|p| p.value));
     out
@@ -62,6 +64,11 @@ fn number<T: Display + PartialEq>(out: &mut Vec<String>, at: &str, what: &str, a
 fn held(name: &str, ops: &[OpName]) -> String {
     match ops {
         [] => name.into(),
-        ops => format!("[{}]", ops.iter().map(|o| o.text.as_str()).collect::<Vec<_>>().join(", ")),
+        ops => listed(ops),
     }
+}
+
+/// Ops in brackets.
+fn listed(ops: &[OpName]) -> String {
+    format!("[{}]", ops.iter().map(|o| o.text.as_str()).collect::<Vec<_>>().join(", "))
 }

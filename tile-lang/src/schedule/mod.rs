@@ -50,6 +50,8 @@ pub struct Schedule {
     pub splits: Vec<Split>,
     /// How many groups of a product may be left running.
     pub inflight: Vec<InFlight>,
+    /// Products that warpgroups start in turns.
+    pub turns: Option<Turns>,
     /// Order in which work items are taken.
     pub raster: Option<Pinned<Raster>>,
     /// CTAs that form a cluster.
@@ -134,6 +136,16 @@ pub struct InFlight {
     pub op: OpName,
     /// Groups.
     pub groups: usize,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// Products that the warpgroups of the consumers start in turns: none starts its own before the one in front of it has started the same ones.
+/// While the products of one run, the others compute. Without ops no product waits for a turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turns {
+    /// The products.
+    pub ops: Vec<OpName>,
     /// Where it is written.
     pub span: Span,
 }
@@ -261,6 +273,25 @@ impl Schedule {
         self
     }
 
+    /// Products that warpgroups start in turns, beside those that were named before.
+    #[track_caller]
+    #[must_use]
+    pub fn turns<N: Into<OpName>>(mut self, ops: impl IntoIterator<Item = N>) -> Self {
+        let span = self.here();
+        let ops = ops.into_iter().map(Into::into);
+        self.turns.get_or_insert_with(|| Turns { ops: Vec::new(), span }).ops.extend(ops);
+        self
+    }
+
+    /// No product waits for a turn.
+    #[track_caller]
+    #[must_use]
+    pub fn without_turns(mut self) -> Self {
+        let span = self.here();
+        self.turns = Some(Turns { ops: Vec::new(), span });
+        self
+    }
+
     /// In which order work items are taken.
     #[track_caller]
     #[must_use]
@@ -285,6 +316,7 @@ impl Schedule {
             && self.roles.is_empty()
             && self.splits.is_empty()
             && self.inflight.is_empty()
+            && self.turns.is_none()
             && self.raster.is_none()
             && self.cluster.is_none()
     }
@@ -322,6 +354,10 @@ impl Schedule {
         for i in &mut self.inflight {
             f(&mut i.span);
             f(&mut i.op.span);
+        }
+        if let Some(t) = &mut self.turns {
+            f(&mut t.span);
+            t.ops.iter_mut().for_each(|o| f(&mut o.span));
         }
         self.raster.iter_mut().for_each(|p| f(&mut p.span));
         self.cluster.iter_mut().for_each(|p| f(&mut p.span));

@@ -1,7 +1,7 @@
 //! Schedules, read from text. Every item that makes no sense is reported.
 
 use super::order::named;
-use super::{InFlight, OpName, Pinned, Ring, RoleSpec, Schedule, Split};
+use super::{InFlight, OpName, Pinned, Ring, RoleSpec, Schedule, Split, Turns};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::span::Span;
 use pest::Parser;
@@ -78,6 +78,7 @@ fn rule_name(rule: Rule) -> &'static str {
         Rule::registers => "`registers N`",
         Rule::split => "`split OP rows N columns N depth N`",
         Rule::inflight => "`inflight OP N`",
+        Rule::turns => "`turns [ops]`",
         Rule::raster => "`raster ORDER`",
         Rule::cluster => "`cluster N`",
         Rule::ops => "ops in brackets",
@@ -102,6 +103,7 @@ fn rule_name(rule: Rule) -> &'static str {
         Rule::kw_columns => "`columns`",
         Rule::kw_depth => "`depth`",
         Rule::kw_inflight => "`inflight`",
+        Rule::kw_turns => "`turns`",
         Rule::kw_raster => "`raster`",
         Rule::kw_cluster => "`cluster`",
         Rule::keyword => "an item",
@@ -112,7 +114,7 @@ fn rule_name(rule: Rule) -> &'static str {
 /// How the item is written that a text begins with.
 fn form(text: &str) -> Option<&'static str> {
     let word = text.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
-    let items = [Rule::ring, Rule::role, Rule::split, Rule::inflight, Rule::raster, Rule::cluster];
+    let items = [Rule::ring, Rule::role, Rule::split, Rule::inflight, Rule::turns, Rule::raster, Rule::cluster];
     items
         .into_iter()
         .map(rule_name)
@@ -265,6 +267,13 @@ impl<'t> Reader<'t> {
                 let Some(op) = parts.next().map(|n| self.op(n, written)) else { return };
                 if let Some(groups) = parts.next().and_then(|n| self.number(&n)) {
                     s.inflight.push(InFlight { op, groups, span });
+                }
+            }
+            Rule::turns => {
+                let ops = parts.next().map(|n| self.ops(n, written)).unwrap_or_default();
+                match s.turns {
+                    Some(_) => self.error(&at, "a second list of turns".into()),
+                    None => s.turns = Some(Turns { ops, span }),
                 }
             }
             Rule::raster => {

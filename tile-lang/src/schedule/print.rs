@@ -7,6 +7,7 @@
 //!   role math warps 8 registers 224 [k.acc, y.store]
 //!   split k.acc rows 1 columns 1 depth 8
 //!   inflight k.acc 0
+//!   turns []
 //!   raster grouped 8
 //!   cluster 1
 //! }
@@ -60,10 +61,8 @@ impl Schedule {
             let text = if is_path(&o.text) { o.text.clone() } else { quoted(&o.text) };
             text + &at(o.span)
         };
-        let ops = |list: &[OpName]| match list {
-            [] => String::new(),
-            list => format!(" [{}]", list.iter().map(op).collect::<Vec<_>>().join(", ")),
-        };
+        let listed = |list: &[OpName]| format!(" [{}]", list.iter().map(op).collect::<Vec<_>>().join(", "));
+        let ops = |list: &[OpName]| if list.is_empty() { String::new() } else { listed(list) };
         let number = |word: &str, n: Option<usize>| n.map_or(String::new(), |n| format!(" {word} {n}"));
         write!(f, "{indent}schedule {}", name(&self.name))?;
         if !self.kernel.is_empty() {
@@ -88,6 +87,9 @@ impl Schedule {
         }
         for i in &self.inflight {
             writeln!(f, "{indent}  inflight {} {}{}", op(&i.op), i.groups, at(i.span))?;
+        }
+        if let Some(t) = &self.turns {
+            writeln!(f, "{indent}  turns{}{}", listed(&t.ops), at(t.span))?;
         }
         if let Some(r) = &self.raster {
             writeln!(f, "{indent}  raster {}{}", r.value, at(r.span))?;

@@ -7,7 +7,7 @@ use crate::diag::{Diagnostic, Diagnostics, pointing};
 use crate::ir::{Kernel, OpId, Stage};
 use crate::nearest::{nearest, nearest_paths};
 use crate::span::Span;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What roles without ops are called: those that the compiler makes.
 const MACHINE_ROLES: [&str; 2] = ["producer", "consumer"];
@@ -23,6 +23,8 @@ pub struct Resolved {
     pub splits: BTreeMap<OpId, ResolvedSplit>,
     /// Groups left running, by product.
     pub inflight: BTreeMap<OpId, usize>,
+    /// Products that warpgroups start in turns.
+    pub turns: BTreeSet<OpId>,
 }
 
 /// One transaction of a ring: loads that share a slot.
@@ -65,7 +67,8 @@ pub fn resolve(kernel: &Kernel, schedule: &Schedule) -> Result<Resolved, Diagnos
         r.error(schedule.span, message, vec![format!("the kernel here is `{}`", kernel.name)]);
         return Err(Diagnostics(r.errors));
     }
-    let out = Resolved { rings: r.rings(), roles: r.roles(), splits: r.splits(), inflight: r.inflight() };
+    let (rings, roles, splits) = (r.rings(), r.roles(), r.splits());
+    let out = Resolved { rings, roles, splits, inflight: r.inflight(), turns: r.turns() };
     if r.errors.is_empty() { Ok(out) } else { Err(Diagnostics(r.errors)) }
 }
 
@@ -324,6 +327,20 @@ impl Resolver<'_> {
                         "leave one of them out".to_owned(),
                     ];
                     self.error(inflight.span, format!("`inflight` is said twice of `{}`", self.id(op)), notes);
+                }
+            }
+        }
+        out
+    }
+
+    fn turns(&mut self) -> BTreeSet<OpId> {
+        let mut out = BTreeSet::new();
+        let Some(turns) = &self.s.turns else { return out };
+        for name in &turns.ops {
+            for op in self.find(name, turns.span, &[OpClass::Product], "warpgroups take turns at products only") {
+                if !out.insert(op) {
+                    let notes = vec![self.points_at("the product is written here", op), "name it once".to_owned()];
+                    self.error(turns.span, format!("`{}` is twice in `turns`", self.id(op)), notes);
                 }
             }
         }

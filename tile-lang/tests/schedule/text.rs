@@ -4,7 +4,9 @@ use super::kernels::whole;
 use proptest::prelude::*;
 use tile_lang::DType::Bf16;
 use tile_lang::ir;
-use tile_lang::schedule::{InFlight, OpName, Pinned, Raster, Ring, RoleSpec, Schedule, Split, diff, parse, parse_all};
+use tile_lang::schedule::{
+    InFlight, OpName, Pinned, Raster, Ring, RoleSpec, Schedule, Split, Turns, diff, parse, parse_all,
+};
 use tile_lang::span::Span;
 
 const EXAMPLE: &str = r#"
@@ -18,10 +20,11 @@ schedule deep for linear {
   ]
   split k.acc rows 1 columns 2 depth 4
   inflight k.acc 0
+  turns [k.acc]
   raster grouped 8
   cluster 1
 }
-schedule "a name" { ring tiles stages 2 raster column-major }
+schedule "a name" { ring tiles stages 2 turns [] raster column-major }
 "#;
 
 #[test]
@@ -34,6 +37,7 @@ fn a_file_is_read() {
     assert_eq!(deep.roles[1].ops.len(), 2);
     assert_eq!((deep.roles[1].warps, deep.roles[1].registers), (Some(8), Some(224)));
     assert_eq!([deep.splits[0].rows, deep.splits[0].columns, deep.splits[0].depth], [1, 2, 4]);
+    assert_eq!(deep.turns.as_ref().map(|t| t.ops[0].text.as_str()), Some("k.acc"));
     assert_eq!(deep.raster.map(|p| p.value), Some(Raster::Grouped(8)));
     let at = deep.rings[0].ops[1].span;
     assert_eq!((at.line, at.col, at.len), (4, 24, 8));
@@ -44,9 +48,9 @@ fn a_file_is_read() {
 #[test]
 fn every_mistake_of_a_text_is_reported() {
     let text = "schedule s for k {\n  ring a [x y]\n  role b warps many\n  split x rows 1 columns 1\n  cluster 1\n  \
-                cluster 2\n  raster diagonal\n  stages 4\n  inflight x 99999999999999999999\n}\n";
+                cluster 2\n  raster diagonal\n  stages 4\n  inflight x 99999999999999999999\n  turns [a]\n  turns [b]\n}\n";
     let error = parse(text, "wrong.sched").unwrap_err();
-    assert_eq!(error.0.len(), 7, "{error}");
+    assert_eq!(error.0.len(), 8, "{error}");
     insta::assert_snapshot!(error.to_string());
     for text in ["", "schedule", "schedule s {", "schedule s { ring", "ring a", "schedule s {} x", "schedule s { } }"] {
         let error = parse(text, "wrong.sched").unwrap_err().to_string();
@@ -90,7 +94,8 @@ fn differences_are_named() {
     let text = EXAMPLE.replace("registers 224", "registers 232").replace("stages 4", "stages 3");
     let text =
         text.replace("inflight k.acc 0", "split y rows 1 columns 1 depth 1").replace(", k.blocks] stages", "] stages");
-    let b = &parse_all(&text.replace("raster grouped 8", ""), "b.sched").unwrap()[0];
+    let b =
+        &parse_all(&text.replace("raster grouped 8", "").replace("turns [k.acc]", "turns []"), "b.sched").unwrap()[0];
     insta::assert_snapshot!(diff(a, b).join("\n"));
     assert!(diff(a, a).is_empty());
     assert!(diff(a, &a.without_places()).is_empty());
@@ -140,9 +145,10 @@ fn schedule() -> impl Strategy<Value = Schedule> {
         prop::collection::vec(role, 0..3),
         prop::collection::vec(split, 0..3),
         prop::collection::vec(inflight, 0..2),
+        prop::option::of((ops(), span()).prop_map(|(ops, span)| Turns { ops, span })),
     );
     (name(), name(), prop::collection::vec("[ -~]{0,9}", 0..3), span(), lists, raster, cluster).prop_map(
-        |(name, kernel, files, span, (rings, roles, splits, inflight), raster, cluster)| Schedule {
+        |(name, kernel, files, span, (rings, roles, splits, inflight, turns), raster, cluster)| Schedule {
             name,
             kernel,
             files,
@@ -151,6 +157,7 @@ fn schedule() -> impl Strategy<Value = Schedule> {
             roles,
             splits,
             inflight,
+            turns,
             raster,
             cluster,
         },

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use tile_lang::ir::{OpId, ValueId};
-use tile_lang::protocol::{Barrier, Fence, Protocol, RingId, Side, Who};
+use tile_lang::protocol::{Barrier, Fence, Group, Protocol, RingId, Side, Turns, Who};
 
 /// Index of a barrier.
 pub type Bar = usize;
@@ -30,6 +30,10 @@ pub enum Kind {
     Copy { bar: Bar, ring: RingId, slot: usize, lap: u32, bytes: usize, depends: Option<usize> },
     /// Meets the other consumers.
     Meet { id: u8, threads: usize },
+    /// Waits for the turn of its warpgroup.
+    TakeTurn { turns: Turns, group: Group },
+    /// Gives the turn to the next warpgroup.
+    GiveTurn { turns: Turns, group: Group },
     /// Fences.
     Fence(Fence, Who),
     /// Waits for the counters of a record.

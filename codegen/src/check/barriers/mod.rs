@@ -6,6 +6,9 @@
 //! process ([`script`]), whose sums must balance: arrivals of each phase, bytes announced and copied, slots filled and taken. Then
 //! it is carried out with clocks ([`run`]), which covers all interleavings of that run.
 //!
+//! Warpgroups that take turns wait at named barriers of their own, which count those who give and those who take; what is left half arrived is a
+//! mistake, as is a turn that may be given again before it is taken ([`turns`]).
+//!
 //! CTAs of a cluster do the same in step (that they do is decided when roles are split), so one of them stands for all: what each does to the others'
 //! barriers the others do to its own, and counts here as often.
 //!
@@ -18,19 +21,23 @@ mod memory;
 mod run;
 mod script;
 mod stuck;
+mod turns;
 
 use super::Findings;
 use events::{Barriers, Kind, Place, Script, Setting};
 use matching::{Matching, matching};
 use run::{Fault, RecordFacts, Step};
 use script::script;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tile_lang::ir::{Access, Kernel, OpId, OpKind, Type};
 use tile_lang::plan::{Operand, Plan};
-use tile_lang::protocol::{Action, Fence, Protocol, RingId, Side, Who};
+use tile_lang::protocol::{Action, Fence, KernelProtocol, Protocol, RingId, Side, Turns, Who};
 
 /// Slots of a modelled ring, where the program has as many.
 const SLOTS: usize = 3;
+
+/// Named barriers that some of a CTA's threads meet at.
+const NAMED: std::ops::Range<u8> = 1..16;
 
 /// The fix of what no source can be blamed for.
 const FAULT: &str = "this is a fault of the compiler, not of the kernel: please report it";
@@ -109,9 +116,15 @@ fn meetings(p: &Protocol, out: &mut Findings) {
     let consumer =
         [&f.consumer_record, &f.consumer_begin, &f.consumer_copied_later, &f.consumer_end, &f.consumer_next, &f.decide];
     let producer = [&f.fetch, &f.producer_record, &f.producer_depends, &f.producer_next, &f.learn];
-    let bodies = p.bodies.iter().flat_map(|b| b.actions.values().chain(b.entries.values()));
-    for a in consumer.into_iter().flatten().chain(bodies.flatten()) {
+    let of_body = |b: &'_ KernelProtocol| -> Vec<Action> {
+        let lists = b.actions.values().chain(b.entries.values()).chain([&b.before_items, &b.after_items]);
+        lists.flatten().cloned().collect()
+    };
+    let bodies: Vec<Action> = p.bodies.iter().flat_map(of_body).collect();
+    let mut met = BTreeSet::new();
+    for a in consumer.into_iter().flatten().chain(&bodies) {
         let Action::Meet { id, threads } = a else { continue };
+        met.insert(*id);
         if *threads != 32 * p.warps {
             let message = format!(
                 "named barrier {id} counts {threads} threads, the {} consumer warps that meet there have {}",
@@ -121,12 +134,30 @@ fn meetings(p: &Protocol, out: &mut Findings) {
             let note = format!("the count is in threads, a multiple of 32: use {}", 32 * p.warps);
             out.error("E32", message, vec![note]);
         }
-        if !(1..16).contains(id) {
+        if !NAMED.contains(id) {
             let message = format!("named barrier {id}: 0 belongs to the whole CTA, and the last is 15");
             out.error("E32", message, vec!["use a number from 1 to 15".into()]);
         }
     }
-    if producer.into_iter().flatten().any(|a| matches!(a, Action::Meet { .. })) {
+    for a in consumer.into_iter().flatten().chain(&bodies) {
+        let (Action::TakeTurn { turns, .. } | Action::GiveTurn { turns, .. }) = a else { continue };
+        let numbers = || (0..turns.groups).map(|g| turns.first as usize + g);
+        if turns.groups < 2 || turns.groups * Turns::WARPS != p.warps {
+            let message = format!("{} warpgroups take turns, {} consumer warps are others", turns.groups, p.warps);
+            out.error("E32", message, vec!["two warpgroups or more take turns, all of the consumers'".into()]);
+        }
+        if let Some(taken) = numbers().find(|n| u8::try_from(*n).is_ok_and(|n| met.contains(&n))) {
+            let message =
+                format!("named barrier {taken} is where warps meet, and where a warpgroup waits for its turn");
+            out.error("E32", message, vec!["use a number of its own for each".into()]);
+        }
+        if let Some(n) = numbers().find(|n| !u8::try_from(*n).is_ok_and(|n| NAMED.contains(&n))) {
+            let message = format!("named barrier {n}: 0 belongs to the whole CTA, and the last is 15");
+            out.error("E32", message, vec!["use a number from 1 to 15".into()]);
+        }
+    }
+    let named = |a: &Action| matches!(a, Action::Meet { .. } | Action::TakeTurn { .. } | Action::GiveTurn { .. });
+    if producer.into_iter().flatten().any(named) {
         out.error(
             "E32",
             "the producer is one thread and can't meet the consumers at a named barrier".into(),

@@ -8,11 +8,13 @@
 //! A clock has one entry for each process and one for each barrier: how many of its phases are known to be complete. What
 //! bulk copies bring is known through the latter alone. A second half of the same entries says how far proxy fences have put that before
 //! copies; it is handed on in the same way. Consumer warps run the same list; the first does what one
-//! thread does, the second drifts freely, the last stands for all others.
+//! thread does, the second drifts freely, another stands for all others, or one for those of each warpgroup where warpgroups take turns.
 
 use super::events::{Bar, Barriers, Event, Kind, Place, Reader, Script};
 use super::memory::{Reads, Spot};
+use super::turns::{self, Turn};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use tile_lang::ir::ValueId;
 use tile_lang::protocol::{Fence, RingId, Side, Who};
 
@@ -22,8 +24,6 @@ pub(super) const PRODUCER: usize = 0;
 pub(super) const FETCHER: usize = 1;
 /// The first consumer warp.
 pub(super) const FIRST: usize = 2;
-/// Consumer warps that are told apart.
-const TOLD_APART: usize = 3;
 
 pub(super) type Clock = Vec<u32>;
 
@@ -99,13 +99,15 @@ pub struct Run<'a> {
     pub(super) clocks: Vec<Clock>,
     /// Where the second half of a clock begins.
     pub(super) fenced: usize,
-    pub(super) weights: Vec<usize>,
-    pub(super) warps: usize,
+    /// The consumer warps that each process stands for; none for the producer's.
+    pub(super) stands_for: Vec<Range<usize>>,
     pub(super) facts: &'a [RecordFacts],
     pub(super) states: Vec<State>,
     pub(super) meetings: BTreeMap<u8, Meeting>,
     /// The meeting that a process is at: number and round.
     pub(super) waiting: Vec<Option<(u8, usize)>>,
+    /// By named barrier.
+    pub(super) turns: BTreeMap<u8, Turn>,
     pub(super) begun: HashMap<usize, Clock>,
     pub(super) fetched: HashMap<usize, Clock>,
     /// By ring and slot: the last lap whose copies were started, and each process's last read.
@@ -123,27 +125,26 @@ pub struct Run<'a> {
     pub(super) faults: Vec<Fault>,
 }
 
-fn join(a: &mut Clock, b: &Clock) {
+pub(super) fn join(a: &mut Clock, b: &Clock) {
     for (x, y) in a.iter_mut().zip(b) {
         *x = (*x).max(*y);
     }
 }
 
-enum Outcome {
+pub(super) enum Outcome {
     Done,
     Blocked,
 }
 
 /// Runs a script; returns what is wrong.
 pub fn run(script: &Script, bars: &Barriers, warps: usize, facts: &[RecordFacts]) -> Vec<Fault> {
-    let told = warps.clamp(1, TOLD_APART);
+    let mut stands_for = vec![0..0; FIRST];
+    stands_for.extend(told_apart(warps, turns::groups(script)));
+    let n = stands_for.len();
     let mut lists: Vec<&[Event]> = vec![&script.producer, &script.fetcher];
-    lists.extend((0..told).map(|_| script.consumer.as_slice()));
-    let n = lists.len();
+    lists.resize(n, script.consumer.as_slice());
     let fenced = n + bars.list.len();
     let size = 2 * fenced;
-    let mut weights = vec![1; n];
-    weights[n - 1] = warps - (told - 1);
     let state = |count: &usize| State {
         completed: 0,
         pending: *count as i64,
@@ -157,12 +158,12 @@ pub fn run(script: &Script, bars: &Barriers, warps: usize, facts: &[RecordFacts]
         at: vec![0; n],
         clocks: vec![vec![0; size]; n],
         fenced,
-        weights,
-        warps,
+        stands_for,
         facts,
         states: bars.counts.iter().map(state).collect(),
         meetings: BTreeMap::new(),
         waiting: vec![None; n],
+        turns: BTreeMap::new(),
         begun: HashMap::new(),
         fetched: HashMap::new(),
         filled: HashMap::new(),
@@ -193,8 +194,17 @@ pub fn run(script: &Script, bars: &Barriers, warps: usize, facts: &[RecordFacts]
         }
     }
     r.stuck();
+    r.turns_left();
     r.phases_ahead();
     r.faults
+}
+
+/// The consumer warps that each process stands for. Of the first warpgroup the first warp does what one thread does, the second drifts freely,
+/// and a third process stands for the others; the warps of another warpgroup all do the same.
+fn told_apart(warps: usize, groups: usize) -> Vec<Range<usize>> {
+    let size = warps.div_ceil(groups.max(1)).max(1);
+    let others = (size..warps).step_by(size).map(|w| w..(w + size).min(warps));
+    [0..1, 1..2, 2..size].into_iter().filter(|r| r.start < r.end.min(size)).chain(others).collect()
 }
 
 impl Run<'_> {
@@ -208,10 +218,10 @@ impl Run<'_> {
         match process {
             PRODUCER => "producer".into(),
             FETCHER => "producer, fetching ahead".into(),
-            w if w + 1 == self.lists.len() && self.weights[w] > 1 => {
-                format!("each of consumer warps {} to {}", w - FIRST, self.warps - 1)
-            }
-            w => format!("consumer warp {}", w - FIRST),
+            w => match &self.stands_for[w] {
+                one if one.len() == 1 => format!("consumer warp {}", one.start),
+                all => format!("each of consumer warps {} to {}", all.start, all.end - 1),
+            },
         }
     }
 
@@ -233,6 +243,11 @@ impl Run<'_> {
         self.bars.list.iter().position(|b| *b == (ring, Side::Empty, slot))
     }
 
+    /// Warps that a process stands for; the producer's are one thread.
+    pub(super) fn warps_of(&self, process: usize) -> usize {
+        self.stands_for[process].len().max(1)
+    }
+
     fn step(&mut self, process: usize) -> Outcome {
         let position = self.at[process] as u32 + 1;
         let event = &self.lists[process][self.at[process]];
@@ -243,7 +258,7 @@ impl Run<'_> {
             Kind::Wait { bar, need, parity } => return self.wait(process, *bar, *need, *parity, place),
             Kind::Arrive { bar, lap, who, times, bytes } => {
                 if !skip(*who) {
-                    let weight = times * if *who == Who::EachWarp { self.weights[process] } else { 1 };
+                    let weight = times * if *who == Who::EachWarp { self.warps_of(process) } else { 1 };
                     self.arrive(process, *bar, *lap, weight, *bytes, place);
                 }
             }
@@ -259,6 +274,8 @@ impl Run<'_> {
                 self.complete(*bar);
             }
             Kind::Meet { id, threads } => return self.meet(process, *id, *threads),
+            Kind::TakeTurn { turns, group } => return self.take_turn(process, *turns, *group, place),
+            Kind::GiveTurn { turns, group } => self.give_turn(process, *turns, *group, place),
             Kind::Fence(fence, who) => {
                 if !skip(*who) {
                     if *fence != Fence::Gpu {
@@ -413,7 +430,7 @@ impl Run<'_> {
     }
 
     fn meet(&mut self, process: usize, id: u8, threads: usize) -> Outcome {
-        let (own, size) = (32 * self.weights[process], self.clocks[process].len());
+        let (own, size) = (32 * self.warps_of(process), self.clocks[process].len());
         let m = self.meetings.entry(id).or_insert_with(|| Meeting { clock: vec![0; size], ..Meeting::default() });
         let round = match self.waiting[process] {
             Some((at, round)) if at == id => round,

@@ -209,6 +209,8 @@ impl Writer<'_> {
                 self.kept_met();
                 self.push(Kind::Meet { id: *id, threads: *threads }, place);
             }
+            Action::TakeTurn { turns, group } => self.push(Kind::TakeTurn { turns: *turns, group: *group }, place),
+            Action::GiveTurn { turns, group } => self.push(Kind::GiveTurn { turns: *turns, group: *group }, place),
             Action::Fence(fence, who) => {
                 if *fence != Fence::Gpu && *who == Who::EachWarp {
                     self.kept_fenced();
@@ -291,6 +293,7 @@ impl Writer<'_> {
             self.action(a, Place::Frame("consumer_begin"), None);
         }
         if items > 0 {
+            self.list(&p.bodies[kernel].before_items, "before_items");
             for item in 0..items {
                 self.begin_item(item);
                 if let Some(body) = k.body(Role::Consumer) {
@@ -305,6 +308,7 @@ impl Writer<'_> {
                     self.fault("E28", Place::Frame("consumer_end"), text);
                 }
             }
+            self.list(&p.bodies[kernel].after_items, "after_items");
             if p.bodies[kernel].copied_later {
                 self.list(&p.frame.consumer_copied_later, "consumer_copied_later");
             }

@@ -2,6 +2,8 @@
 
 use super::events::Kind;
 use super::run::{FETCHER, Run, Step};
+use super::turns::Turn;
+use tile_lang::protocol::Turns;
 
 impl Run<'_> {
     /// Processes that can't go on: a deadlock, with what each waits for.
@@ -31,6 +33,11 @@ impl Run<'_> {
                     Kind::Meet { id, threads } => {
                         let here = self.meetings.get(id).map_or(0, |m| m.threads);
                         format!("waits at named barrier {id}; {here} of {threads} threads are there")
+                    }
+                    Kind::TakeTurn { turns, .. } => {
+                        let id = turns.taken_at(self.group_of(p));
+                        let given = self.turns.get(&id).map_or(0, Turn::given);
+                        format!("waits for its turn at named barrier {id}; {given} of {} threads have given it", Turns::THREADS / 2)
                     }
                     Kind::Gate(record) => format!("fetches no further until record {record} is begun"),
                     Kind::Fetched(record) => format!("waits for the fetch of record {record}"),

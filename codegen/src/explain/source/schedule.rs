@@ -25,6 +25,12 @@ pub(super) fn beside(k: &Kernel, printed: &Kernel, function: &str) -> Result<Str
         for (op, at) in &resolved.inflight {
             calls.push(format!("inflight({:?}, {})", id(*op)?, s.inflight[*at].groups));
         }
+        if s.turns.is_some() {
+            let list =
+                resolved.turns.iter().map(|op| Ok(format!("{:?}", id(*op)?))).collect::<Result<Vec<_>, &str>>()?;
+            let call = if list.is_empty() { "without_turns()".into() } else { format!("turns([{}])", list.join(", ")) };
+            calls.push(call);
+        }
         calls.extend(s.raster.map(|r| match r.value {
             Raster::RowMajor => "raster(Raster::RowMajor)".to_owned(),
             Raster::ColumnMajor => "raster(Raster::ColumnMajor)".to_owned(),

@@ -7,3 +7,4 @@ mod kept;
 pub mod kernels;
 pub mod rig;
 mod together;
+mod turns;

@@ -66,6 +66,8 @@ impl<'a> Machine<'a> {
             }
             Action::Advance(ring) => self.agents[a].advance(*ring, place.part),
             Action::Meet { id, threads } => return self.meet(a, place, *id, *threads),
+            Action::TakeTurn { turns, group } => return self.take_turn(a, place, *turns, *group),
+            Action::GiveTurn { turns, group } => self.give_turn(a, place, *turns, *group)?,
             Action::Fence(fence, who) if mine(*who) => {
                 let Machine { world, agents, .. } = self;
                 let agent = &mut agents[a];

@@ -15,6 +15,8 @@ pub(super) enum Blocked {
     Phase { barrier: usize, parity: u64, wanted: u64, turn: u64 },
     /// The named barrier's meeting after so many.
     Meeting { id: u8, over: u64 },
+    /// The turn after so many at a named barrier.
+    Turn { id: u8, over: u64 },
     /// A counter of an instruction to reach a value.
     Counter { record: usize, target: u64 },
     /// The host's look at the pass.

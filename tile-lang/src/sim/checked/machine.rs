@@ -9,6 +9,7 @@ use super::schedule::{Candidate, Moves, Schedule, Strategy};
 use super::shadow::Shadow;
 use super::stream::{Deed, Place, Stream};
 use super::trap::Trap;
+use super::turns::Turn;
 use super::world::{RINGS, World, ring_index};
 use crate::interp::{Array, Staged};
 use crate::ir::Role;
@@ -31,6 +32,8 @@ pub(super) struct Cta<'a> {
     pub consumer: Stream<'a>,
     pub barriers: Vec<Barrier>,
     pub meetings: BTreeMap<u8, Meeting>,
+    /// Turns of warpgroups, by named barrier.
+    pub turns: BTreeMap<u8, Turn>,
     /// Contents of slots: ring, slot, part.
     pub slots: BTreeMap<(RingId, usize, usize), Landed>,
     /// History of shared memory, by address.
@@ -118,6 +121,7 @@ impl<'a> Machine<'a> {
                 consumer: Stream::new(Role::Consumer, cta),
                 barriers: barriers.clone(),
                 meetings: BTreeMap::new(),
+                turns: BTreeMap::new(),
                 slots: BTreeMap::new(),
                 shared: Shadow::default(),
                 again: None,
@@ -226,6 +230,7 @@ impl<'a> Machine<'a> {
         match on {
             Blocked::Phase { barrier, parity, .. } => self.ctas[cta].barriers[barrier].passes(parity),
             Blocked::Meeting { id, over } => self.ctas[cta].meetings.get(&id).is_some_and(|m| m.over > over),
+            Blocked::Turn { id, over } => self.ctas[cta].turns.get(&id).is_some_and(|t| t.over > over),
             Blocked::Counter { record, target } => self.counters.get(&record).is_none_or(|c| c.value >= target),
             Blocked::Host { pass } => self.seen_passes > pass,
         }
@@ -235,6 +240,7 @@ impl<'a> Machine<'a> {
     fn idle(&self) -> Result<Pause, Box<Trap>> {
         let at_boundary = |a: &Agent| a.done || matches!(a.blocked, Some(Blocked::Host { .. }));
         if self.agents.iter().all(at_boundary) {
+            self.turns_left()?;
             let ended = self.agents.iter().all(|a| a.done);
             return Ok(if ended { Pause::End } else { Pause::Boundary });
         }

@@ -18,7 +18,7 @@
 //! | `executor.rs` | the executor |
 //! | `machine.rs` | state and the scheduling loop; `schedule.rs` is the adversary |
 //! | `stream.rs`, `agent.rs`, `world.rs` | events of a role, who does them, what a run doesn't change |
-//! | `act.rs`, `barrier.rs`, `copies.rs` | actions of the protocol, barriers, copies in flight |
+//! | `act.rs`, `barrier.rs`, `turns.rs`, `copies.rs` | actions of the protocol, barriers, turns of warpgroups, copies in flight |
 //! | `access.rs`, `areas.rs`, `products.rs` | accesses to memory: arrays, slots and records; areas of shared memory; products that run |
 //! | `shadow.rs`, `clock.rs` | histories of memory, vector clocks |
 //! | `trap.rs`, `stall.rs` | reports |
@@ -38,6 +38,7 @@ mod shadow;
 mod stall;
 mod stream;
 mod trap;
+mod turns;
 mod world;
 
 pub use executor::{Checked, CheckedExecutor, Failure, Settings};

@@ -7,7 +7,8 @@ use super::copies::ring_name;
 use super::machine::Machine;
 use super::stream::{Part, Place};
 use super::trap::Trap;
-use crate::protocol::{Reach, RingId, Side};
+use super::turns::Turn;
+use crate::protocol::{Reach, RingId, Side, Turns};
 use std::ops::Range;
 
 /// Most agents that a report lists.
@@ -16,7 +17,8 @@ const LISTED: usize = 40;
 impl Machine<'_> {
     /// Says why nobody moves: the most telling of the waits, and the state of every agent.
     pub fn stalled(&self) -> Box<Trap> {
-        let mut trap = self.not_resident().or_else(|| self.phase_cause()).unwrap_or_else(|| self.plain_stall());
+        let known = self.not_resident().or_else(|| self.turn_cause()).or_else(|| self.phase_cause());
+        let mut trap = known.unwrap_or_else(|| self.plain_stall());
         let states = self.states();
         let more = states.len().saturating_sub(LISTED);
         trap.notes.extend(states.into_iter().take(LISTED));
@@ -249,6 +251,10 @@ impl Machine<'_> {
             Blocked::Meeting { id, .. } => {
                 let here = self.ctas[agent.cta].meetings.get(&id).map_or(0, |m| m.here.len());
                 format!("a meeting at named barrier {id}: {here} of {} warps are there", self.world.protocol.warps)
+            }
+            Blocked::Turn { id, .. } => {
+                let given = self.ctas[agent.cta].turns.get(&id).map_or(0, Turn::given);
+                format!("its turn at named barrier {id}: {given} of {} warps have given it", Turns::WARPS)
             }
             Blocked::Counter { record, target } => {
                 let value = self.counters.get(&record).map_or(0, |c| c.value);

@@ -266,6 +266,9 @@ impl<'a> Stream<'a> {
         } else {
             let skipped = |a: &&Action| mine || !matches!(a, Action::WaitCounters);
             self.act(Part::Begin, frame.consumer_begin.iter().filter(skipped));
+            if mine {
+                self.act(Part::Begin, &world.body(self.record).before_items);
+            }
         }
         self.item = self.cta;
         self.state = State::Items(false);
@@ -295,6 +298,7 @@ impl<'a> Stream<'a> {
             self.act(Part::End, &frame.producer_next);
         } else {
             if self.cta < self.items(world) {
+                self.act(Part::End, &world.body(self.record).after_items);
                 if world.body(self.record).copied_later {
                     self.act(Part::End, &frame.consumer_copied_later);
                 }
