@@ -86,9 +86,10 @@ pub fn gemm_fp8_blocks<Y: Elem, const PARTS: usize, const BM: usize, const BN: u
         for u in 0..PARTS {
             let at = a.stage::<Smem<e4m3, BM, BLOCK>>([i * PARTS as i32 + u as i32, k]);
             let rows = a_scales.stage::<Smem<f32, 1, BM>>([k, i * PARTS as i32 + u as i32]);
-            let scale = rows.read().col_sum() * block;
+            let scales = rows.read().col_sum();
             let part = mma(at, bt.t());
-            acc[u] += part * scale.cols::<BN>();
+            // Behind the product, which then waits for no scale.
+            acc[u] = part.mul_add((scales * block).cols::<BN>(), acc[u]);
         }
     }
     for u in 0..PARTS {

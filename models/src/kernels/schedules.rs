@@ -66,10 +66,28 @@ pub fn fp8_blocks_neighbours() -> Schedule {
     Schedule::new().cluster(2)
 }
 
+/// Both warpgroups start their products together, and scale them together.
+#[tile::schedule(gemm_fp8::gemm_fp8_blocks, crate = tile_lang)]
+pub fn fp8_blocks_together() -> Schedule {
+    Schedule::new().without_turns()
+}
+
 /// A block's weights are computed while the values of the block before it are added: the products of scores and of values are started one
 /// behind the other, and each is waited for where its sum is read.
 #[tile::schedule(prefill::prefill, crate = tile_lang)]
 pub fn overlapped(ND: usize, NV: usize) -> Schedule {
     let most = (ND + NV).min(7);
     Schedule::new().inflight("j.x", most).inflight("j.o", most)
+}
+
+/// Scores and values are started in one turn: while one warpgroup computes a block's weights, the tensor cores have both products of the other.
+#[tile::schedule(prefill::prefill, crate = tile_lang)]
+pub fn in_turns() -> Schedule {
+    Schedule::new().turns(["j.x", "j.o"])
+}
+
+/// Both: a block's weights are computed while the values of the block before it are added and while the other warpgroup has its turn.
+#[tile::schedule(prefill::prefill, crate = tile_lang)]
+pub fn overlapped_in_turns(ND: usize, NV: usize) -> Schedule {
+    overlapped(ND, NV).turns(["j.x", "j.o"])
 }

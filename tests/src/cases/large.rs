@@ -16,8 +16,11 @@ use super::schedules::under;
 use super::sweep::EVERY;
 use super::{LARGE, Recipe};
 use tile_lang::DType::{Bf16, F32};
+use tile_lang::schedule::ScheduleDef;
 use tile_models::graph::Format;
-use tile_models::kernels::schedules::{apart, fp8_blocks_neighbours, neighbours, overlapped, waiting};
+use tile_models::kernels::schedules::{
+    apart, fp8_blocks_neighbours, fp8_blocks_together, in_turns, neighbours, overlapped, overlapped_in_turns, waiting,
+};
 
 fn large(kernel: &str, make: impl Fn() -> Built + 'static) -> Recipe {
     let family = format!("{LARGE}{kernel}_");
@@ -30,6 +33,9 @@ fn large(kernel: &str, make: impl Fn() -> Built + 'static) -> Recipe {
     });
     Recipe { family, make }
 }
+
+/// Prefill with products of scores and values one behind the other, and that in turns.
+const OVERLAPPED: [Option<ScheduleDef>; 2] = [Some(overlapped::DEF), Some(overlapped_in_turns::DEF)];
 
 /// Shapes that aren't powers of two.
 const ODD: [[usize; 3]; 4] = [[5120, 3584, 7168], [37, 4096, 4096], [1000, 4096, 4096], [4097, 4096, 4096]];
@@ -61,7 +67,9 @@ fn dense_products(out: &mut Vec<Recipe>) {
         for parts in [1, 2] {
             let blocks = of(Scales::Blocks, [128, 128, parts]);
             out.push(large(&name, move || gemm_fp8::fp8_case(blocks)));
-            out.push(large(&name, move || under(gemm_fp8::fp8_case(blocks)?, fp8_blocks_neighbours::DEF)));
+            for schedule in [fp8_blocks_neighbours::DEF, fp8_blocks_together::DEF] {
+                out.push(large(&name, move || under(gemm_fp8::fp8_case(blocks)?, schedule)));
+            }
         }
     }
     let rows = Fp8 { scales: Scales::Rows, extents: [4096; 3], y: Bf16, tile: [128, 256, 128], every: EVERY };
@@ -123,10 +131,13 @@ pub(super) fn recipes() -> Vec<Recipe> {
         let causal = || prefill::Shape { heads: [64, 8], ..prefill::Shape::causal(vec![Text::whole(rows)]) };
         let window = || prefill::Shape { sight: [128, 0], sinks: true, ..causal() };
         for (shape, schedules) in [
-            (prefill::Shape { widths: [192, 128], ..causal() }, &[None, Some(overlapped::DEF)][..]),
-            (prefill::Shape { widths: [128, 128], ..causal() }, &[Some(overlapped::DEF)]),
-            (causal(), &[Some(overlapped::DEF)]),
-            (prefill::Shape { widths: [192, 128], ..window() }, &[Some(overlapped::DEF)]),
+            (
+                prefill::Shape { widths: [192, 128], ..causal() },
+                &[None, Some(in_turns::DEF), OVERLAPPED[0], OVERLAPPED[1]][..],
+            ),
+            (prefill::Shape { widths: [128, 128], ..causal() }, &OVERLAPPED),
+            (causal(), &OVERLAPPED),
+            (prefill::Shape { widths: [192, 128], ..window() }, &OVERLAPPED),
         ] {
             for schedule in schedules.iter().copied() {
                 let shape = shape.clone();

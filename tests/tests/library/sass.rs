@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use tile_codegen::lower::ParamFacts;
 use tile_codegen::ptxas::disassemble;
 use tile_codegen::sass::Sass;
-use tile_codegen::{Debug, compile_kernels, target};
+use tile_codegen::{Compiled, Debug, compile_kernels, target};
 use tile_lang::ir::{OpKind, Role, parse};
 use tile_models::kernels::library::samples;
 use tile_tests::cases::Case;
@@ -36,13 +36,17 @@ fn kernels_are_specialised_pipelined_and_do_not_spill() {
     assert!(streaming >= 16, "only {streaming} kernels multiply what they stage");
 }
 
-/// The loops of a kernel's consumers that multiply and have no such loop in them: products, and waits that leave one running. Nothing is known
-/// of the kernel's arguments, so that no loop is unrolled.
-fn running(name: &str) -> Vec<[usize; 2]> {
+/// A kernel of which nothing is known of its arguments, so that no loop is unrolled.
+fn sample(name: &str) -> Compiled {
     let sample = samples().into_iter().find(|s| s.def.name == name).unwrap();
     let kernel = sample.def.instance(&sample.generics).unwrap();
     let facts = vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()];
-    let compiled = compile_kernels(name, &[kernel], &[facts], target::DEFAULT, Debug::Strip).unwrap();
+    compile_kernels(name, &[kernel], &[facts], target::DEFAULT, Debug::Strip).unwrap()
+}
+
+/// The loops of a kernel's consumers that multiply and have no such loop in them: products, and waits that leave one running.
+fn running(name: &str) -> Vec<[usize; 2]> {
+    let compiled = sample(name);
     let sass = compiled.sass.expect("machine code");
     let consumer = sass.role(Role::Consumer).unwrap();
     let count = |l: &RangeInclusive<usize>, words: &[&str]| {
@@ -63,6 +67,25 @@ fn products_run_on_while_the_next_step_begins() {
         let loops = running(kernel);
         assert!(!loops.is_empty() && loops.iter().all(|l| *l == [4, 1]), "{kernel}: {loops:?}");
     }
+}
+
+/// A warpgroup takes its turn right before its products and gives it on right behind them: what it computes with them comes after that.
+#[test]
+fn a_turn_holds_products_and_nothing_else() {
+    let compiled = sample("gemm_fp8_blocks");
+    let sass = compiled.sass.expect("machine code");
+    let consumer = sass.role(Role::Consumer).unwrap();
+    let is = |i: usize, name: &str| consumer[i] && sass.code[i].is(name);
+    let products: Vec<usize> = (0..sass.code.len()).filter(|i| is(*i, "QGMMA")).collect();
+    assert_eq!(products.len(), 4, "a step is four instructions");
+    let (first, last) = (products[0], products[3]);
+    let taken = (0..first).rev().find(|i| is(*i, "BAR")).unwrap();
+    let given = (last..sass.code.len()).find(|i| is(*i, "BAR")).unwrap();
+    assert!(is(taken, "BAR.SYNC") && is(given, "BAR.ARV"), "{} {}", sass.code[taken].text, sass.code[given].text);
+    let waits = (last..sass.code.len()).find(|i| is(*i, "WARPGROUP.DEPBAR")).unwrap();
+    assert!(given < waits, "the turn is given before the products are over");
+    assert!(!(taken..waits).any(|i| is(i, "FFMA")), "promotion within a turn");
+    assert_eq!((waits..sass.code.len()).filter(|i| is(*i, "FFMA")).count(), 64);
 }
 
 #[test]

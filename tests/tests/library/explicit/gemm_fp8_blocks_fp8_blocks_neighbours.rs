@@ -28,10 +28,10 @@ pub fn gemm_fp8_blocks(a: &Global<e4m3, 2>, a_scales: &Global<f32, 2>, b: &Globa
             let block = b_scales.at([(j * 128) / 128, k_2]);
             let slot = ring.wait();
             let (bt, at, rows) = slot.get();
-            let scale = rows.read().col_sum() * block;
+            let scales = rows.read().col_sum();
             let part = mma(at, bt.t());
             slot.release();
-            acc0 = acc0 + (part * scale.cols::<128>());
+            acc0 = part.mul_add((scales * block).cols::<128>(), acc0);
         }
         c.store([(i * 1) + 0, j], acc0.cast::<bf16>());
     });
@@ -40,5 +40,5 @@ pub fn gemm_fp8_blocks(a: &Global<e4m3, 2>, a_scales: &Global<f32, 2>, b: &Globa
 /// What rings and roles of `gemm_fp8_blocks` don't say.
 #[tile::schedule(gemm_fp8_blocks)]
 pub fn fp8_blocks_neighbours() -> Schedule {
-    Schedule::new().raster(Raster::Grouped(8)).cluster(2)
+    Schedule::new().turns(["k_2.part"]).raster(Raster::Grouped(8)).cluster(2)
 }
