@@ -6,7 +6,7 @@ use tile_codegen::target;
 use tile_lang::plan::Plan;
 use tile_lang::protocol::{Action, Group, Protocol, Turns};
 use tile_lang::schedule::Schedule;
-use tile_lang::sim::checked::{Strategy, Trap};
+use tile_lang::sim::checked::Strategy;
 
 /// Terms of a slot.
 const BK: usize = 64;
@@ -48,22 +48,17 @@ fn rigged() -> (Plan, Protocol) {
     (plan, protocol)
 }
 
-/// What every adversary finds: the code, and the two places.
-fn trapped(plan: &Plan, protocol: &Protocol) -> Vec<Box<Trap>> {
-    let runs = Strategy::ALL.into_iter().enumerate();
-    runs.map(|(i, s)| checked(plan, protocol, 1, under(s, i as u64, 2)).unwrap_err()).collect()
-}
-
-/// The static checkers' code and message, and the codes that adversaries find.
-fn found(edit: impl Fn(&mut Protocol)) -> (String, Vec<&'static str>) {
+/// The static checkers' code and message, and what adversaries find, each of them something: codes, and how many places are named.
+fn found(edit: impl Fn(&mut Protocol)) -> (String, Vec<(&'static str, usize)>) {
     let (plan, mut protocol) = rigged();
     let before = protocol.clone();
     edit(&mut protocol);
     assert_ne!(protocol, before, "nothing was planted");
-    let mut codes: Vec<&str> = trapped(&plan, &protocol).iter().map(|t| t.code).collect();
-    codes.sort_unstable();
-    codes.dedup();
-    (proved(&plan, &protocol).unwrap_err(), codes)
+    let run = |(i, s): (usize, Strategy)| checked(&plan, &protocol, 1, under(s, i as u64, 2)).unwrap_err();
+    let mut traps: Vec<_> = Strategy::ALL.into_iter().enumerate().map(run).map(|t| (t.code, t.sites.len())).collect();
+    traps.sort_unstable();
+    traps.dedup();
+    (proved(&plan, &protocol).unwrap_err(), traps)
 }
 
 /// Changes the lists of actions of the product.
@@ -81,16 +76,16 @@ fn gives(a: &Action) -> bool {
 
 #[test]
 fn a_turn_that_is_not_given_on_is_found() {
-    let (error, codes) = found(|p| of_products(p, |list| list.retain(|a| !gives(a))));
+    let (error, traps) = found(|p| of_products(p, |list| list.retain(|a| !gives(a))));
     assert!(error.contains("E26") && error.contains("waits for its turn at named barrier 3"), "{error}");
-    assert_eq!(codes, ["E92"]);
+    assert_eq!(traps, [("E92", 2)]);
 }
 
 #[test]
 fn a_turn_that_is_not_waited_for_is_found() {
-    let (error, codes) = found(|p| of_products(p, |list| list.retain(|a| !takes(a))));
+    let (error, traps) = found(|p| of_products(p, |list| list.retain(|a| !takes(a))));
     assert!(error.contains("E24") && error.contains("may be given again before it is taken"), "{error}");
-    assert_eq!(codes, ["E89"]);
+    assert_eq!(traps, [("E89", 2)]);
 }
 
 #[test]
@@ -100,9 +95,9 @@ fn a_turn_that_is_given_twice_is_found() {
             list.insert(at, list[at].clone());
         }
     };
-    let (error, codes) = found(|p| of_products(p, twice));
+    let (error, traps) = found(|p| of_products(p, twice));
     assert!(error.contains("E24") && error.contains("may be given again before it is taken"), "{error}");
-    assert_eq!(codes, ["E89"]);
+    assert_eq!(traps, [("E89", 2)]);
 }
 
 /// The first warpgroup goes first: where it gives the first turn to the second, it waits for one that nobody gives after the items.
@@ -113,24 +108,24 @@ fn a_first_turn_of_the_wrong_warpgroup_is_found() {
         assert_eq!(*group, Group::One(1));
         *group = Group::One(0);
     };
-    let (error, codes) = found(wrong);
+    let (error, traps) = found(wrong);
     assert!(error.contains("E24") || error.contains("E26"), "{error}");
-    assert_eq!(codes, ["E92"]);
+    assert_eq!(traps, [("E92", 2)]);
 }
 
 #[test]
 fn a_first_turn_that_is_not_given_is_found() {
-    let (error, codes) = found(|p| p.bodies[0].before_items.clear());
+    let (error, traps) = found(|p| p.bodies[0].before_items.clear());
     assert!(error.contains("E26") && error.contains("waits for its turn at named barrier 2"), "{error}");
-    assert_eq!(codes, ["E92"]);
+    assert_eq!(traps, [("E92", 2)]);
 }
 
 /// What is left over is half of a barrier: at the next record it would complete too early.
 #[test]
 fn a_turn_that_is_left_over_is_found() {
-    let (error, codes) = found(|p| p.bodies[0].after_items.clear());
+    let (error, traps) = found(|p| p.bodies[0].after_items.clear());
     assert!(error.contains("E24"), "{error}");
-    assert_eq!(codes, ["E89"]);
+    assert_eq!(traps, [("E89", 1)]);
 }
 
 /// Warps that meet while one warpgroup has its turn wait for those that wait for the turn.
@@ -141,12 +136,12 @@ fn a_meeting_within_a_turn_is_found() {
             list.insert(at + 1, Action::Meet { id: 1, threads: 256 });
         }
     };
-    let (error, codes) = found(|p| of_products(p, meet));
+    let (error, traps) = found(|p| of_products(p, meet));
     assert!(
         error.contains("E26") && error.contains("waits at named barrier 1; 128 of 256 threads are there"),
         "{error}"
     );
-    assert_eq!(codes, ["E92"]);
+    assert_eq!(traps, [("E92", 2)]);
 }
 
 #[test]
