@@ -12,6 +12,7 @@ mod class;
 mod copy;
 mod elementwise;
 mod entity;
+mod families;
 mod functions;
 mod op;
 mod parse;
@@ -29,9 +30,9 @@ mod verify;
 
 pub use class::{Class, Code, Map, Trial, Zip, Zip3};
 pub use copy::copy_ops;
-pub use elementwise::{AtomicFold, AtomicOp, BinaryOp, CmpOp, Fold, ReduceOp, TernaryOp, UnaryOp};
 pub(crate) use elementwise::{atomic_ops, binary_ops, cmp_ops, reduce_ops, ternary_ops, unary_ops};
 pub use entity::{BlockId, OpId, ValueId};
+pub use families::{AtomicFold, AtomicOp, BinaryOp, CmpOp, Fold, ReduceOp, TernaryOp, UnaryOp};
 pub use op::{Literal, MAX_SLOT_BYTES, OpKind, RingPart, part_align, slot_layout};
 pub use parse::{Places, parse, parse_all, parse_all_at};
 pub use product::{Product, ScaledProduct, product_of, scaled_product_of};
