@@ -108,7 +108,7 @@ pub fn fp8_case(f: Fp8) -> Built {
         let sums = if by_warpgroups {
             short_sums::products((&codes_a, &b), [n, k], step, |row, column, sums| {
                 let scale = |at: usize| of_a(row * every, at * step) * of_b(column, at * step);
-                sums.iter().enumerate().map(|(at, x)| x * scale(at)).sum()
+                sums.iter().enumerate().fold(0.0, |all, (at, x)| x.mul_add(scale(at), all))
             })
         } else {
             ops::linear_f32(&scaled_a, &scaled_b, n)
