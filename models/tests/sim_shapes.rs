@@ -1,7 +1,7 @@
 //! Models of other shapes, with random weights, on the simulator: odd vocabularies, widths that are no powers of two,
 //! other groups, windows, rotary widths, experts and formats.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tile_lang::sim::{Precision, SimExecutor};
 use tile_models::checkpoint::{Checkpoint, Weights};
 use tile_models::config::{Mlp, ModelConfig, QkvLayout};
-use tile_models::graph::GraphOptions;
+use tile_models::graph::{GraphOptions, Purpose};
 use tile_models::quant;
 use tile_models::reference::Reference;
 use tile_models::session::{GenerateOptions, forced, generate};
@@ -114,8 +114,8 @@ fn make(name: &str, config: &Value, formats: [&str; 3]) -> (ModelConfig, Checkpo
     (c, checkpoint)
 }
 
-/// The simulator in f32 against the reference: logits of a text, and a greedy continuation.
-fn check(name: &str, config: &Value, formats: [&str; 3]) {
+/// The simulator in f32 against the reference: logits of a text, and a greedy continuation. The kernels of the programs for prompts.
+fn check(name: &str, config: &Value, formats: [&str; 3]) -> HashSet<String> {
     let (config, checkpoint) = make(name, config, formats);
     let weights = Weights::new(&config, &checkpoint).unwrap();
     let reference = Reference::new(&weights).unwrap();
@@ -125,12 +125,17 @@ fn check(name: &str, config: &Value, formats: [&str; 3]) {
     let largest = want.iter().fold(0.0f32, |m, x| m.max(x.abs()));
     let base = GraphOptions { context: 64, splits: 3, ..GraphOptions::default() };
     // Programs for prompts decode too, if slowly.
-    let prompts = [16, 32].map(|rows| base.prompt(rows));
+    let prompts = [16, 32, 64].map(|rows| base.prompt(rows));
+    let mut kernels = HashSet::new();
     for options in
         [GraphOptions { rows: 8, ..base.clone() }, GraphOptions { rows: 16, ..base }].into_iter().chain(prompts)
     {
         let what = format!("{name}, {:?}, {} rows", options.purpose, options.rows);
+        let prompt = options.purpose == Purpose::Prompt;
         let plan = zoo::plan(&config, &source, options).unwrap();
+        if prompt {
+            kernels.extend(plan.kernels.iter().map(|k| k.name.clone()));
+        }
         assert!(plan.program.iter().all(|i| i.after.len() <= tile_lang::record::MAX_DEPS));
         let mut sim = SimExecutor::new(plan, &source, Precision::F32).unwrap();
         let got = forced(&mut sim, &text, &GenerateOptions::default()).unwrap();
@@ -143,6 +148,7 @@ fn check(name: &str, config: &Value, formats: [&str; 3]) {
         let result = generate(&mut sim, text, &options, &mut |_| ControlFlow::Continue(())).unwrap();
         assert_eq!(result.tokens, reference.greedy(text, 20).unwrap(), "{what}");
     }
+    kernels
 }
 
 #[test]
@@ -188,4 +194,11 @@ fn mimos() {
     let mixed =
         [("quantization_config", quantised), ("n_routed_experts", json!(33)), ("num_experts_per_tok", json!(3))];
     check("mimo-abcd", &with(&mixed), ["bf16", "fp8", "mxfp4"]);
+    // Rows of MXFP4 are whole blocks of 32 columns.
+    let blocks = [&mixed[..], &[("v_head_dim", json!(32))]].concat();
+    let kernels = check("mimo-abcde", &with(&blocks), ["mxfp4"; 3]);
+    for name in ["project_mxfp4", "project_add_mxfp4", "project_gated_mxfp4"] {
+        assert!(kernels.contains(name), "prompts don't go through `{name}`: {kernels:?}");
+    }
+    assert!(!kernels.contains("linear_mxfp4"), "{kernels:?}");
 }

@@ -8,7 +8,7 @@
 
 use super::descriptor::ATOM_BYTES;
 use super::warpgroup::{self, Warpgroups};
-use super::{Layout, MmaSplit, consumer_warps, pack_of};
+use super::{Layout, MmaSplit, consumer_warps, pack_of, parts};
 use crate::schedule::{pinned_inflight, pinned_splits, pinned_turns};
 use crate::target::Target;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -40,6 +40,8 @@ pub struct Assignment {
     /// First operands of those products that are made in registers before a loop and kept in shared memory for it, swizzled too:
     /// where they lie in the area of kept operands.
     pub kept: BTreeMap<ValueId, usize>,
+    /// Tiles that are made part by part at the product by warpgroups whose first operand they are, or are made into there.
+    pub in_parts: HashSet<ValueId>,
 }
 
 /// Assigns layouts to the tiles of one body; which products warpgroups carry out depends on the target.
@@ -63,6 +65,7 @@ pub fn assign(kernel: &Kernel, body: BlockId, target: &Target) -> Assignment {
     }
     a.fragments(body);
     a.place_kept();
+    a.out.in_parts = parts::find(kernel, body, &a.uses, &a.out, warps);
     a.out
 }
 

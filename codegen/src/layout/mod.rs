@@ -6,6 +6,7 @@
 
 mod assign;
 pub(crate) mod descriptor;
+mod parts;
 mod scales;
 pub(crate) mod warpgroup;
 

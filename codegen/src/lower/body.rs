@@ -282,7 +282,7 @@ impl Body<'_> {
         let Some(def) = self.definitions[v.index()] else {
             return self.broken(format!("tile {} ({}) is not available in {layout:?}", v.0, self.k.ty(v)));
         };
-        if self.layouts.native.contains_key(&v) {
+        if self.layouts.native.contains_key(&v) && !self.layouts.in_parts.contains(&v) {
             return self.broken(format!("tile {} ({}) was not converted to {layout:?}", v.0, self.k.ty(v)));
         }
         let op = self.k.op(def).clone();

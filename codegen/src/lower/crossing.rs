@@ -1,7 +1,7 @@
 //! Products that run from one iteration of a loop into the next: which can, by the loop's body and its layouts alone.
 
 use crate::layout::{Assignment, Layout, consumer_warps, warpgroup};
-use tile_lang::ir::{Kernel, OpData, OpId, OpKind, Type, ValueId};
+use tile_lang::ir::{BlockId, Kernel, OpData, OpId, OpKind, Type, ValueId};
 
 /// A product that runs from one iteration of a loop into the next.
 #[derive(Clone, Debug)]
@@ -28,9 +28,11 @@ pub(crate) fn crossing(
     if !layouts.warpgroups.contains(&product) {
         return None;
     }
-    // The next iteration would write the registers that it reads.
     let first = k.op(product).operands[1];
-    if matches!(k.ty(first), Type::Tile(..)) && !layouts.kept.contains_key(&first) {
+    let in_registers = matches!(k.ty(first), Type::Tile(..)) && !layouts.kept.contains_key(&first);
+    let in_parts = layouts.in_parts.contains(&first);
+    if in_registers && !in_parts {
+        // The next iteration would write the registers that it reads.
         return None;
     }
     let (sum, rest) = (k.op(product).results[0], &ops[last + 1..]);
@@ -40,6 +42,10 @@ pub(crate) fn crossing(
     }
     let carried = k.op(*end).operands.iter().position(|v| *v == sum)?;
     let argument = k.block(block).args.get(carried + 1)?;
+    // What is made in parts is waited for when the next iteration's first part runs behind it: if the same product starts that.
+    if in_parts && (k.op(product).operands[0] != *argument || used(k, block, *argument) > 1) {
+        return None;
+    }
     let native = layouts.native.get(argument)?;
     let moved = |v: &ValueId| layouts.demands.get(v).is_some_and(|d| !d.is_empty());
     if [Some(&sum), Some(argument), op.results.get(carried)].into_iter().flatten().any(moved) {
@@ -53,6 +59,13 @@ pub(crate) fn crossing(
     let given_back = |id: &OpId| released(k, definitions, *id).is_some_and(|w| slots.contains(&w));
     let put_off = rest.iter().copied().filter(given_back).collect();
     Some(Crossing { product, carried, put_off })
+}
+
+/// How many operands of a block's ops, and of those inside of them, are this value.
+fn used(k: &Kernel, block: BlockId, v: ValueId) -> usize {
+    let mut count = 0;
+    k.walk_block(block, &mut |_, op| count += op.operands.iter().filter(|x| **x == v).count());
+    count
 }
 
 /// The waits that took the slots which a product's operands lie in.

@@ -23,6 +23,8 @@ impl Body<'_> {
             return Ok(());
         }
         match self.layouts.native.get(&result).cloned() {
+            // Made at its product.
+            Some(_) if self.layouts.in_parts.contains(&result) => Ok(()),
             Some(layout) => {
                 let held = self.compute(op, &layout)?;
                 self.define(result, Held::Elements(held))

@@ -21,6 +21,7 @@ mod indexed;
 mod kept;
 mod lanes;
 mod notes;
+mod parts;
 mod prefetch;
 mod prepare;
 mod product;

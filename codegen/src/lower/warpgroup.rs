@@ -7,6 +7,7 @@
 use super::body::{Body, Held, SharedTile};
 use super::emit::Ssa;
 use super::flight::Flight;
+use super::parts::Sum;
 use super::product::ptx_type;
 use super::sync;
 use crate::CodegenError;
@@ -21,14 +22,14 @@ use tile_lang::protocol::Action;
 const ROWS: usize = 64;
 
 /// An operand in shared memory.
-struct Described {
-    operand: StagedOperand,
+pub(super) struct Described {
+    pub operand: StagedOperand,
     /// The low word of the descriptor of its first terms, i32: the high one is the same for all. It is the same in all lanes, too.
     low: Ssa,
 }
 
 /// An operand of one instruction.
-enum Part {
+pub(super) enum Part {
     /// A descriptor: its low word, but for so many units of 16 bytes, and its high word.
     Staged { low: Ssa, ahead: usize, high: u32 },
     /// Registers.
@@ -44,13 +45,13 @@ enum First {
 }
 
 /// What all instructions of a product have in common.
-struct Shape {
+pub(super) struct Shape {
     /// Columns.
-    n: usize,
+    pub n: usize,
     /// Element types of the operands.
-    types: [DType; 2],
+    pub types: [DType; 2],
     /// Type of the sums.
-    sum: DType,
+    pub sum: DType,
 }
 
 /// LLVM's name for the type of sums, and their constraint.
@@ -64,7 +65,7 @@ impl Body<'_> {
         if self.to_keep.iter().any(|k| k.value == a) {
             self.keep_all()?;
         }
-        let (m, n, k) = (self.k.ty(acc).shape()[0], self.k.ty(acc).shape()[1], self.k.ty(a).shape()[1]);
+        let (m, n) = (self.k.ty(acc).shape()[0], self.k.ty(acc).shape()[1]);
         let shape = Shape { n, types: [self.dtype(a), self.dtype(b)], sum: self.dtype(acc) };
         let split = warpgroup::split(self.warps);
         let layout = Layout::accumulator(m, n, split);
@@ -79,9 +80,41 @@ impl Body<'_> {
             None if fresh => self.undefined(&layout, &shape),
             None => self.elements(acc, &layout)?,
         };
+        let result = op.results[0];
+        let sum = match (running, fresh) {
+            (true, _) => Sum::Running,
+            (false, true) => Sum::Fresh,
+            (false, false) => Sum::Settled,
+        };
+        if self.layouts.in_parts.contains(&a) {
+            let second = self.described(b, warpgroup::terms_of_second, Rows::All)?;
+            self.start_in_parts(id, op, &mut c, &shape, &second, sum)?;
+        } else {
+            self.start_whole(id, op, &mut c, &shape, sum)?;
+        }
+        self.remember(result, layout.clone(), Held::Elements(c));
+        self.land(self.may_run(id));
+        if self.layouts.demands.get(&result).is_some_and(|d| !d.is_empty()) {
+            let c = self.elements(result, &layout)?;
+            return self.define(result, Held::Elements(c));
+        }
+        Ok(())
+    }
+
+    /// Starts the instructions of a product with the sums `c`, all in one group.
+    fn start_whole(
+        &mut self,
+        id: OpId,
+        op: &OpData,
+        c: &mut [Ssa],
+        shape: &Shape,
+        sum: Sum,
+    ) -> Result<(), CodegenError> {
+        let [a, b] = [op.operands[1], op.operands[2]];
+        let k = self.k.ty(a).shape()[1];
         let mut first = if self.is_tile(a) && !self.kept.contains_key(&a) {
             let pack = pack_of(shape.types[0]);
-            let layout = Layout::operand_a(m, k, split, pack);
+            let layout = Layout::operand_a(self.k.ty(a).shape()[0], k, warpgroup::split(self.warps), pack);
             let held = self.elements(a, &layout)?;
             let steps = (0..k).step_by(8 << pack);
             First::Registers(steps.map(|at| self.fragment_a(&held, &layout, shape.types[0], [0, at])).collect())
@@ -91,7 +124,7 @@ impl Body<'_> {
         let second = self.described(b, warpgroup::terms_of_second, Rows::All)?;
         self.take_turn(id);
         let mut words = first.words();
-        self.tied("wgmma.fence.sync.aligned;", &mut c, &mut words, &[], shape.sum);
+        self.tied("wgmma.fence.sync.aligned;", c, &mut words, &[], shape.sum);
         first.set_words(&words);
         let depth = second.operand.depth();
         for (i, at) in (0..k).step_by(depth).enumerate() {
@@ -100,22 +133,15 @@ impl Body<'_> {
                 First::Registers(words) => [Part::Words(words[i].to_vec()), second.step(at)],
             };
             let turned = [first.turned(), Some(second.operand.turned())];
-            self.multiply(&mut c, &shape, parts, turned, i > 0 || !fresh);
+            self.multiply(c, shape, parts, turned, i > 0 || sum != Sum::Fresh);
         }
         self.e.asm("wgmma.commit_group.sync.aligned;", "", &[], None);
         self.notes.own();
-        self.notes.note(Action::Start);
+        self.notes.note(Action::Start { terms: 0..k });
         self.give_turn(id)?;
-        let result = op.results[0];
         let (slots, words) = (self.slots_of(id), first.words());
         self.computed.clear();
-        self.flights.push(Flight { value: Some(result), words, slots, put_off: Vec::new() });
-        self.remember(result, layout.clone(), Held::Elements(c));
-        self.land(self.may_run(id));
-        if self.layouts.demands.get(&result).is_some_and(|d| !d.is_empty()) {
-            let c = self.elements(result, &layout)?;
-            return self.define(result, Held::Elements(c));
-        }
+        self.flights.push(Flight { value: Some(op.results[0]), words, slots, put_off: Vec::new() });
         Ok(())
     }
 
@@ -163,7 +189,7 @@ impl Body<'_> {
 
     /// One instruction. `turned` says for operands in shared memory which way their terms run; `adds` whether `c` counts. Descriptors are
     /// put together beside it: LLVM would compute those of a loop before it and keep them all.
-    fn multiply(&mut self, c: &mut [Ssa], shape: &Shape, parts: [Part; 2], turned: [Option<u8>; 2], adds: bool) {
+    pub fn multiply(&mut self, c: &mut [Ssa], shape: &Shape, parts: [Part; 2], turned: [Option<u8>; 2], adds: bool) {
         let (mut others, mut before, mut names) = (Vec::new(), String::new(), Vec::new());
         let list = |from: usize, n: usize| (from..from + n).map(|i| format!("${i}")).collect::<Vec<_>>().join(",");
         for (part, [word, descriptor]) in parts.into_iter().zip([["s", "a"], ["t", "b"]]) {
@@ -239,7 +265,7 @@ enum Rows {
 
 impl Described {
     /// The descriptor some terms further on.
-    fn step(&self, terms: usize) -> Part {
+    pub fn step(&self, terms: usize) -> Part {
         let ahead = (self.operand.offset(0, terms) - self.operand.offset(0, 0)) >> 4;
         Part::Staged { low: self.low.clone(), ahead, high: (self.operand.fields() >> 32) as u32 }
     }

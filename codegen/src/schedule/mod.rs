@@ -17,7 +17,7 @@ pub use choose::{Choice, Chosen};
 pub(crate) use choose::{RingRoom, choose};
 pub use complete::complete;
 pub(crate) use pipelined::pin_loops;
-pub(crate) use refuse::{meeting_in_turn, unconvertible, with_pinned_split};
+pub(crate) use refuse::{MOST_INFLIGHT, meeting_in_turn, unconvertible, with_pinned_split};
 pub(crate) use rings::pinned_groups;
 
 use crate::CodegenError;

@@ -12,7 +12,7 @@ use tile_lang::schedule::{NamedOp, OpClass, Raster, Resolved, Schedule, named_op
 use tile_lang::span::Span;
 
 /// The most products that may run after another one was started.
-const MOST_INFLIGHT: usize = 7;
+pub(crate) const MOST_INFLIGHT: usize = 7;
 
 /// CTAs that form a cluster: what every device with clusters can have.
 const CLUSTERS: [usize; 3] = [2, 4, 8];

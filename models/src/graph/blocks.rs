@@ -1,7 +1,7 @@
 //! Chunks of a prompt: which products take all rows at once, and blocks of rows for kernels that are made for few.
 
 use super::ops::Matrix;
-use super::pick::{power, product_tile};
+use super::pick::{mxfp4_tile, power, product_tile};
 use super::{BLOCK_ROWS, Format, Graph, Node, Purpose, Result, Step};
 use crate::kernels::{norm, state};
 use std::panic::Location;
@@ -106,6 +106,16 @@ impl Graph<'_> {
             }
             Format::Plain(DType::Bf16) => {
                 format!("rows of {bytes} bytes, tensor copies take multiples of {COPIED}: blocks of {BLOCK_ROWS} rows")
+            }
+            Format::Mxfp4 => {
+                let tile = mxfp4_tile(self.options.rows, outputs, self.options.slot_bytes);
+                let [bm, bn, bk, _] = tile;
+                self.picked(
+                    operation,
+                    kernels[0],
+                    &format!("a weight in MXFP4, unpacked in registers: tiles of {bm} rows × {bn} outputs × {bk}"),
+                );
+                return Some(tile.map(Into::into).to_vec());
             }
             format => format!("a weight stored as {format:?}: blocks of {BLOCK_ROWS} rows"),
         };

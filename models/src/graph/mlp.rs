@@ -3,7 +3,7 @@
 use super::ops::Matrix;
 use super::pick::{BM, block_columns, power};
 use super::{Format, Graph, Node, Result, Step, W};
-use crate::kernels::{experts, mlp, projection, router};
+use crate::kernels::{experts, mlp, projection, projection_fp4, router};
 use std::panic::Location;
 use tile_lang::DType;
 use tile_lang::build::Generic;
@@ -50,7 +50,10 @@ impl Graph<'_> {
                 Format::Fp8 => mlp::swiglu_fp8::DEF,
                 Format::Mxfp4 => mlp::swiglu_mxfp4::DEF,
             };
-            let all = projection::project_gated::DEF;
+            let all = match gate.format {
+                Format::Mxfp4 => projection_fp4::project_gated_mxfp4::DEF,
+                _ => projection::project_gated::DEF,
+            };
             if let Some(tile) = self.product_of_all("gate_up", &gate, 2, [all.name, def.name]) {
                 let tail = vec![self.operand_rows(caller, h)?, self.whole(y)];
                 self.push(caller, "gate_up", all, tile, [gate.operands, up.operands, tail].concat())?;

@@ -2,7 +2,7 @@
 
 use super::pick::{BM, block_columns, power};
 use super::{Format, Graph, GraphError, Node, Norm, Purpose, Result, W};
-use crate::kernels::{advance, blocks, embed, head, linear, norm, projection, sample, state};
+use crate::kernels::{advance, blocks, embed, head, linear, norm, projection, projection_fp4, sample, state};
 use std::panic::Location;
 use tile_lang::DType;
 use tile_lang::build::Generic;
@@ -224,7 +224,10 @@ impl Graph<'_> {
                 Format::Fp8 => linear::linear_fp8::DEF,
                 Format::Mxfp4 => linear::linear_mxfp4::DEF,
             };
-            let all = projection::project::DEF;
+            let all = match m.format {
+                Format::Mxfp4 => projection_fp4::project_mxfp4::DEF,
+                _ => projection::project::DEF,
+            };
             if let Some(tile) = self.product_of_all(name, &m, 1, [all.name, def.name]) {
                 let rows = self.operand_rows(caller, h)?;
                 let operands = [m.operands, vec![rows, self.whole(y)]].concat();
@@ -263,7 +266,10 @@ impl Graph<'_> {
             Format::Fp8 => linear::linear_add_fp8::DEF,
             Format::Mxfp4 => linear::linear_add_mxfp4::DEF,
         };
-        let all = projection::project_add::DEF;
+        let all = match m.format {
+            Format::Mxfp4 => projection_fp4::project_add_mxfp4::DEF,
+            _ => projection::project_add::DEF,
+        };
         if let Some(tile) = self.product_of_all(label, &m, 1, [all.name, def.name]) {
             let operands = [m.operands, vec![self.operand_rows(caller, h)?, self.whole(x.buffer)]].concat();
             return self.push(caller, label, all, tile, operands);

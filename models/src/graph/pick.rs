@@ -41,6 +41,24 @@ pub fn product_tile(rows: usize, outputs: usize, sums: usize, limit: usize) -> [
     tiles.min_by_key(|[bm, bn, _]| time(*bm, *bn)).unwrap_or([most, most, STEP])
 }
 
+/// Outputs of a tile of a product that unpacks its weight in registers: 64 for each of two warpgroups.
+const UNPACKED: usize = 128;
+/// Columns of an MXFP4 weight that share a scale.
+const SHARED: usize = 32;
+
+/// Rows, outputs, columns of a tile of a product of `rows` with an MXFP4 weight of so many `outputs`, and scales of a step's row: what takes
+/// least time, as in [`product_tile`].
+pub fn mxfp4_tile(rows: usize, outputs: usize, limit: usize) -> [usize; 4] {
+    let most = power(rows).min(limit / (2 * STEP)).clamp(16, 128);
+    let time = |bm: usize| {
+        let turns = (rows.div_ceil(bm) * outputs.div_ceil(UNPACKED)).div_ceil(AT_ONCE);
+        let bytes = 2 * bm * STEP + UNPACKED * (STEP / 2 + STEP / SHARED);
+        turns * (bm * UNPACKED * STEP / PAIRS).max(bytes / BYTES_IN)
+    };
+    let bm = [most, most.min(64)].into_iter().min_by_key(|bm| time(*bm)).unwrap_or(most);
+    [bm, UNPACKED, STEP, STEP / SHARED]
+}
+
 /// The power of two that holds `n`, 1 at least.
 pub fn power(n: usize) -> usize {
     n.max(1).next_power_of_two()
@@ -66,5 +84,8 @@ mod tests {
         assert_eq!(tile(256, 1024), [64, 64, 64]);
         // A step of 64 columns is 128 bytes of each row.
         assert_eq!(product_tile(64, 4096, 1, 4 << 10), [32, 32, 64]);
+        assert_eq!(mxfp4_tile(1024, 4096, 16 << 10), [128, 128, 64, 2]);
+        assert_eq!(mxfp4_tile(256, 4096, 16 << 10), [64, 128, 64, 2]);
+        assert_eq!(mxfp4_tile(32, 4096, 16 << 10), [32, 128, 64, 2]);
     }
 }

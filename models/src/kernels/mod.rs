@@ -23,6 +23,7 @@ pub mod mlp;
 pub mod norm;
 pub mod prefill;
 pub mod projection;
+pub mod projection_fp4;
 pub mod rope;
 pub mod router;
 pub mod sample;

@@ -8,14 +8,14 @@ use tile_models::quant::{e2m1_decode, e4m3_decode, e8m0_decode};
 use tile_models::reference::ops;
 
 /// The codes of a matrix, its scales' codes, and the numbers that they stand for.
-struct Quantised {
-    codes: Vec<u8>,
-    scales: Vec<u8>,
-    values: Vec<f32>,
+pub(super) struct Quantised {
+    pub codes: Vec<u8>,
+    pub scales: Vec<u8>,
+    pub values: Vec<f32>,
 }
 
 /// Random codes, with scales around 1 that differ from block to block.
-fn quantised(case: &mut Build, scales: DType, rows: usize, columns: usize, block: usize) -> Quantised {
+pub(super) fn quantised(case: &mut Build, scales: DType, rows: usize, columns: usize, block: usize) -> Quantised {
     let codes: Vec<u8> = (0..rows * columns).map(|_| case.random.bits() as u8 & 15).collect();
     let code = |bits: u64| match scales {
         E8m0 => 125 + (bits % 4) as u8,
@@ -29,7 +29,7 @@ fn quantised(case: &mut Build, scales: DType, rows: usize, columns: usize, block
 }
 
 /// Low nibble first.
-fn packed(codes: &[u8]) -> Vec<u8> {
+pub(super) fn packed(codes: &[u8]) -> Vec<u8> {
     codes.chunks(2).map(|pair| pair[0] | pair[1] << 4).collect()
 }
 

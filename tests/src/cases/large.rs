@@ -12,10 +12,11 @@ use super::head;
 use super::linear::{self, Product};
 use super::mlp;
 use super::prefill::{self, Text};
+use super::projection_fp4::{self, Projection};
 use super::schedules::under;
 use super::sweep::EVERY;
 use super::{LARGE, Recipe};
-use tile_lang::DType::{Bf16, F32};
+use tile_lang::DType::{Bf16, E4m3, E8m0, F32};
 use tile_lang::schedule::ScheduleDef;
 use tile_models::graph::Format;
 use tile_models::kernels::schedules::{
@@ -87,6 +88,25 @@ fn dense_products(out: &mut Vec<Recipe>) {
     }
 }
 
+/// FP4 weights with rows of prompts, beside the dense product of as many rows.
+fn projections(out: &mut Vec<Recipe>) {
+    let dense =
+        Gemm { order: Order::Nt, extents: [512, 8192, 8192], x: Bf16, y: Bf16, tile: [128, 256, 64], every: 61 };
+    out.push(large("gemm_512x8192x8192", move || gemm::gemm_case(dense)));
+    out.push(large("gemm_4096x8192x8192", move || gemm::gemm_case(Gemm { extents: [4096, 8192, 8192], ..dense })));
+    for (scales, kernel) in [(E8m0, "project_mxfp4"), (E4m3, "project_nvfp4")] {
+        for extents @ [m, n, k] in [[512, 8192, 8192], [4096, 8192, 8192], [1000, 4096, 4096], [4097, 4096, 4096]] {
+            let p = Projection { scales, extents, y: Bf16, tile: [256, 128, 64], every: 61 };
+            let name = format!("{kernel}_{m}x{n}x{k}");
+            out.push(large(&name, move || projection_fp4::projection_case(p)));
+            if extents == dense.extents {
+                let tile = [128, 128, 128];
+                out.push(large(&name, move || projection_fp4::projection_case(Projection { tile, ..p })));
+            }
+        }
+    }
+}
+
 pub(super) fn recipes() -> Vec<Recipe> {
     let mut out = Vec::new();
     for (format, bk) in [(Format::Plain(Bf16), 512), (Format::Fp8, 512), (Format::Mxfp4, 1024)] {
@@ -112,6 +132,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
         }
     }
     dense_products(&mut out);
+    projections(&mut out);
     let long = Heads {
         heads: 64,
         kv: 4,

@@ -22,6 +22,7 @@ mod moves;
 mod ops;
 mod prefill;
 mod projection;
+mod projection_fp4;
 mod rope;
 mod router;
 mod rows;
@@ -126,6 +127,7 @@ pub fn all() -> Result<Vec<Case>, String> {
         attention::cases,
         prefill::cases,
         projection::cases,
+        projection_fp4::cases,
         router::cases,
         head::cases,
         sample::cases,

@@ -44,20 +44,73 @@ fn sample(name: &str) -> Compiled {
     compile_kernels(name, &[kernel], &[facts], target::DEFAULT, Debug::Strip).unwrap()
 }
 
-/// The loops of a kernel's consumers that multiply and have no such loop in them: products, and waits that leave one running.
+/// A sample's machine code, and the loops of its consumers that multiply and have no such loop in them.
+fn loops(name: &str) -> (Sass, Vec<RangeInclusive<usize>>) {
+    let sass = sample(name).sass.expect("machine code");
+    let consumer = sass.role(Role::Consumer).unwrap();
+    let multiplies = |l: &RangeInclusive<usize>| l.clone().any(|i| consumer[i] && sass.code[i].text.contains("GMMA"));
+    let loops: Vec<_> = sass.loops(&consumer).into_iter().filter(multiplies).collect();
+    let within =
+        |a: &RangeInclusive<usize>, b: &RangeInclusive<usize>| a != b && b.contains(a.start()) && b.contains(a.end());
+    let inner = loops.iter().filter(|l| !loops.iter().any(|other| within(other, l))).cloned().collect();
+    (sass, inner)
+}
+
+/// Of each such loop: products, and waits that leave one running.
 fn running(name: &str) -> Vec<[usize; 2]> {
-    let compiled = sample(name);
-    let sass = compiled.sass.expect("machine code");
+    let (sass, loops) = loops(name);
     let consumer = sass.role(Role::Consumer).unwrap();
     let count = |l: &RangeInclusive<usize>, words: &[&str]| {
         let all = |i: &usize| consumer[*i] && words.iter().all(|w| sass.code[*i].text.contains(w));
         l.clone().filter(all).count()
     };
-    let loops: Vec<_> = sass.loops(&consumer).into_iter().filter(|l| count(l, &["GMMA"]) > 0).collect();
-    let within =
-        |a: &RangeInclusive<usize>, b: &RangeInclusive<usize>| a != b && b.contains(a.start()) && b.contains(a.end());
-    let inner = loops.iter().filter(|l| !loops.iter().any(|other| within(other, l)));
-    inner.map(|l| [count(l, &["GMMA"]), count(l, &["WARPGROUP.DEPBAR", "0x1"])]).collect()
+    loops.iter().map(|l| [count(l, &["GMMA"]), count(l, &["WARPGROUP.DEPBAR", "0x1"])]).collect()
+}
+
+/// The number of a register.
+fn register(operand: &str) -> Option<usize> {
+    operand.trim().strip_prefix('R')?.split('.').next()?.parse().ok()
+}
+
+/// The operands of an instruction, without its predicate.
+fn operands(text: &str) -> Vec<&str> {
+    let text = text.trim_end_matches([' ', ';']);
+    let text = if text.starts_with('@') { text.split_once(' ').map_or("", |(_, t)| t) } else { text };
+    text.split_once(' ').map_or_else(Vec::new, |(_, list)| list.split(',').map(str::trim).collect())
+}
+
+/// Where a product reads four registers of its first operand that are written while it may still run: the product and the instruction that writes,
+/// in the order of a loop that goes round.
+fn overwritten(code: &[&str]) -> Vec<String> {
+    let mut out = Vec::new();
+    for (start, product) in code.iter().enumerate().filter(|(_, t)| t.contains("GMMA")) {
+        let Some(first) = operands(product).get(1).and_then(|r| register(r)) else { continue };
+        let mut later = 0;
+        for text in code[start + 1..].iter().chain(&code[..start]) {
+            if text.contains("GMMA") {
+                later += 1;
+            } else if text.contains("WARPGROUP.DEPBAR") {
+                let left =
+                    operands(text).last().and_then(|n| usize::from_str_radix(n.trim_start_matches("0x"), 16).ok());
+                if left.is_some_and(|left| left <= later) {
+                    break;
+                }
+            }
+            let list = operands(text);
+            let written = list.iter().find(|o| !o.starts_with('P')).and_then(|o| register(o));
+            let wide = if text.contains(".128") {
+                4
+            } else if text.contains(".64") || text.contains(".WIDE") {
+                2
+            } else {
+                1
+            };
+            if written.is_some_and(|w| !text.contains("GMMA") && w < first + 4 && first < w + wide) {
+                out.push(format!("{product} … {text}"));
+            }
+        }
+    }
+    out
 }
 
 #[test]
@@ -66,6 +119,25 @@ fn products_run_on_while_the_next_step_begins() {
     for kernel in ["gemm", "gemm_bias", "gemm_fp8", "gemm_grouped"] {
         let loops = running(kernel);
         assert!(!loops.is_empty() && loops.iter().all(|l| *l == [4, 1]), "{kernel}: {loops:?}");
+    }
+    // A part is an instruction; the last one of a step is waited for behind the next step's first.
+    for kernel in ["project_mxfp4", "project_nvfp4"] {
+        let loops = running(kernel);
+        assert!(!loops.is_empty() && loops.iter().all(|l| *l == [4, 2]), "{kernel}: {loops:?}");
+    }
+}
+
+#[test]
+fn registers_of_running_products_are_not_written() {
+    for kernel in ["project_mxfp4", "project_nvfp4", "project_add_mxfp4", "project_gated_mxfp4"] {
+        let (sass, loops) = loops(kernel);
+        for l in loops {
+            let code: Vec<&str> = sass.code[l].iter().map(|i| i.text.as_str()).collect();
+            assert_eq!(overwritten(&code), Vec::<String>::new(), "{kernel}");
+            // Without the waits every product runs on for ever.
+            let never: Vec<&str> = code.iter().copied().filter(|t| !t.contains("WARPGROUP.DEPBAR")).collect();
+            assert!(!overwritten(&never).is_empty(), "{kernel}: writes aren't seen");
+        }
     }
 }
 

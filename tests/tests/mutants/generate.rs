@@ -117,6 +117,7 @@ impl fmt::Display for Short<'_> {
             Action::ExchangeRead { .. } => f.write_str("read the exchange area"),
             Action::Keep { .. } => f.write_str("keep an operand"),
             Action::WaitProducts { .. } => f.write_str("wait for products"),
+            Action::Start { .. } => f.write_str("start of a product"),
             Action::TakeTurn { .. } => f.write_str("take the turn"),
             Action::GiveTurn { .. } => f.write_str("give the turn"),
             other => write!(f, "{other:?}"),

@@ -30,7 +30,6 @@ pub fn same(p: &Protocol, m: &Mutation) -> Option<&'static str> {
         (Edit::Repeat, Action::Arrive { at: At::PutOffBy(_), .. }) => {
             Some("a slot whose release was put off is given back once: then there is none")
         }
-        (Edit::Repeat, Action::Start) => Some("the same product is noted twice"),
         (Edit::Swap, Action::Own) if matches!(after(), Some(Action::Meet { .. })) && keeps_to_itself(p, site) => {
             Some("what the op computes, or reads of data that nobody writes meanwhile, needs no order")
         }
@@ -54,6 +53,9 @@ pub fn same(p: &Protocol, m: &Mutation) -> Option<&'static str> {
                 Some("a wait has no work of its own")
             }
             (Action::Arrive { barrier, .. }, Action::Meet { .. }) if barrier.side == Side::Full => {
+                Some("the producer is told a little later")
+            }
+            (Action::Arrive { at: At::PutOffBy(_), .. }, Action::Start { .. }) => {
                 Some("the producer is told a little later")
             }
             _ => None,
@@ -87,9 +89,14 @@ pub fn reason(p: &Protocol, m: &Mutation) -> Option<&'static str> {
         (Edit::Delete | Edit::Swap, Action::Meet { .. }) => {
             Some("other meetings order the same accesses, or one thread makes them")
         }
-        (Edit::Delete, Action::WaitProducts { left: 0 }) if is_added_to(p, site) => Some(
-            "the next product adds to the same sum, and is waited for before that is read and any slot is given back",
-        ),
+        (Edit::Delete, Action::WaitProducts { left: 0 }) | (Edit::Swap, Action::Start { .. })
+            if is_waited_for_later(p, site) =>
+        {
+            Some("the next product is waited for before the sum is read and any slot is given back")
+        }
+        (Edit::Swap, Action::Start { terms }) if terms.start > 0 && runs_on(p, site) => {
+            Some("one more part runs on, and both are waited for before what they read is written or given back")
+        }
         (_, Action::Fence(Fence::ProxyShared(_), _)) | (Edit::Swap, Action::Keep { .. })
             if is_fenced_later(p, site) =>
         {
@@ -108,28 +115,28 @@ pub fn reason(p: &Protocol, m: &Mutation) -> Option<&'static str> {
     }
 }
 
-/// Whether an op is a product whose sum goes to nothing but a next product of the same block, which is waited for, with nothing between the
-/// two that gives a slot back or writes to shared memory.
-fn is_added_to(p: &Protocol, site: &Site) -> bool {
+/// Whether the last thing that an op does is to wait until one product runs.
+fn runs_on(p: &Protocol, site: &Site) -> bool {
+    let Site::Op(k, op) = site else { return false };
+    p.bodies[*k].actions[op].last() == Some(&Action::WaitProducts { left: 1 })
+}
+
+/// Whether an op is a product and the block's next product is waited for, with nothing between the two that reads the sum, gives a slot back or
+/// writes to shared memory.
+fn is_waited_for_later(p: &Protocol, site: &Site) -> bool {
     let Site::Op(k, product) = site else { return false };
     let (kernel, body) = (&p.kernels[*k], &p.bodies[*k]);
     let sum = kernel.op(*product).results[0];
-    let mut users = Vec::new();
-    kernel.walk(|id, op| users.extend(op.operands.contains(&sum).then_some(id)));
-    let [next] = users[..] else { return false };
-    let adds = kernel.op(next);
-    let waited = body.actions.get(&next).is_some_and(|l| l.last() == Some(&Action::WaitProducts { left: 0 }));
-    if adds.kind != OpKind::Mma || adds.operands[0] != sum || adds.operands[1..].contains(&sum) || !waited {
-        return false;
-    }
     let Some(block) = kernel.blocks.iter().find(|b| b.ops.contains(product)) else { return false };
-    let mut after = block.ops.iter().skip_while(|id| *id != product).skip(1);
+    let after: Vec<OpId> = block.ops.iter().skip_while(|id| *id != product).skip(1).copied().collect();
+    let Some(next) = after.iter().position(|id| kernel.op(*id).kind == OpKind::Mma) else { return false };
+    let waited = body.actions.get(&after[next]).is_some_and(|l| l.last() == Some(&Action::WaitProducts { left: 0 }));
     let harmless = |id: &OpId| {
         let op = kernel.op(*id);
         let keeps = body.actions.get(id).is_some_and(|l| l.iter().any(|a| matches!(a, Action::Keep { .. })));
-        op.blocks.is_empty() && op.kind != OpKind::RingRelease && !keeps
+        op.blocks.is_empty() && op.kind != OpKind::RingRelease && !op.operands.contains(&sum) && !keeps
     };
-    after.by_ref().take_while(|id| **id != next).all(harmless) && block.ops.contains(&next)
+    waited && !kernel.op(after[next]).operands[1..].contains(&sum) && after[..next].iter().all(harmless)
 }
 
 /// Whether an op keeps an operand, and a later op that does so too fences in every warp and lets all meet, before the first product that

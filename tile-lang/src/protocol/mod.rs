@@ -232,9 +232,12 @@ pub enum Action {
     WaitLast,
     /// The first thread raises the record's own counter by one.
     Raise,
-    /// After [`Action::Own`], which stands for its result: each warpgroup has only started the op's product, which goes on reading its
-    /// operands in shared memory until it is waited for.
-    Start,
+    /// After [`Action::Own`], which stands for its result: each warpgroup has only started the op's product, or some terms of it, which goes on
+    /// reading the op's operands in shared memory, and registers that hold these terms of its first operand, until it is waited for.
+    Start {
+        /// The terms: all of them are started, in order.
+        terms: Range<usize>,
+    },
     /// Each warpgroup waits until at most `left` of the products that it started still run.
     WaitProducts {
         /// The most that may still run.

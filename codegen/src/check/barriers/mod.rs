@@ -21,6 +21,7 @@ mod memory;
 mod run;
 mod script;
 mod stuck;
+mod terms;
 mod turns;
 
 use super::Findings;
@@ -47,6 +48,7 @@ pub fn check(plan: Option<&Plan>, p: &Protocol, out: &mut Findings) -> usize {
     let before = out.errors.len();
     shapes(p, out);
     meetings(p, out);
+    terms::check(p, out);
     let matchings: Vec<Matching> = p.kernels.iter().map(matching).collect();
     for (i, m) in matchings.iter().enumerate() {
         for (op, text, other) in &m.wrong {

@@ -221,7 +221,7 @@ impl Writer<'_> {
             Action::WaitCounters => self.push(Kind::WaitCounters(self.record), place),
             Action::WaitLast => self.push(Kind::WaitLast, place),
             Action::Raise => self.push(Kind::Raise(self.record), place),
-            Action::Start => self.start_product(place),
+            Action::Start { terms } => self.start_product(terms.start, place),
             Action::WaitProducts { left } => self.products_over(*left, place),
             Action::ExchangeWrite { bytes } => {
                 self.step += 1;

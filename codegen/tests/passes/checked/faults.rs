@@ -124,7 +124,7 @@ fn a_slot_given_back_while_a_product_runs() {
     }
     let product = op(&p, 0, |kind| *kind == OpKind::Mma);
     let list = p.bodies[0].actions.get_mut(&product).unwrap();
-    assert_eq!(*list, [Action::Own, Action::Start, Action::WaitProducts { left: 0 }]);
+    assert_eq!(*list, [Action::Own, Action::Start { terms: 0..64 }, Action::WaitProducts { left: 0 }]);
     list.pop();
     let trap = trapped(&plan, &p, 2, "E28", ["releases in `dense`", "starts the product in `dense`"]);
     insta::assert_snapshot!(trap);

@@ -90,3 +90,16 @@ pub fn kept(a: &Global<bf16, 2>, b: &Global<bf16, 2>, y: &mut Global<f32, 2>) {
     }
     y.store([i, 0], acc);
 }
+
+/// `y = (w + w) · xᵀ`: the first operand is made of a staged weight in registers, part by part, and multiplied by warpgroups from there.
+#[tile::kernel(crate = tile_lang)]
+pub fn doubled(w: &Weight<bf16, 2>, x: &Global<bf16, 2>, y: &mut Global<f32, 2>) {
+    let [i] = work([cdiv(w.dim(0), 128)]);
+    let mut acc = Tile::<f32, 128, 64>::zero();
+    for k in 0..cdiv(w.dim(1), 64) {
+        let once = w.stage::<Smem<bf16, 128, 64>>([i, k]);
+        let rows = x.stage::<Smem<bf16, 64, 64>>([0, k]);
+        acc.mma(once.read() + once.read(), rows.t());
+    }
+    y.store([i, 0], acc);
+}

@@ -5,6 +5,7 @@ pub mod faults;
 mod grid;
 mod kept;
 pub mod kernels;
+mod parts;
 pub mod rig;
 mod together;
 mod turns;

@@ -111,6 +111,20 @@ pub fn dense_rows(rows: usize, k: usize, schedule: Schedule) -> Plan {
     rig.linked()
 }
 
+/// `y = (w + w) · xᵀ` by warpgroups that make their first operand in registers: `rows` rows of `w`, 60 of `x`, `k` terms.
+pub fn doubled(rows: usize, k: usize, schedule: Schedule) -> Plan {
+    let mut rig = Rig::new();
+    let stop = rig.buffer("passes", DType::I32, &[2]);
+    let w = rig.weight("w", &[rows, k]);
+    let x = rig.buffer("x", DType::Bf16, &[60, k]);
+    let y = rig.buffer("y", DType::F32, &[rows, 60]);
+    rig.plan.stop = ElementRef { buffer: stop, element: 1 };
+    let operands = vec![w, rig.whole(x), rig.whole(y)];
+    rig.push(kernels::doubled::instance().unwrap(), operands, "doubled");
+    rig.plan.schedule(0, schedule.ring("weights", ["once"]).ring("rows", ["rows"])).unwrap();
+    rig.linked()
+}
+
 /// The protocol of a plan, with the ring cut to `slots` slots.
 pub fn protocol(plan: &Plan, slots: usize) -> Protocol {
     let mut protocol = derive(plan, Machine::SM_90A).unwrap();

@@ -90,7 +90,7 @@ impl<'a> Machine<'a> {
             }
             Action::Raise if first => self.raise(a, place)?,
             Action::WaitCounters | Action::WaitLast | Action::Raise => {}
-            Action::Start => self.start_product(a, index, place)?,
+            Action::Start { terms } => self.start_product(a, index, place, terms.start)?,
             Action::WaitProducts { left } => self.end_products(a, index, place, *left)?,
             Action::Keep { value } => self.keep(a, index, place, *value)?,
             Action::ExchangeWrite { bytes } => self.areas(a, index, place, vec![(0..*bytes, Use::ExchangeWrite)])?,

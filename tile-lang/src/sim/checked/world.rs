@@ -127,7 +127,10 @@ impl<'a> World<'a> {
     /// Whether an access is one of a product by warpgroups, which reads staged tiles as copies write them: past the registers.
     pub fn is_product(&self, place: Place) -> bool {
         let Part::Op(op) = place.part else { return false };
-        self.body(place.record as usize).actions.get(&op).is_some_and(|list| list.contains(&Action::Start))
+        self.body(place.record as usize)
+            .actions
+            .get(&op)
+            .is_some_and(|list| list.iter().any(|a| matches!(a, Action::Start { .. })))
     }
 
     /// What a role runs for a record.

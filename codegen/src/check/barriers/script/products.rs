@@ -2,7 +2,7 @@
 
 use super::{Cursor, Kind, Place, Reader, Writer};
 use std::ops::Range;
-use tile_lang::ir::{OpId, OpKind, ValueId};
+use tile_lang::ir::{OpId, OpKind, Type, ValueId};
 use tile_lang::protocol::Action;
 
 /// How far a kept operand is handed on to the products' proxy and to other warps.
@@ -16,6 +16,8 @@ pub(super) enum Kept {
 /// A product that was started: what it reads until it is waited for.
 #[derive(Clone, Debug)]
 pub(super) struct Started {
+    /// The op of which kernel, and its first term, if the first operand is in registers, which the op writes anew.
+    registers: Option<(usize, OpId, usize)>,
     slots: Vec<Cursor>,
     /// Bytes of the area of kept operands.
     kept: Vec<Range<usize>>,
@@ -51,17 +53,24 @@ impl Writer<'_> {
         self.kept.values_mut().filter(|s| **s == Kept::Fenced).for_each(|s| *s = Kept::Ready);
     }
 
-    /// A product begins to read its operands.
-    pub(super) fn start_product(&mut self, place: Place) {
+    /// A product, or what begins with this term of it, begins to read its operands.
+    pub(super) fn start_product(&mut self, first: usize, place: Place) {
         let Place::Op(kernel, op) = place else { return };
         let operands = &self.p.kernels[kernel].op(op).operands;
+        let tile = matches!(self.p.kernels[kernel].ty(operands[1]), Type::Tile(..));
+        let in_registers = tile && self.place_of_kept(operands[1], place).is_none();
+        let registers = in_registers.then_some((kernel, op, first));
+        if registers.is_some() && self.started.iter().any(|s| s.registers == registers) {
+            let text = "registers of a first operand are written while a product that was started reads them";
+            self.fault("E28", place, text);
+        }
         let kept: Vec<(ValueId, Range<usize>)> =
             operands.iter().filter_map(|v| Some((*v, self.place_of_kept(*v, place)?))).collect();
         for (v, _) in &kept {
             self.reads_kept(*v, place);
         }
         let slots = operands.iter().filter_map(|v| self.views.get(v)).map(|(_, c)| *c).collect();
-        self.started.push(Started { slots, kept: kept.into_iter().map(|(_, bytes)| bytes).collect() });
+        self.started.push(Started { registers, slots, kept: kept.into_iter().map(|(_, bytes)| bytes).collect() });
     }
 
     /// A product takes a kept operand only when every warp has fenced what it wrote of it, and all have met.
@@ -107,7 +116,10 @@ impl Writer<'_> {
     /// Whether an op only starts a product, which then reads its operands by itself.
     pub(super) fn is_started(&self, place: Place) -> bool {
         let Place::Op(kernel, op) = place else { return false };
-        self.p.bodies[kernel].actions.get(&op).is_some_and(|list| list.contains(&Action::Start))
+        self.p.bodies[kernel]
+            .actions
+            .get(&op)
+            .is_some_and(|list| list.iter().any(|a| matches!(a, Action::Start { .. })))
     }
 
     fn is_product(&self, kernel: usize, op: OpId) -> bool {
