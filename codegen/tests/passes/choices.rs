@@ -56,21 +56,6 @@ fn what_is_pinned_is_not_chosen() {
     assert_eq!(of(Schedule::new().split("acc", [4, 2, 1])), Vec::<String>::new());
 }
 
-/// A step whose sum is computed with at once, and steps that only add.
-#[test]
-fn turns_are_chosen_where_a_step_computes_with_its_product() {
-    let turns = |k: &Kernel| alone(k).chosen[0].kernel.schedule.as_ref().and_then(|s| s.turns.clone());
-    let named = turns(&blocks(1, 128)).unwrap();
-    assert_eq!(named.ops.iter().map(|op| op.text.as_str()).collect::<Vec<_>>(), ["k.part"]);
-    assert_eq!(turns(&dense(128)), None);
-    // Two products a step.
-    assert_eq!(turns(&blocks(2, 128)), None);
-    let without = under(blocks(1, 128), Schedule::new().without_turns());
-    assert!(turns(&without).unwrap().ops.is_empty());
-    // One warpgroup has nobody to take turns with.
-    assert_eq!(turns(&under(blocks(1, 64), Schedule::new().warps("consumer", 4))), None);
-}
-
 /// A program has one size of slots: a kernel of small tiles doesn't get larger ones because of another one's choice.
 #[test]
 fn steps_take_no_more_than_the_programs_slots() {

@@ -25,7 +25,7 @@ macro_rules! samples {
 
 /// Schedules of the library's kernels, beside the compiler's own choices.
 pub fn schedules() -> Vec<ScheduleDef> {
-    use schedules::{alone, apart, fp8_blocks_neighbours, fp8_blocks_together, half, in_turns, keys_and_values};
+    use schedules::{alone, apart, fp8_blocks_in_turns, fp8_blocks_neighbours, half, in_turns, keys_and_values};
     use schedules::{neighbours, overlapped, overlapped_in_turns, shallow, waiting, warpgroup};
     vec![
         shallow::DEF,
@@ -37,7 +37,7 @@ pub fn schedules() -> Vec<ScheduleDef> {
         waiting::DEF,
         apart::DEF,
         fp8_blocks_neighbours::DEF,
-        fp8_blocks_together::DEF,
+        fp8_blocks_in_turns::DEF,
         overlapped::DEF,
         in_turns::DEF,
         overlapped_in_turns::DEF,

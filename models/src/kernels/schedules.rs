@@ -66,10 +66,10 @@ pub fn fp8_blocks_neighbours() -> Schedule {
     Schedule::new().cluster(2)
 }
 
-/// Both warpgroups start their products together, and scale them together.
+/// While one warpgroup scales its sum of 128 terms, the tensor cores have the product of the other.
 #[tile::schedule(gemm_fp8::gemm_fp8_blocks, crate = tile_lang)]
-pub fn fp8_blocks_together() -> Schedule {
-    Schedule::new().without_turns()
+pub fn fp8_blocks_in_turns() -> Schedule {
+    Schedule::new().turns(["k.part"])
 }
 
 /// A block's weights are computed while the values of the block before it are added: the products of scores and of values are started one

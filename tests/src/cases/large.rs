@@ -20,7 +20,7 @@ use tile_lang::DType::{Bf16, E4m3, E8m0, F32};
 use tile_lang::schedule::ScheduleDef;
 use tile_models::graph::Format;
 use tile_models::kernels::schedules::{
-    apart, fp8_blocks_neighbours, fp8_blocks_together, in_turns, neighbours, overlapped, overlapped_in_turns, waiting,
+    apart, fp8_blocks_in_turns, fp8_blocks_neighbours, in_turns, neighbours, overlapped, overlapped_in_turns, waiting,
 };
 
 fn large(kernel: &str, make: impl Fn() -> Built + 'static) -> Recipe {
@@ -68,10 +68,10 @@ fn dense_products(out: &mut Vec<Recipe>) {
         for parts in [1, 2] {
             let blocks = of(Scales::Blocks, [128, 128, parts]);
             out.push(large(&name, move || gemm_fp8::fp8_case(blocks)));
-            for schedule in [fp8_blocks_neighbours::DEF, fp8_blocks_together::DEF] {
-                out.push(large(&name, move || under(gemm_fp8::fp8_case(blocks)?, schedule)));
-            }
+            out.push(large(&name, move || under(gemm_fp8::fp8_case(blocks)?, fp8_blocks_neighbours::DEF)));
         }
+        let blocks = of(Scales::Blocks, [128, 128, 1]);
+        out.push(large(&name, move || under(gemm_fp8::fp8_case(blocks)?, fp8_blocks_in_turns::DEF)));
     }
     let rows = Fp8 { scales: Scales::Rows, extents: [4096; 3], y: Bf16, tile: [128, 256, 128], every: EVERY };
     out.push(large("gemm_fp8_rows", move || gemm_fp8::fp8_case(rows)));

@@ -6,8 +6,9 @@ use tile_codegen::lower::ParamFacts;
 use tile_codegen::ptxas::disassemble;
 use tile_codegen::sass::Sass;
 use tile_codegen::{Compiled, Debug, compile_kernels, target};
-use tile_lang::ir::{OpKind, Role, parse};
+use tile_lang::ir::{Kernel, OpKind, Role, parse};
 use tile_models::kernels::library::samples;
+use tile_models::kernels::schedules::fp8_blocks_in_turns;
 use tile_tests::cases::Case;
 use tile_tests::sass::{Demands, check};
 
@@ -36,17 +37,21 @@ fn kernels_are_specialised_pipelined_and_do_not_spill() {
     assert!(streaming >= 16, "only {streaming} kernels multiply what they stage");
 }
 
-/// A kernel of which nothing is known of its arguments, so that no loop is unrolled.
-fn sample(name: &str) -> Compiled {
+/// A kernel of the library as its samples have it.
+fn instance(name: &str) -> Kernel {
     let sample = samples().into_iter().find(|s| s.def.name == name).unwrap();
-    let kernel = sample.def.instance(&sample.generics).unwrap();
+    sample.def.instance(&sample.generics).unwrap()
+}
+
+/// A kernel of which nothing is known of its arguments, so that no loop is unrolled.
+fn compiled(name: &str, kernel: Kernel) -> Compiled {
     let facts = vec![ParamFacts { dims: None, aligned: 64, copied_later: false }; kernel.params.len()];
     compile_kernels(name, &[kernel], &[facts], target::DEFAULT, Debug::Strip).unwrap()
 }
 
 /// A sample's machine code, and the loops of its consumers that multiply and have no such loop in them.
 fn loops(name: &str) -> (Sass, Vec<RangeInclusive<usize>>) {
-    let sass = sample(name).sass.expect("machine code");
+    let sass = compiled(name, instance(name)).sass.expect("machine code");
     let consumer = sass.role(Role::Consumer).unwrap();
     let multiplies = |l: &RangeInclusive<usize>| l.clone().any(|i| consumer[i] && sass.code[i].text.contains("GMMA"));
     let loops: Vec<_> = sass.loops(&consumer).into_iter().filter(multiplies).collect();
@@ -144,8 +149,9 @@ fn registers_of_running_products_are_not_written() {
 /// A warpgroup takes its turn right before its products and gives it on right behind them: what it computes with them comes after that.
 #[test]
 fn a_turn_holds_products_and_nothing_else() {
-    let compiled = sample("gemm_fp8_blocks");
-    let sass = compiled.sass.expect("machine code");
+    let kernel = instance("gemm_fp8_blocks");
+    let kernel = fp8_blocks_in_turns::DEF.schedule(&kernel).unwrap().attach(kernel).unwrap();
+    let sass = compiled("turns", kernel).sass.expect("machine code");
     let consumer = sass.role(Role::Consumer).unwrap();
     let is = |i: usize, name: &str| consumer[i] && sass.code[i].is(name);
     let products: Vec<usize> = (0..sass.code.len()).filter(|i| is(*i, "QGMMA")).collect();

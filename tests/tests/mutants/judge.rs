@@ -38,7 +38,7 @@ pub fn same(p: &Protocol, m: &Mutation) -> Option<&'static str> {
             (Action::Arrive { at: At::PutOffBy(_), .. }, Action::Arrive { at: At::PutOffBy(_), .. }) => {
                 Some("slots whose release was put off are given back in no order")
             }
-            (Action::TakeTurn { .. }, Action::Own) | (Action::Start, Action::GiveTurn { .. }) => {
+            (Action::TakeTurn { .. }, Action::Own) | (Action::Start { .. }, Action::GiveTurn { .. }) => {
                 Some("a turn says when a product begins, and nothing of what it reads")
             }
             (Action::GiveTurn { .. }, Action::WaitProducts { .. }) => Some("the turn is given a little later"),

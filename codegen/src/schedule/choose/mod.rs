@@ -1,13 +1,12 @@
 //! What is chosen for products by warpgroups where their schedule pins nothing: which loads of a step share a slot, in which order items are
-//! taken, which products run on, and which are started in turns. A choice is written down as a schedule pins it, so that what carries pins out carries it out;
-//! what is pinned stays as it is.
+//! taken, which products run on. A choice is written down as a schedule pins it, so that what carries pins out carries it out; what is pinned stays
+//! as it is.
 //!
 //! Choices never make a program impossible: one that takes more slots than the program has is not taken.
 
 mod order;
 mod running;
 mod steps;
-mod turns;
 
 use super::pinned_inflight;
 use crate::CodegenError;
@@ -124,7 +123,6 @@ pub(crate) fn choose(
     for i in changed {
         if let Some(layouts) = products(&now[i], machine) {
             running::choose(&mut out[i], &now[i], &layouts, slots);
-            turns::choose(&mut out[i], &now[i], &layouts);
         }
     }
     Ok(out)

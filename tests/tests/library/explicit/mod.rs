@@ -94,7 +94,7 @@ printed!(
     attention_keys_and_values: attention under keys_and_values,
     gemm_neighbours: gemm under neighbours,
     gemm_fp8_blocks_fp8_blocks_neighbours: gemm_fp8_blocks under fp8_blocks_neighbours,
-    gemm_fp8_blocks_fp8_blocks_together: gemm_fp8_blocks under fp8_blocks_together,
+    gemm_fp8_blocks_fp8_blocks_in_turns: gemm_fp8_blocks under fp8_blocks_in_turns,
     prefill_overlapped: prefill under overlapped,
     prefill_in_turns: prefill under in_turns,
     prefill_overlapped_in_turns: prefill under overlapped_in_turns,
