@@ -40,5 +40,5 @@ pub fn gemm_fp8_blocks(a: &Global<e4m3, 2>, a_scales: &Global<f32, 2>, b: &Globa
 /// What rings and roles of `gemm_fp8_blocks` don't say.
 #[tile::schedule(gemm_fp8_blocks)]
 pub fn fp8_blocks_in_turns() -> Schedule {
-    Schedule::new().without_turns().raster(Raster::Grouped(8))
+    Schedule::new().turns(["k_2.part"]).raster(Raster::Grouped(8))
 }
