@@ -81,7 +81,13 @@ impl Figures {
                     let tile: Vec<String> = tile.as_array().into_iter().flatten().map(ToString::to_string).collect();
                     format!("{}, `{}`", tile.join("×"), schedule.as_str().unwrap_or_default())
                 }
-                _ => ours.shape.rsplit('_').next().map(|s| format!("`{s}`")).unwrap_or_default(),
+                _ => {
+                    // Behind what the case is: its tile, and its schedule if it has one.
+                    let rest = ours.shape.split_once(&same_shape(peer)).map_or("", |(_, rest)| rest);
+                    let (tile, schedule) =
+                        rest.trim_start_matches('_').split_once('_').unwrap_or((rest.trim_matches('_'), "default"));
+                    format!("{}, `{schedule}`", tile.replace('x', "×"))
+                }
             };
             let _ = writeln!(
                 out,
