@@ -63,13 +63,22 @@ impl Search<'_> {
         }
     }
 
+    /// Whether an op compares with an index, which is computed from where a tile's elements lie: in a part they would lie elsewhere.
+    fn compares_with_index(&self, id: OpId) -> bool {
+        let op = self.k.op(id);
+        let index = |x: &ValueId| {
+            self.definitions[x.index()].is_some_and(|made| matches!(self.k.op(made).kind, OpKind::Iota(_)))
+        };
+        matches!(op.kind, OpKind::Cmp(_)) && op.operands.iter().any(index)
+    }
+
     /// Notes `v`, which `user` takes, and what it is made of, as far as all of that is made for this alone.
     fn collect(&self, v: ValueId, user: OpId, layout: &Layout, found: &mut HashSet<ValueId>) {
         let Some(id) = self.definitions[v.index()].filter(|id| self.k.op(*id).kind.is_elementwise()) else { return };
         let alone = self.uses.get(&v).is_some_and(|users| users[..] == [user]);
         let near = self.blocks.get(&id) == self.blocks.get(&user);
         let moved = self.assigned.demands.get(&v).is_some_and(|d| !d.is_empty());
-        if alone && near && !moved && self.assigned.native.get(&v) == Some(layout) {
+        if alone && near && !moved && !self.compares_with_index(id) && self.assigned.native.get(&v) == Some(layout) {
             found.insert(v);
             self.k.op(id).operands.iter().for_each(|x| self.collect(*x, id, layout, found));
         }
